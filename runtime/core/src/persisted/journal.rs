@@ -1,0 +1,231 @@
+//! Journal entries of a shard: one object each, numbered without gaps, each made by conditional create.
+//!
+//! Invariants: an entry names the digest of the entry before it (a chain). Two entries never hash alike, because each
+//! carries its writer and a nonce.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Version of the entry format.
+pub const JOURNAL_VERSION: u32 = 1;
+
+/// One numbered journal object.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JournalEntry {
+    pub version: u32,
+    /// Number of the entry in the journal, from 1.
+    pub sequence: u64,
+    /// Digest of the previous entry's bytes (SHA-256, hex); of nothing for the first.
+    pub previous: String,
+    pub author: Author,
+    pub body: JournalBody,
+}
+
+/// Who wrote an authority object. The nonce makes every body unique.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Author {
+    pub generation: u64,
+    /// Host name and process id, for people.
+    pub writer: String,
+    /// 16 random bytes, hex.
+    pub nonce: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum JournalBody {
+    /// A new generation took the shard: entries of older generations cannot follow.
+    Fence(Fence),
+    Epoch(Box<EpochRecord>),
+    /// A change of components, configuration or graph, at an epoch boundary with a checkpoint.
+    Change(Change),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fence {
+    pub generation: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// The last epoch before the change; a checkpoint of it exists.
+    pub after_epoch: u64,
+    pub before: Identity,
+    pub after: Identity,
+    /// What the user accepted, in words.
+    pub accepted: Vec<String>,
+}
+
+/// Everything but the input that decides output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// SHA-256 of each step's component, by step id.
+    pub components: BTreeMap<String, String>,
+    /// SHA-256 of the resolved pipeline (sources, graph, step configuration, side tables), archived under it.
+    pub configuration: String,
+    /// Host parts that can change an answer: engine, decoders, key encoding, merge.
+    pub engine: String,
+}
+
+/// A closed epoch: what was read, decided and written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    /// From 1, without gaps.
+    pub epoch: u64,
+    pub identity: Identity,
+    /// Where the epoch starts and ends.
+    pub from: Position,
+    pub to: Position,
+    /// Partitions held idle through the epoch: (source, partition).
+    pub idle: Vec<(u32, u32)>,
+    /// Logical processing time, ms since 1970 UTC: the only clock a plugin may ever see.
+    pub logical_time_ms: i64,
+    /// Watermark before and after, µs since 1970 UTC.
+    pub watermark_in: Option<i64>,
+    pub watermark_out: Option<i64>,
+    /// Rows a call gets at most.
+    pub batch_rows: u32,
+    /// Lanes of each step.
+    pub lanes: BTreeMap<String, u32>,
+    pub facts: Facts,
+    pub digests: Digests,
+    pub counts: Counts,
+    /// What each sink staged, by sink name; published after this record exists.
+    pub outputs: BTreeMap<String, Vec<StagedObject>>,
+    /// The sidecar object with block or row digests; empty when it holds nothing.
+    pub detail: Option<DetailRef>,
+}
+
+/// A position of a shard in its inputs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    pub partitions: Vec<PartitionPosition>,
+    /// The last timer that fired, when the epoch ends inside a burst of timers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timer_cursor: Option<TimerCursor>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionPosition {
+    pub source: u32,
+    pub partition: u32,
+    /// The partition's name when it was first seen.
+    pub name: String,
+    /// Offset of the next record.
+    pub offset: u64,
+    /// The source's fingerprint of what lies before the offset, hex.
+    pub mark: String,
+    /// Largest event time seen, µs; `None` before the first record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_max: Option<i64>,
+}
+
+/// A timer is identified by (time, key, timer), in the order in which timers fire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimerCursor {
+    pub step: String,
+    pub time: i64,
+    /// Key bytes, hex.
+    pub key: String,
+    pub timer: u32,
+}
+
+/// Decisions that do not follow from the input logs. Applied, not decided again, on replay.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// Lanes in which a call failed: the exact calls that were made and what was rejected.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lane_scripts: Vec<LaneScript>,
+    /// Partitions that appeared at this epoch's start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub new_partitions: Vec<(u32, u32)>,
+    /// Facts from outside (schema ids, versions of side inputs), by kind; each kind has its own version.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub external: Vec<ExternalFact>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExternalFact {
+    pub kind: String,
+    pub version: u32,
+    pub value: serde_json::Value,
+}
+
+/// The calls of one lane of one step in one epoch, where they were not simply "every `batch_rows` rows".
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LaneScript {
+    pub step: String,
+    pub lane: u32,
+    pub calls: Vec<ScriptedCall>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScriptedCall {
+    /// Rows of the lane that this call takes, following the call before.
+    pub rows: u32,
+    /// True when the call was made on a fresh instance.
+    pub fresh: bool,
+    /// Set when the rows (always one) were rejected without a call on replay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<Verdict>,
+}
+
+/// Why a record was rejected after a failing call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    pub code: String,
+    pub reason: String,
+}
+
+/// Digests over canonical values, hex.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Digests {
+    /// XXH3-128 of the bytes read, per (source, partition) with records in the epoch.
+    pub input: Vec<InputDigest>,
+    /// BLAKE3 of each sink's rows, by sink name.
+    pub output: BTreeMap<String, String>,
+    /// BLAKE3 of each keyed step's changes (key, table, value), in key order, by step id.
+    pub state: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputDigest {
+    pub source: u32,
+    pub partition: u32,
+    pub digest: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Records read, good and bad.
+    pub records: u64,
+    pub bytes: u64,
+    /// Rows written, by sink name (the dead-letter sink is `dlq`).
+    pub rows_out: BTreeMap<String, u64>,
+    pub dead_letters: u64,
+    pub skipped: u64,
+    /// Fuel used, by step id. Never compared on replay across engines.
+    pub fuel: BTreeMap<String, u64>,
+    /// Counters of plugins: `step.name`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// An object that a sink staged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedObject {
+    /// Where it was staged, relative to the sink's root.
+    pub staged: String,
+    /// Its final name, relative to the sink's root.
+    pub target: String,
+    pub sha256: String,
+    pub bytes: u64,
+    pub rows: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DetailRef {
+    pub object: String,
+    pub sha256: String,
+    pub bytes: u64,
+}

@@ -1,0 +1,12 @@
+//! Everything Segno writes and must read again in later versions: journal records, manifests, generations.
+//!
+//! Owns: the shapes and their versions. `docs/formats.md` specifies them; `fixtures/` keeps one of each for ever.
+//! Does not own: where they are stored.
+//!
+//! Invariant: a field is never renamed or reused; a new version reads every older one.
+
+mod journal;
+mod manifest;
+
+pub use journal::*;
+pub use manifest::*;

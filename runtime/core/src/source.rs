@@ -1,0 +1,136 @@
+//! The contract of a source: numbered partitions, offsets owned by the host, decoded chunks.
+//!
+//! Owns: what the epoch loop may ask of a source and what a source promises.
+//! Does not own: files, brokers, formats (`segno-input`).
+//!
+//! Invariants: reading a partition from an offset gives the same records whenever and in whatever pieces it is
+//! read. Offsets grow strictly within a partition. A record that cannot be decoded is data (`Bad`), not an error.
+
+use crate::Result;
+use crate::columns::Column;
+use arrow_array::RecordBatch;
+use bytes::Bytes;
+
+/// A partition of a source; `number` is its place in the source's list and never changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partition {
+    pub number: u32,
+    /// What the user knows it by: a path, a topic's partition.
+    pub name: String,
+}
+
+/// What a source must decode: the columns that somebody reads, in this order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReadPlan {
+    pub columns: Vec<Column>,
+    /// Event time, when the pipeline has one. Decoded into `Chunk::times`, whether or not it is also a column.
+    pub time: Option<TimeColumn>,
+}
+
+/// Where a record's event time is and how it is written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TimeColumn {
+    /// Path of the column, such as `date` or `bid.date_time`.
+    pub name: String,
+    /// `strftime`-style format of a text column; `None`: RFC 3339 text, a native timestamp, or `unit` since 1970.
+    pub format: Option<String>,
+    /// What an integer event time counts.
+    pub unit: TimeUnit,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TimeUnit {
+    Seconds,
+    #[default]
+    Milliseconds,
+    Microseconds,
+}
+
+/// Decoded records of one partition, in offset order.
+#[derive(Clone, Debug)]
+pub struct Chunk {
+    pub partition: u32,
+    /// The good records, in the plan's columns, in canonical form.
+    pub columns: RecordBatch,
+    /// Event time of each good record, µs since 1970 UTC. Empty when the plan has no time.
+    pub times: Vec<i64>,
+    /// Offset of each good record.
+    pub offsets: Vec<u64>,
+    /// Records that could not be decoded, in offset order.
+    pub bad: Vec<Bad>,
+    /// Original bytes, where the format keeps them.
+    pub raw: Option<Raw>,
+    /// Offset of the first record of this chunk's range.
+    pub start: u64,
+    /// Where the next chunk starts.
+    pub end: u64,
+}
+
+/// A record that could not be decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bad {
+    pub offset: u64,
+    /// Number of good records of the chunk that come before it.
+    pub before_row: u32,
+    /// A stable code such as `D001`.
+    pub code: crate::Code,
+    pub reason: String,
+    /// The original bytes, at most `BAD_BYTES_MAX` of them.
+    pub bytes: Bytes,
+}
+
+/// Original bytes of a dead letter that are kept, in bytes. A longer record is cut, and the letter says so:
+/// a dead letter must not be a way to fill the disk.
+pub const BAD_BYTES_MAX: usize = 1 << 20;
+
+/// The original bytes of a chunk: `bytes` is the whole range `start..end` of the partition where offsets are byte
+/// offsets; `rows` holds for each good record where it lies in `bytes`.
+#[derive(Clone, Debug)]
+pub struct Raw {
+    pub bytes: Bytes,
+    /// Start and end in `bytes`, without the line's end.
+    pub rows: Vec<(u32, u32)>,
+    /// True where `bytes[0]` stands at offset `start` and offsets count bytes, so that a range of offsets can be
+    /// cut out of `bytes`.
+    pub offsets_are_bytes: bool,
+}
+
+/// What reading further gives.
+#[derive(Debug)]
+pub enum Next {
+    Chunk(Chunk),
+    /// Nothing now; more may come (a growing file, a live topic).
+    Waiting,
+    /// Nothing more will ever come.
+    End,
+}
+
+/// How much one call may return. A chunk holds at least one record.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadLimit {
+    pub rows: usize,
+    pub bytes: usize,
+}
+
+pub trait PartitionReader: Send {
+    fn next(&mut self, limit: ReadLimit) -> Result<Next>;
+}
+
+pub trait Source: Send + Sync {
+    /// The name in the pipeline file.
+    fn name(&self) -> &str;
+
+    /// All partitions known now. Numbers never change; later calls may add some at the end.
+    fn partitions(&self) -> Result<Vec<Partition>>;
+
+    /// Reads a partition from an offset (0, or a `Chunk::end` or a record's offset seen before).
+    /// `mark` is what `mark` gave for that offset, or `None` at first. Errors when the partition's bytes before
+    /// the offset are not what they were (a changed or truncated file).
+    fn open(&self, partition: u32, offset: u64, mark: Option<u64>, plan: &ReadPlan) -> Result<Box<dyn PartitionReader>>;
+
+    /// A fingerprint of the partition's identity and of the bytes just before `offset`, journalled with it.
+    fn mark(&self, partition: u32, offset: u64) -> Result<u64>;
+
+    /// Digest of everything that decides what this source gives (settings, seed), for the configuration digest.
+    fn identity(&self) -> String;
+}
