@@ -1,6 +1,6 @@
 //! The contract of a source: numbered partitions, offsets owned by the host, decoded chunks.
 //!
-//! Owns: what the epoch loop may ask of a source and what a source promises.
+//! Owns: what the epoch loop may ask of a source, what a source promises, and how a source is described.
 //! Does not own: files, brokers, formats (`segno-input`).
 //!
 //! Invariants: reading a partition from an offset gives the same records whenever and in whatever pieces it is
@@ -56,11 +56,11 @@ pub struct Chunk {
     pub times: Vec<i64>,
     /// Offset of each good record.
     pub offsets: Vec<u64>,
-    /// Records that could not be decoded, in offset order.
+    /// Records that could not be decoded, in offset order. A chunk may hold nothing else.
     pub bad: Vec<Bad>,
     /// Original bytes, where the format keeps them.
     pub raw: Option<Raw>,
-    /// Offset of the first record of this chunk's range.
+    /// Where this chunk's range starts: where reading began, or the `end` of the chunk before.
     pub start: u64,
     /// Where the next chunk starts.
     pub end: u64,
@@ -133,4 +133,108 @@ pub trait Source: Send + Sync {
 
     /// Digest of everything that decides what this source gives (settings, seed), for the configuration digest.
     fn identity(&self) -> String;
+}
+
+/// Where a source's records come from: plain data, resolved (no variables, paths absolute or relative to the
+/// process).
+#[derive(Clone, Debug, PartialEq)]
+pub enum SourceSpec {
+    Files(FilesSpec),
+    Nexmark(NexmarkSpec),
+}
+
+impl SourceSpec {
+    /// The source's name in the pipeline file.
+    pub fn name(&self) -> &str {
+        match self {
+            SourceSpec::Files(files) => &files.name,
+            SourceSpec::Nexmark(nexmark) => &nexmark.name,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct FilesSpec {
+    pub name: String,
+    /// One file, or a glob (`*`, `?`, `[…]`, `**`). Each file is a partition.
+    pub path: String,
+    pub format: FormatSpec,
+    /// True: the files grow; their end means `Waiting`. False: their end is the end.
+    pub follow: bool,
+    /// The longest record of a text format, in bytes; a longer one is a bad record.
+    pub line_bytes_max: usize,
+    /// Columns whose type the user declares. CSV: a column that is not declared is text. JSON: for checking only.
+    pub columns: Vec<Column>,
+    /// Partitions seen by earlier runs, in the order of their numbers (from the journal), so that a number never
+    /// changes when a new file sorts before an old one. Empty at first.
+    pub known_partitions: Vec<String>,
+}
+
+/// Default of `line_bytes_max`, in bytes: far above any sane record, far below what memory bears.
+pub const LINE_BYTES_MAX: usize = 1 << 20;
+
+impl FilesSpec {
+    pub fn new(name: impl Into<String>, path: impl Into<String>, format: FormatSpec) -> FilesSpec {
+        FilesSpec {
+            name: name.into(),
+            path: path.into(),
+            format,
+            follow: false,
+            line_bytes_max: LINE_BYTES_MAX,
+            columns: Vec::new(),
+            known_partitions: Vec::new(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum FormatSpec {
+    /// One object on each line, or one array of objects; a file says which by its first character.
+    Json,
+    Csv {
+        /// Names of the columns; `None`: the first row of each file is the header.
+        header: Option<Vec<String>>,
+        delimiter: u8,
+    },
+    /// Each line is one record with the single column `value: binary`.
+    Raw,
+    Parquet,
+}
+
+/// A seeded Nexmark generator.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NexmarkSpec {
+    pub name: String,
+    pub seed: u64,
+    /// Number of events in all partitions together; `None`: without end.
+    pub events: Option<u64>,
+    pub partitions: u32,
+    /// Events per second of event time, in all partitions together.
+    pub events_per_second: u64,
+    /// Event time of the first event, µs since 1970 UTC.
+    pub start_micros: i64,
+    /// `None`: persons, auctions and bids in the proportions 1:3:46.
+    pub only: Option<NexmarkKind>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NexmarkKind {
+    Person,
+    Auction,
+    Bid,
+}
+
+impl NexmarkSpec {
+    pub fn new(name: impl Into<String>, seed: u64, events: Option<u64>) -> NexmarkSpec {
+        NexmarkSpec {
+            name: name.into(),
+            seed,
+            events,
+            partitions: 1,
+            events_per_second: 10_000,
+            // 2015-07-15T00:00:00Z, the first event of the original generator.
+            start_micros: 1_436_918_400_000_000,
+            only: None,
+        }
+    }
 }

@@ -51,6 +51,65 @@ codes! {
     ColumnMismatch, "C020", Configuration, "a step reads a column that its input does not give, or gives with another type",
         "Every edge of the graph is checked before anything runs. The message names the reader, the column, the wanted type and what the step before gives.";
 
+    RecordMalformed, "D001", Failed, "a record is not well-formed",
+        "The bytes of the record break the grammar of its format (JSON, CSV). The whole record is always checked, whichever columns are read, so this verdict does not change when a pipeline reads other columns. The reason says what was wrong at which byte of the record; the original bytes are kept with it. It takes the way that on_error says.";
+    RecordNotUtf8, "D002", Failed, "a record holds bytes that are not UTF-8",
+        "Text formats are UTF-8. The whole record is checked, also the fields that nobody reads. Convert the input (`iconv -t UTF-8`), or read it as `raw`.";
+    RecordTooLong, "D003", Failed, "a record is longer than the limit",
+        "A record longer than line_bytes_max is not held in memory; reading goes on after it. Raise line_bytes_max where such records are meant, or look for a lost line end.";
+    DuplicateName, "D004", Failed, "a name occurs twice in one object",
+        "Which of the two values is meant cannot be known, and programs disagree. Names are compared after escapes are resolved, in every object of the record, whichever columns are read. Mend the producer.";
+    NestingTooDeep, "D005", Failed, "a record is nested too deeply",
+        "Objects and arrays inside each other are followed to a depth of 128, as most JSON libraries do. Deeper nesting is a mistake or an attack.";
+    RecordNotObject, "D006", Failed, "a record is not an object",
+        "Each JSON line, and each element of a JSON array of records, must be an object, because columns are named by its fields.";
+    FieldMissing, "D007", Failed, "a field that a step needs is missing",
+        "The record has no such field, and the column is not nullable. Declare the column optional in the plugin, or mend the producer.";
+    FieldNull, "D008", Failed, "a field that a step needs is null",
+        "The field is there but null (or an empty CSV field), and the column is not nullable. Declare the column optional in the plugin, or mend the producer.";
+    FieldWrongType, "D009", Failed, "a field has another type than the column",
+        "For example text where a number is wanted. Nothing is converted silently. The reason shows a part of the value that was found.";
+    FieldUnparsable, "D010", Failed, "the text of a field cannot be read as the column's type",
+        "For example a date that does not follow time_format, or a CSV field that is no number. The reason shows a part of the text that was found.";
+    NumberNotHeld, "D011", Failed, "a number does not fit the column's type exactly",
+        "The number is outside the range of the type, has decimals where an integer is wanted, or is an integer that a float cannot hold exactly. Digits are never dropped silently. Read the column as a type that holds it.";
+    WrongFieldCount, "D012", Failed, "a CSV row has another number of fields than the header",
+        "Fields cannot be matched to columns. A delimiter inside a field must stand in double quotes. Check the delimiter, too.";
+
+    SourceMissing, "S001", Configuration, "a source names a file that does not exist",
+        "The path, or every path that the glob could match, does not exist. Paths are taken relative to the folder of the pipeline file.";
+    SourceUnreadable, "S002", Configuration, "a source file cannot be read",
+        "It is a directory, or the system refused to open or read it. The message holds the system's words.";
+    SourceShrunk, "S003", Failed, "a source file became shorter than what was read",
+        "Offsets that are recorded in the journal lie beyond the end of the file: it was truncated or replaced. Output that was committed came from bytes that are gone, so going on would mix two histories. Restore the file; to start over with the new one, give the pipeline another name or another checkpoint folder.";
+    SourceChanged, "S004", Failed, "a source file changed before the place where reading goes on",
+        "The bytes just before the recorded offset are not those that were read: the file was edited, replaced or rotated. Restore the file; to start over with the new one, give the pipeline another name or another checkpoint folder. Files may only grow at their end.";
+    SourceEmpty, "S005", Configuration, "a source has nothing to read",
+        "Every file of the source is empty (0 bytes), or a CSV file has no header row. A file that will be written later is read with follow: true.";
+    SourceFormat, "S006", Failed, "a source file is not of the format that the pipeline says",
+        "For example a file that is not Parquet, a damaged Parquet file, or a JSON array that ends before its closing bracket. The message says where. Get the whole file again, or correct `format`.";
+    SourceColumn, "S007", Configuration, "a source file does not have a column as it is wanted",
+        "The header or the schema of the file lacks the column, or holds it with a type that cannot be converted without loss. The message names the file, the column and what was found.";
+    SourceSetting, "S008", Configuration, "a setting of a source is not valid",
+        "For example a glob that is not well-formed, a time_format that does not name a whole date, or a setting that does not go with the format.";
+
     OwnershipLost, "J001", Failed, "another process took over this pipeline",
         "A newer generation exists in the checkpoint store: another process owns the shard now. This process has committed nothing since. Stop it, or use --take-over to take the shard back.";
+
+    JournalBehind, "J002", Failed, "a checkpoint is newer than the journal",
+        "A manifest names an epoch that the journal does not hold: journal objects were deleted, or the checkpoint store was partly restored from a backup. Going on would write other output for epochs that were already published. Restore the journal objects from the bucket's versions.";
+    NothingUsable, "J003", Failed, "no checkpoint can be used and the old journal is gone",
+        "Every checkpoint is damaged or belongs to another history, and the journal entries from the beginning were collected, so that the state cannot be computed again. Restore damaged objects from the bucket's versions: `segno checkpoint verify` names them.";
+    ChangedPipeline, "J004", Configuration, "the pipeline changed under an existing state",
+        "The plugin, the configuration, the graph or the engine is not the one that wrote the journal. State and output of the two cannot be told apart later unless the change is recorded. Run with --accept-change: unfinished epochs are finished with the old version, a checkpoint is made, the journal records the change.";
+    ReplayDiffers, "R001", Failed, "re-execution gave another result",
+        "An epoch was executed again from the journal and its input, output or state differs from what was recorded. Causes: the input was changed, a plugin depends on something that it must not see, the state store is damaged, or Segno has a bug. The message names the first record that differs as exactly as the kept digests allow.";
+    EpochFailed, "R002", Failed, "a call fails, yet no record fails alone",
+        "A plugin call trapped or ran out of a limit; the batch was split, and the record that completes the shortest failing prefix does not fail alone. The failure depends on several records together (hidden memory in the plugin, or memory that grows with the batch). Nothing was committed for this epoch. Raise the limit or mend the plugin.";
+    RecordFailed, "R003", Failed, "a record was rejected and on_error is fail",
+        "A record could not be decoded, or was rejected by a step, and the pipeline says on_error: fail. Nothing of this epoch was committed. Set on_error to dlq or skip to go on without such records.";
+    TooManyRejections, "R004", Failed, "too many records were rejected after failing calls",
+        "More calls failed in one epoch than are allowed: this is not a poison record but a broken plugin or input. Nothing of this epoch was committed.";
+    DeadlineExpired, "R005", Transient, "a call ran longer than its deadline",
+        "The deadline guards against a stuck plugin; it never decides output silently. The epoch was aborted and will run again; a record that repeatedly fails alone is rejected, as on_error says.";
 }
