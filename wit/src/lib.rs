@@ -4,16 +4,25 @@
 //! - [`ColumnType`]: what a column may hold
 //! - [`FrameReader`], [`FrameWriter`]: columns of equal length as one run of bytes
 //! - [`MessageReader`], [`MessageWriter`]: several frames in one flat list
+//! - [`Description`]: what a plugin reads, gives and keeps
+//! - [`EffectsReader`]: a plugin's answer, checked against its description
+//! - [`StateWriter`], [`StateReader`]: one value of keyed state
 //! - [`WireError`], [`Fault`]: every way in which such bytes can be wrong
 //!
 //! It owns the layout and its checks. It does not own Arrow, Wasm, or what an author of a plugin sees.
 //! Invariant: no input makes it panic or read outside the bytes that it was given.
 
+pub mod describe;
+mod effects;
 mod error;
 mod frame;
+pub mod json;
 pub mod message;
+mod state;
 mod types;
 
+pub use describe::{Description, DescriptionError};
+pub use effects::EffectsReader;
 pub use error::{Fault, Result, WireError};
 pub use frame::{
     ALIGNMENT_BYTES, Bits, BoolBuilder, CANONICAL_NAN, Check, Column, ColumnBuilder,
@@ -21,4 +30,5 @@ pub use frame::{
     FrameReader, FrameWriter, Payload, Value, VarBuilder, canonical_f64,
 };
 pub use message::{MessageKind, MessageReader, MessageWriter, Section};
+pub use state::{StateReader, StateWriter, decode_state};
 pub use types::{ColumnType, DECIMAL_PRECISION_MAX, UnknownType};
