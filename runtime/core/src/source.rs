@@ -10,6 +10,7 @@ use crate::Result;
 use crate::columns::Column;
 use arrow_array::RecordBatch;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 /// A partition of a source; `number` is its place in the source's list and never changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub struct Partition {
 }
 
 /// What a source must decode: the columns that somebody reads, in this order.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ReadPlan {
     pub columns: Vec<Column>,
     /// Event time, when the pipeline has one. Decoded into `Chunk::times`, whether or not it is also a column.
@@ -28,7 +29,7 @@ pub struct ReadPlan {
 }
 
 /// Where a record's event time is and how it is written.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TimeColumn {
     /// Path of the column, such as `date` or `bid.date_time`.
     pub name: String,
@@ -38,7 +39,7 @@ pub struct TimeColumn {
     pub unit: TimeUnit,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TimeUnit {
     Seconds,
     #[default]
@@ -137,7 +138,7 @@ pub trait Source: Send + Sync {
 
 /// Where a source's records come from: plain data, resolved (no variables, paths absolute or relative to the
 /// process).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum SourceSpec {
     Files(FilesSpec),
     Nexmark(NexmarkSpec),
@@ -153,7 +154,7 @@ impl SourceSpec {
     }
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FilesSpec {
     pub name: String,
     /// One file, or a glob (`*`, `?`, `[…]`, `**`). Each file is a partition.
@@ -187,7 +188,7 @@ impl FilesSpec {
     }
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum FormatSpec {
     /// One object on each line, or one array of objects; a file says which by its first character.
     Json,
@@ -202,7 +203,7 @@ pub enum FormatSpec {
 }
 
 /// A seeded Nexmark generator.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NexmarkSpec {
     pub name: String,
     pub seed: u64,
@@ -217,7 +218,7 @@ pub struct NexmarkSpec {
     pub only: Option<NexmarkKind>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NexmarkKind {
     Person,
     Auction,

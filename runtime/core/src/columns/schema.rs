@@ -4,14 +4,16 @@
 //! Invariant: every array inside the host has exactly the Arrow type that `arrow_type` names.
 
 use arrow_schema::{DataType, Field, TimeUnit};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::sync::Arc;
 
 pub use segno_wire::ColumnType;
 
 /// A named, typed column. Columns of nested input are named by path: `bid.price`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Column {
     pub name: String,
+    #[serde(rename = "type", serialize_with = "write_type", deserialize_with = "read_type")]
     pub ty: ColumnType,
     pub nullable: bool,
 }
@@ -22,8 +24,17 @@ impl Column {
     }
 }
 
+fn write_type<S: Serializer>(ty: &ColumnType, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(ty)
+}
+
+fn read_type<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ColumnType, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(|error| serde::de::Error::custom(format!("{error:?}")))
+}
+
 /// Columns in order; names are unique.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Schema {
     pub columns: Vec<Column>,
 }

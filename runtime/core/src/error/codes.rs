@@ -112,4 +112,12 @@ codes! {
         "More calls failed in one epoch than are allowed: this is not a poison record but a broken plugin or input. Nothing of this epoch was committed.";
     DeadlineExpired, "R005", Transient, "a call ran longer than its deadline",
         "The deadline guards against a stuck plugin; it never decides output silently. The epoch was aborted and will run again; a record that repeatedly fails alone is rejected, as on_error says.";
+    InputChanged, "R006", Failed, "the input is not what it was when the epoch was read",
+        "The journal names ranges of the input, and reading them again gives other record boundaries or other bytes. Replay and recovery need the input as it was. Put the original files back; if they are gone, start the pipeline under another name.";
+    Internal, "R900", Failed, "a bug in Segno",
+        "An invariant of Segno itself does not hold. Nothing was committed for the epoch at hand. Please report the message together with the journal entry.";
+    PartitionGone, "S020", Failed, "a partition that was read before is not there any more",
+        "The journal names a file (or a topic's partition) that the source no longer shows. Its records belong to the history of this pipeline, and recovery may need them again. Put it back, or run the changed input under another pipeline name.";
+    RejectedByPlugin, "P050", Failed, "a plugin rejected a record",
+        "The plugin called reject(reason) for the record. What happens then is the step's on_error: fail, skip or dlq.";
 }

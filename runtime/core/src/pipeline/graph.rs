@@ -8,16 +8,18 @@
 //! columns only; a port's schema is its carried columns, then its added ones.
 
 use crate::columns::Schema;
+use serde::{Deserialize, Serialize};
 
 /// Where the rows of an edge come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum PortRef {
     /// The merged input of all sources.
     Source,
     Step { step: usize, port: usize },
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Graph {
     /// The columns that every source decodes: the merged stream.
     pub source: Schema,
@@ -25,7 +27,7 @@ pub struct Graph {
     pub sinks: Vec<GraphSink>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GraphStep {
     pub id: String,
     pub input: PortRef,
@@ -43,7 +45,7 @@ pub struct GraphStep {
     pub lanes: u32,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GraphPort {
     pub name: String,
     /// False when nobody reads the port: its rows are counted and dropped.
@@ -58,7 +60,7 @@ pub struct GraphPort {
     pub schema: Schema,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GraphTable {
     pub name: String,
     /// Schema version of the values.
@@ -66,7 +68,7 @@ pub struct GraphTable {
     pub value: Schema,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GraphSink {
     /// Index into the pipeline's list of sinks.
     pub sink: usize,

@@ -1,1 +1,12 @@
 //! Decisions of ownership, commit and recovery: facts in, decision out, no I/O.
+//!
+//! Owns: the rules. Each function takes what was read from the world and says what to do; each rule has a test that
+//! is named after it.
+//! Does not own: reading the facts or acting on the decisions (`shard`, `segno-durable`).
+
+pub mod cadence;
+pub mod change;
+pub mod close;
+pub mod merge;
+pub mod recovery;
+pub mod split;

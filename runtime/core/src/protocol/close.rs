@@ -1,0 +1,72 @@
+//! When an epoch closes: on records, bytes or delay, whichever comes first.
+//!
+//! Owns: the limits of an epoch and the decision. Output never depends on it.
+
+use std::time::Duration;
+
+/// Limits of an epoch; each is a setting of the pipeline file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochLimits {
+    pub records: usize,
+    /// Bytes of input.
+    pub bytes: usize,
+    /// Since the epoch's first record was taken.
+    pub delay: Duration,
+}
+
+/// What is in the epoch so far, and what is waiting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Filling {
+    pub records: usize,
+    pub bytes: usize,
+    pub age: Duration,
+    /// Nothing can be taken now: every partition that could give a record is waiting or has ended.
+    pub starved: bool,
+    /// Every partition has ended.
+    pub ended: bool,
+    /// The set of idle partitions must change: it is constant within an epoch.
+    pub idleness_changes: bool,
+    /// The user asked to stop.
+    pub stopping: bool,
+}
+
+pub fn closes(limits: &EpochLimits, filling: &Filling) -> bool {
+    if filling.records == 0 {
+        return false;
+    }
+    filling.records >= limits.records
+        || filling.bytes >= limits.bytes
+        || filling.ended
+        || filling.idleness_changes
+        || filling.stopping
+        || (filling.age >= limits.delay && filling.starved)
+        || filling.age >= limits.delay * DELAY_SLACK
+}
+
+/// A stream that is never starved closes by records or bytes; this many delays bound it all the same.
+const DELAY_SLACK: u32 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: EpochLimits = EpochLimits { records: 10, bytes: 100, delay: Duration::from_millis(50) };
+
+    #[test]
+    fn an_empty_epoch_never_closes() {
+        assert!(!closes(&LIMITS, &Filling { ended: true, stopping: true, ..Filling::default() }));
+    }
+
+    #[test]
+    fn each_limit_closes_an_epoch() {
+        let filling = Filling { records: 1, ..Filling::default() };
+        assert!(!closes(&LIMITS, &filling));
+        assert!(closes(&LIMITS, &Filling { records: 10, ..filling }));
+        assert!(closes(&LIMITS, &Filling { bytes: 100, ..filling }));
+        assert!(closes(&LIMITS, &Filling { ended: true, ..filling }));
+        assert!(closes(&LIMITS, &Filling { idleness_changes: true, ..filling }));
+        assert!(closes(&LIMITS, &Filling { stopping: true, ..filling }));
+        assert!(closes(&LIMITS, &Filling { starved: true, age: Duration::from_millis(50), ..filling }));
+        assert!(closes(&LIMITS, &Filling { age: Duration::from_millis(500), ..filling }));
+    }
+}

@@ -1,0 +1,242 @@
+//! Executing an epoch: every step in the graph's order, then the rows of every sink and the dead letters.
+//!
+//! Owns: the way of rows through the graph, what becomes of rejected records, the epoch's digests.
+//! Does not own: where rows come from (`plan`) and go to (`commit`); live runs, recovery and replay all call `execute`.
+//!
+//! Invariants: a pure function of (program, input, state, mode). Nothing outside changes until `commit`.
+
+use super::epoch::EpochInput;
+use super::lane::Mode;
+use super::program::Program;
+use super::step::{StateReader, StepChanges, StepRun, StreamRows};
+use segno_core::columns::digest::{RowsDigest, changes_digest};
+use segno_core::columns::json::row_to_json;
+use segno_core::persisted::{Digests, LaneScript};
+use segno_core::pipeline::OnError;
+use segno_core::pipeline::graph::PortRef;
+use segno_core::sink::DeadLetter;
+use segno_core::{Code, Error, Result};
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU32;
+
+/// Everything an epoch did, not yet visible anywhere.
+pub struct Executed {
+    /// One per sink of the graph: the columns that it writes.
+    pub sinks: Vec<SinkOutput>,
+    pub dead_letters: Vec<DeadLetter>,
+    pub skipped: u64,
+    /// By step id, keyed steps only.
+    pub changes: BTreeMap<String, StepChanges>,
+    pub scripts: Vec<LaneScript>,
+    pub fuel: BTreeMap<String, u64>,
+    pub counters: BTreeMap<String, u64>,
+    pub digests: Digests,
+    /// Truncated digests by what they are of (`step.port`, `sink:name`, `state:step`), one per block of rows.
+    pub blocks: BTreeMap<String, Vec<u64>>,
+}
+
+pub struct SinkOutput {
+    pub name: String,
+    pub rows: StreamRows,
+}
+
+pub struct Execution<'a> {
+    pub program: &'a Program,
+    pub input: &'a EpochInput,
+    pub state: &'a dyn StateReader,
+    pub epoch: u64,
+    pub batch_rows: u32,
+    pub threads: usize,
+    /// Names of the graph's sinks, in its order.
+    pub sink_names: &'a [String],
+    /// Rows per block digest: 64, or 1 with `replay_detail: row`.
+    pub block_rows: usize,
+}
+
+/// Keeps dead letters in the order of the records that caused them: (row, undecodable first, step, sequence).
+struct Letters {
+    letters: Vec<((u32, usize), DeadLetter)>,
+    skipped: u64,
+}
+
+impl Execution<'_> {
+    pub fn execute(&self, mode: Mode<'_>) -> Result<Executed> {
+        let graph = &self.program.graph;
+        let mut letters = Letters { letters: Vec::new(), skipped: 0 };
+        self.judge_undecodable(&mut letters)?;
+        let source = StreamRows { batch: self.input.batch.clone(), lineage: None };
+        let mut streams: Vec<Vec<Option<StreamRows>>> = Vec::new();
+        let mut executed = Executed {
+            sinks: Vec::new(),
+            dead_letters: Vec::new(),
+            skipped: 0,
+            changes: BTreeMap::new(),
+            scripts: Vec::new(),
+            fuel: BTreeMap::new(),
+            counters: BTreeMap::new(),
+            digests: Digests { input: self.input.digests.clone(), ..Digests::default() },
+            blocks: BTreeMap::new(),
+        };
+        let rejections = AtomicU32::new(0);
+        for (number, step) in graph.steps.iter().enumerate() {
+            let rows = stream(&source, &streams, step.input)?;
+            let run = StepRun {
+                graph: step,
+                program: &self.program.steps[number],
+                rows,
+                times: &self.input.times,
+                state: self.state,
+                batch_rows: self.batch_rows,
+                threads: self.threads,
+                rejections: &rejections,
+            };
+            let outcome = run.run(mode)?;
+            for rejected in &outcome.rejected {
+                let row = rows.origin_row(rejected.row as usize);
+                self.judge(&mut letters, row, number, &rejected.code, &rejected.reason)?;
+            }
+            executed.fuel.insert(step.id.clone(), outcome.fuel);
+            for (name, delta) in outcome.counters {
+                *executed.counters.entry(format!("{}.{name}", step.id)).or_default() += delta;
+            }
+            executed.scripts.extend(outcome.scripts);
+            for (port, rows) in step.outputs.iter().zip(&outcome.ports) {
+                if let Some(rows) = rows {
+                    let (_, blocks) = self.digest(rows);
+                    executed.blocks.insert(format!("{}.{}", step.id, port.name), blocks);
+                }
+            }
+            if let Some(changes) = outcome.changes {
+                let (digest, blocks) = changes_digest(
+                    changes.changes.iter().map(|(key, table, value)| {
+                        (changes.keys.get(*key as usize), *table, value.as_deref())
+                    }),
+                    self.block_rows,
+                );
+                executed.digests.state.insert(step.id.clone(), digest);
+                executed.blocks.insert(format!("state:{}", step.id), blocks);
+                executed.changes.insert(step.id.clone(), changes);
+            }
+            streams.push(outcome.ports);
+        }
+        for (sink, name) in graph.sinks.iter().zip(self.sink_names) {
+            let rows = stream(&source, &streams, sink.input)?;
+            let batch = rows.batch.project(&sink.columns).map_err(|error| {
+                Error::new(Code::Internal, format!("sink \"{name}\": columns could not be selected")).with_cause(error)
+            })?;
+            let rows = StreamRows { batch, lineage: rows.lineage.clone() };
+            let (digest, blocks) = self.digest(&rows);
+            executed.digests.output.insert(name.clone(), digest);
+            executed.blocks.insert(format!("sink:{name}"), blocks);
+            executed.sinks.push(SinkOutput { name: name.clone(), rows });
+        }
+        letters.letters.sort_by_key(|(order, _)| *order);
+        executed.skipped = letters.skipped;
+        executed.dead_letters = letters.letters.into_iter().map(|(_, letter)| letter).collect();
+        Ok(executed)
+    }
+
+    fn digest(&self, rows: &StreamRows) -> (String, Vec<u64>) {
+        let mut digest = RowsDigest::with_block_rows(self.block_rows);
+        digest.update(&rows.batch);
+        let finished = digest.finish();
+        (finished.digest, finished.blocks)
+    }
+
+    fn judge_undecodable(&self, letters: &mut Letters) -> Result<()> {
+        for bad in &self.input.bad {
+            let source = bad.source as usize;
+            match self.program.source_on_error[source] {
+                OnError::Skip => letters.skipped += 1,
+                OnError::Fail => {
+                    return Err(Error::new(
+                        Code::RecordFailed,
+                        format!(
+                            "source \"{}\", {}, offset {}: [{}] {}",
+                            self.program.source_names[source],
+                            self.partition_name(bad.source, bad.partition),
+                            bad.bad.offset,
+                            bad.bad.code.name(),
+                            bad.bad.reason
+                        ),
+                    )
+                    .with_help("set on_error: dlq (with a dlq sink) or skip on the source to go on without such records"));
+                }
+                OnError::Dlq => letters.letters.push((
+                    (bad.before_row, 0),
+                    DeadLetter {
+                        source: self.program.source_names[source].clone(),
+                        partition: self.partition_name(bad.source, bad.partition),
+                        offset: bad.bad.offset,
+                        time: None,
+                        step: None,
+                        code: bad.bad.code.name().to_owned(),
+                        reason: bad.bad.reason.clone(),
+                        component: None,
+                        epoch: self.epoch,
+                        value: bad.bad.bytes.to_vec(),
+                    },
+                )),
+            }
+        }
+        Ok(())
+    }
+
+    fn judge(&self, letters: &mut Letters, row: u32, step: usize, code: &str, reason: &str) -> Result<()> {
+        let program = &self.program.steps[step];
+        let id = &self.program.graph.steps[step].id;
+        if program.on_error == OnError::Skip {
+            letters.skipped += 1;
+            return Ok(());
+        }
+        let origin = self.input.origin(row as usize);
+        let source = self.program.source_names[origin.source as usize].clone();
+        let partition = self.partition_name(origin.source, origin.partition);
+        if program.on_error == OnError::Fail {
+            return Err(Error::new(
+                Code::RecordFailed,
+                format!("step \"{id}\": source \"{source}\", {partition}, offset {}: [{code}] {reason}", origin.offset),
+            )
+            .with_help(format!("set on_error: dlq (with a dlq sink) or skip on step \"{id}\" to go on without such records")));
+        }
+        let value = match self.input.original(row as usize) {
+            Some(bytes) => bytes[..bytes.len().min(segno_core::source::BAD_BYTES_MAX)].to_vec(),
+            None => row_to_json(&self.input.batch, row as usize),
+        };
+        letters.letters.push((
+            // A record is undecodable or reaches steps, never both; + 1 keeps the order total all the same.
+            (row, step + 1),
+            DeadLetter {
+                source,
+                partition,
+                offset: origin.offset,
+                time: self.input.times.get(row as usize).copied(),
+                step: Some(id.clone()),
+                code: code.to_owned(),
+                reason: reason.to_owned(),
+                component: Some(program.component.clone()),
+                epoch: self.epoch,
+                value,
+            },
+        ));
+        Ok(())
+    }
+
+    fn partition_name(&self, source: u32, partition: u32) -> String {
+        self.input
+            .to
+            .partitions
+            .iter()
+            .find(|p| p.source == source && p.partition == partition)
+            .map_or_else(|| partition.to_string(), |p| p.name.clone())
+    }
+}
+
+fn stream<'a>(source: &'a StreamRows, streams: &'a [Vec<Option<StreamRows>>], port: PortRef) -> Result<&'a StreamRows> {
+    match port {
+        PortRef::Source => Ok(source),
+        PortRef::Step { step, port } => streams[step][port]
+            .as_ref()
+            .ok_or_else(|| Error::new(Code::Internal, "the graph reads a port that it marks as unused")),
+    }
+}

@@ -1,0 +1,512 @@
+//! Planning an epoch: partitions are merged by their heads and an epoch is cut from the merged sequence.
+//!
+//! Owns: the positions of all partitions, the merge, the cut, idleness, the watermark.
+//! Does not own: the rules themselves (`segno_core::protocol::{merge, close}`), reading (`feed`), executing.
+//!
+//! Invariants: the same ranges and the same idle set give the same rows in the same order, however chunks were cut:
+//! replay uses this very code with bounds. A position only advances over records that are in a returned epoch.
+
+use super::epoch::{EpochBuilder, EpochInput};
+use super::feed::{CHUNKS_AHEAD, Feed, SlotId};
+use segno_core::persisted::{EpochRecord, PartitionPosition, Position};
+use segno_core::protocol::close::{EpochLimits, Filling, closes};
+use segno_core::protocol::merge::{Head, Pick, pick};
+use segno_core::source::{Chunk, Next, ReadPlan, Source};
+use segno_core::{Code, Error, Result};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How often a partition that had nothing is asked again.
+const WAITING_POLL: Duration = Duration::from_millis(20);
+
+/// How often sources are asked for new partitions.
+const PARTITIONS_POLL: Duration = Duration::from_secs(1);
+
+/// Watermarks advance in ticks of event time, in µs.
+pub const TICK_US: i64 = 100_000;
+
+/// Event-time settings of the merged stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TimeRules {
+    pub by_event_time: bool,
+    /// Allowed disorder, µs.
+    pub watermark_delay_us: i64,
+    /// Silence after which a partition no longer holds the merge. `None`: it holds for ever.
+    pub idle_timeout: Option<Duration>,
+}
+
+struct Loaded {
+    chunk: Arc<Chunk>,
+    row: usize,
+    bad: usize,
+}
+
+struct Slot {
+    id: SlotId,
+    source: u32,
+    position: PartitionPosition,
+    /// Number of the partition in its source's own list.
+    in_source: u32,
+    queue: VecDeque<Loaded>,
+    asked: usize,
+    opened: bool,
+    ended: bool,
+    waiting_since: Option<Instant>,
+    ask_again_at: Option<Instant>,
+    idle: bool,
+    /// Records at or beyond this offset are not taken (replay).
+    bound: u64,
+    moved: bool,
+}
+
+impl Slot {
+    fn new(id: SlotId, position: PartitionPosition, in_source: u32) -> Slot {
+        Slot {
+            id,
+            source: position.source,
+            position,
+            in_source,
+            queue: VecDeque::new(),
+            asked: 0,
+            opened: false,
+            ended: false,
+            waiting_since: None,
+            ask_again_at: None,
+            idle: false,
+            bound: u64::MAX,
+            moved: false,
+        }
+    }
+
+    fn head(&self, by_event_time: bool) -> Head {
+        if self.idle || self.position.offset >= self.bound {
+            return Head::Out;
+        }
+        let Some(loaded) = self.queue.front() else {
+            return if self.ended { Head::Out } else { Head::Waiting };
+        };
+        let chunk = &loaded.chunk;
+        if next_offset(chunk, loaded.row, loaded.bad) >= self.bound {
+            return Head::Out;
+        }
+        let is_bad = chunk.bad.get(loaded.bad).is_some_and(|bad| bad.before_row as usize <= loaded.row);
+        Head::Record(if is_bad || !by_event_time { i64::MIN } else { chunk.times[loaded.row] })
+    }
+}
+
+/// The merged input of a shard.
+pub struct Planner {
+    sources: Vec<Arc<dyn Source>>,
+    plans: Vec<ReadPlan>,
+    rules: TimeRules,
+    feed: Feed,
+    slots: Vec<Slot>,
+    next_id: SlotId,
+    watermark: Option<i64>,
+    partitions_checked: Instant,
+    new_partitions: Vec<(u32, u32)>,
+}
+
+impl Planner {
+    /// Starts at `position`; partitions that the sources have beyond it start at their beginning.
+    pub fn new(
+        sources: Vec<Arc<dyn Source>>,
+        plans: Vec<ReadPlan>,
+        rules: TimeRules,
+        threads: usize,
+        position: &Position,
+        watermark: Option<i64>,
+    ) -> Result<Planner> {
+        let mut planner = Planner {
+            sources,
+            plans,
+            rules,
+            feed: Feed::start(threads),
+            slots: Vec::new(),
+            next_id: 0,
+            watermark,
+            partitions_checked: Instant::now(),
+            new_partitions: Vec::new(),
+        };
+        planner.adopt(position)?;
+        Ok(planner)
+    }
+
+    fn adopt(&mut self, position: &Position) -> Result<()> {
+        for known in &position.partitions {
+            let source = self.sources.get(known.source as usize).ok_or_else(|| {
+                Error::new(Code::Internal, format!("the journal names source {}, which the plan lacks", known.source))
+            })?;
+            let partitions = source.partitions()?;
+            let Some(found) = partitions.iter().find(|p| p.name == known.name) else {
+                return Err(Error::new(
+                    Code::PartitionGone,
+                    format!("\"{}\" of source \"{}\" was read before and is not there any more", known.name, source.name()),
+                )
+                .with_help("put it back: its records belong to the history; or run the changed input under another pipeline name"));
+            };
+            self.next_id += 1;
+            self.slots.push(Slot::new(self.next_id, known.clone(), found.number));
+        }
+        self.find_new_partitions()?;
+        Ok(())
+    }
+
+    /// Adds partitions that sources show for the first time, after the known ones of their source.
+    fn find_new_partitions(&mut self) -> Result<()> {
+        self.partitions_checked = Instant::now();
+        for (number, source) in self.sources.iter().enumerate() {
+            for partition in source.partitions()? {
+                let known = self.slots.iter().filter(|slot| slot.source == number as u32);
+                if known.clone().any(|slot| slot.position.name == partition.name) {
+                    continue;
+                }
+                let position = PartitionPosition {
+                    source: number as u32,
+                    partition: known.count() as u32,
+                    name: partition.name,
+                    offset: 0,
+                    mark: String::new(),
+                    time_max: None,
+                };
+                self.new_partitions.push((position.source, position.partition));
+                self.next_id += 1;
+                self.slots.push(Slot::new(self.next_id, position, partition.number));
+            }
+        }
+        self.slots.sort_by_key(|slot| (slot.position.source, slot.position.partition));
+        Ok(())
+    }
+
+    pub fn position(&self) -> Position {
+        Position { partitions: self.slots.iter().map(|slot| slot.position.clone()).collect(), timer_cursor: None }
+    }
+
+    pub fn watermark(&self) -> Option<i64> {
+        self.watermark
+    }
+
+    /// Puts the planner where `position` says, and forgets what was read ahead. After an epoch that was not committed.
+    pub fn rewind(&mut self, position: &Position, watermark: Option<i64>) {
+        self.watermark = watermark;
+        for slot in &mut self.slots {
+            let Some(to) = position
+                .partitions
+                .iter()
+                .find(|p| p.source == slot.position.source && p.partition == slot.position.partition)
+            else {
+                continue;
+            };
+            self.feed.close(slot.id);
+            self.next_id += 1;
+            let mut fresh = Slot::new(self.next_id, to.clone(), slot.in_source);
+            fresh.idle = slot.idle;
+            *slot = fresh;
+        }
+    }
+
+    /// Reads the next epoch live. `None` when every partition has ended, or when stopping with nothing taken.
+    pub fn next_epoch(&mut self, limits: &EpochLimits, stopping: &AtomicBool) -> Result<Option<EpochInput>> {
+        if self.partitions_checked.elapsed() >= PARTITIONS_POLL {
+            self.find_new_partitions()?;
+        }
+        for slot in &mut self.slots {
+            slot.bound = u64::MAX;
+            // An idle partition that has something again joins at the boundary.
+            if slot.idle && !slot.queue.is_empty() {
+                slot.idle = false;
+            }
+        }
+        self.fill(Some((limits, stopping)))
+    }
+
+    /// Reads exactly the epoch of a record: its ranges, its idle partitions.
+    pub fn recorded_epoch(&mut self, record: &EpochRecord) -> Result<EpochInput> {
+        if self.slots.len() < record.to.partitions.len() {
+            self.find_new_partitions()?;
+        }
+        for slot in &mut self.slots {
+            let key = (slot.position.source, slot.position.partition);
+            let range = |position: &Position| {
+                position.partitions.iter().find(|p| (p.source, p.partition) == key).map_or(0, |p| p.offset)
+            };
+            slot.idle = record.idle.contains(&key);
+            slot.bound = range(&record.to);
+            let from = range(&record.from);
+            if slot.position.offset != from {
+                return Err(Error::new(
+                    Code::InputChanged,
+                    format!(
+                        "epoch {} starts at offset {from} of \"{}\", but the epochs before it end at {}",
+                        record.epoch, slot.position.name, slot.position.offset
+                    ),
+                ));
+            }
+        }
+        let input = self.fill(None)?;
+        let input = match input {
+            Some(input) => input,
+            None => EpochBuilder::new(&self.plans, self.position(), self.watermark, self.rules.by_event_time)
+                .finish(self.position(), Vec::new(), self.watermark)?,
+        };
+        for slot in &mut self.slots {
+            // Offsets between two records (blank lines) are the same position; chunks decide which of them is named.
+            let next = slot.queue.front().map(|loaded| next_offset(&loaded.chunk, loaded.row, loaded.bad));
+            if slot.position.offset <= slot.bound && (slot.ended || next.is_some_and(|next| next >= slot.bound)) {
+                slot.position.offset = slot.bound;
+            }
+            if slot.position.offset != slot.bound {
+                return Err(Error::new(
+                    Code::InputChanged,
+                    format!(
+                        "epoch {} read \"{}\" up to offset {}, but now a record boundary or the end is at {}: the input changed",
+                        record.epoch, slot.position.name, slot.bound, slot.position.offset
+                    ),
+                )
+                .with_help("replay needs the input as it was; put the original back"));
+            }
+        }
+        Ok(input)
+    }
+
+    fn fill(&mut self, live: Option<(&EpochLimits, &AtomicBool)>) -> Result<Option<EpochInput>> {
+        let from = self.position();
+        let mut builder = EpochBuilder::new(&self.plans, from, self.watermark, self.rules.by_event_time);
+        let mut started: Option<Instant> = None;
+        loop {
+            self.ask_for_missing()?;
+            while let Some(reply) = self.feed.try_receive() {
+                self.accept(reply.slot, reply.next)?;
+            }
+            let heads: Vec<Head> = self.slots.iter().map(|slot| slot.head(self.rules.by_event_time)).collect();
+            let decision = pick(&heads, self.rules.by_event_time);
+            let ended = self.slots.iter().all(|slot| slot.ended && slot.queue.is_empty());
+            if let Some((limits, stopping)) = live {
+                let filling = Filling {
+                    records: builder.records(),
+                    bytes: builder.bytes(),
+                    age: started.map_or(Duration::ZERO, |at| at.elapsed()),
+                    starved: !matches!(decision, Pick::Take { .. }),
+                    ended,
+                    idleness_changes: self.idleness_is_due(),
+                    stopping: stopping.load(Ordering::Relaxed),
+                };
+                if closes(limits, &filling) {
+                    break;
+                }
+                if builder.records() == 0 {
+                    if ended || filling.stopping {
+                        return Ok(None);
+                    }
+                    self.change_idleness();
+                }
+            }
+            match decision {
+                Pick::Take { partition, until, inclusive } => {
+                    started.get_or_insert_with(Instant::now);
+                    let room = live.map_or((usize::MAX, usize::MAX), |(limits, _)| {
+                        (limits.records - builder.records(), limits.bytes.saturating_sub(builder.bytes()))
+                    });
+                    take(&mut self.slots[partition], until, inclusive, room, &mut builder)?;
+                }
+                Pick::Out if live.is_none() => break,
+                Pick::Wait | Pick::Out => {
+                    if live.is_some() && self.partitions_checked.elapsed() >= PARTITIONS_POLL && builder.records() == 0 {
+                        self.find_new_partitions()?;
+                    }
+                    if let Some(reply) = self.feed.receive(WAITING_POLL)? {
+                        self.accept(reply.slot, reply.next)?;
+                    }
+                    if live.is_some() && builder.records() == 0 {
+                        self.wake_idle();
+                    }
+                }
+            }
+        }
+        if builder.records() == 0 && live.is_none() {
+            return Ok(None);
+        }
+        self.finish(builder).map(Some)
+    }
+
+    fn finish(&mut self, builder: EpochBuilder) -> Result<EpochInput> {
+        for slot in &mut self.slots {
+            if slot.moved {
+                let mark = self.sources[slot.source as usize].mark(slot.in_source, slot.position.offset)?;
+                slot.position.mark = format!("{mark:016x}");
+                slot.moved = false;
+            }
+        }
+        let idle = self
+            .slots
+            .iter()
+            .filter(|slot| slot.idle)
+            .map(|slot| (slot.position.source, slot.position.partition))
+            .collect();
+        self.advance_watermark();
+        let mut input = builder.finish(self.position(), idle, self.watermark)?;
+        input.new_partitions = std::mem::take(&mut self.new_partitions);
+        Ok(input)
+    }
+
+    /// The minimum over partitions that are neither idle nor ended of (largest event time − allowed delay), in ticks.
+    fn advance_watermark(&mut self) {
+        let active = || self.slots.iter().filter(|slot| !slot.idle && !(slot.ended && slot.queue.is_empty()));
+        let reached = if active().next().is_none() {
+            self.slots.iter().filter_map(|slot| slot.position.time_max).max()
+        } else {
+            active().map(|slot| slot.position.time_max).min().flatten()
+        };
+        let Some(reached) = reached else { return };
+        let tick = (reached.saturating_sub(self.rules.watermark_delay_us)).div_euclid(TICK_US) * TICK_US;
+        self.watermark = Some(self.watermark.map_or(tick, |now| now.max(tick)));
+    }
+
+    fn ask_for_missing(&mut self) -> Result<()> {
+        let now = Instant::now();
+        for slot in &mut self.slots {
+            if slot.ended || slot.position.offset >= slot.bound || slot.queue.len() + slot.asked >= CHUNKS_AHEAD {
+                continue;
+            }
+            if slot.ask_again_at.is_some_and(|at| now < at) {
+                continue;
+            }
+            if !slot.opened {
+                let source = &self.sources[slot.source as usize];
+                let mark = u64::from_str_radix(&slot.position.mark, 16).ok();
+                let reader =
+                    source.open(slot.in_source, slot.position.offset, mark, &self.plans[slot.source as usize])?;
+                self.feed.open(slot.id, reader);
+                slot.opened = true;
+            }
+            slot.ask_again_at = None;
+            // One request at a time to a partition that last had nothing, else both.
+            let wanted = if slot.waiting_since.is_some() { 1 } else { CHUNKS_AHEAD };
+            while slot.queue.len() + slot.asked < wanted {
+                self.feed.ask(slot.id);
+                slot.asked += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, id: SlotId, next: Result<Next>) -> Result<()> {
+        let Some(slot) = self.slots.iter_mut().find(|slot| slot.id == id) else { return Ok(()) };
+        slot.asked -= 1;
+        match next? {
+            Next::Chunk(chunk) => {
+                slot.waiting_since = None;
+                if chunk.offsets.is_empty() && chunk.bad.is_empty() {
+                    // Blank lines only: the offset moves on with the next record.
+                    return Ok(());
+                }
+                slot.queue.push_back(Loaded { chunk: Arc::new(chunk), row: 0, bad: 0 });
+            }
+            Next::Waiting => {
+                let now = Instant::now();
+                slot.waiting_since.get_or_insert(now);
+                slot.ask_again_at = Some(now + WAITING_POLL);
+            }
+            Next::End => slot.ended = true,
+        }
+        Ok(())
+    }
+
+    fn is_silent(&self, slot: &Slot) -> bool {
+        let Some(timeout) = self.rules.idle_timeout else { return false };
+        !slot.idle && slot.queue.is_empty() && slot.waiting_since.is_some_and(|since| since.elapsed() >= timeout)
+    }
+
+    fn idleness_is_due(&self) -> bool {
+        self.slots.iter().any(|slot| self.is_silent(slot))
+    }
+
+    /// At an epoch's start only: silent partitions stop holding the merge.
+    fn change_idleness(&mut self) {
+        for index in 0..self.slots.len() {
+            if self.is_silent(&self.slots[index]) {
+                self.slots[index].idle = true;
+            }
+        }
+    }
+
+    fn wake_idle(&mut self) {
+        for slot in &mut self.slots {
+            if slot.idle && !slot.queue.is_empty() {
+                slot.idle = false;
+            }
+        }
+    }
+}
+
+/// Moves records of one slot into the epoch: while they come before `until`, and while there is room.
+fn take(
+    slot: &mut Slot,
+    until: i64,
+    inclusive: bool,
+    room: (usize, usize),
+    builder: &mut EpochBuilder,
+) -> Result<()> {
+    let Some(loaded) = slot.queue.front_mut() else { return Ok(()) };
+    let chunk = Arc::clone(&loaded.chunk);
+    let bytes_before = builder.bytes();
+    let records_before = builder.records();
+    loop {
+        let taken = builder.records() - records_before;
+        if taken >= room.0.max(1) || builder.bytes() - bytes_before >= room.1.max(1) {
+            break;
+        }
+        if let Some(bad) = chunk.bad.get(loaded.bad).filter(|bad| bad.before_row as usize <= loaded.row) {
+            if bad.offset >= slot.bound {
+                break;
+            }
+            builder.take_bad(slot.position.source, slot.position.partition, bad);
+            loaded.bad += 1;
+            continue;
+        }
+        let mut end = chunk.offsets.len();
+        if let Some(bad) = chunk.bad.get(loaded.bad) {
+            end = end.min(bad.before_row as usize);
+        }
+        end = end.min(loaded.row.saturating_add(room.0 - taken));
+        if slot.bound != u64::MAX {
+            end = end.min(chunk.offsets.partition_point(|&offset| offset < slot.bound));
+        }
+        if builder.by_event_time() && until != i64::MAX {
+            let before = |time: i64| if inclusive { time <= until } else { time < until };
+            let run = chunk.times[loaded.row..end].iter().position(|&time| !before(time));
+            end = run.map_or(end, |length| loaded.row + length);
+        }
+        end = builder.bounded_by_bytes(&chunk, loaded.row, end, room.1.saturating_sub(builder.bytes() - bytes_before));
+        if end <= loaded.row {
+            break;
+        }
+        builder.take_rows(&slot.position, &chunk, loaded.row..end);
+        if builder.by_event_time() {
+            let max = chunk.times[loaded.row..end].iter().copied().max();
+            slot.position.time_max = slot.position.time_max.max(max);
+        }
+        loaded.row = end;
+    }
+    if builder.records() > records_before {
+        slot.position.offset = next_offset(&chunk, loaded.row, loaded.bad).min(slot.bound);
+        slot.moved = true;
+    }
+    if loaded.row == chunk.offsets.len() && loaded.bad == chunk.bad.len() {
+        slot.queue.pop_front();
+    }
+    Ok(())
+}
+
+/// Offset of the next record of a chunk that was consumed up to (row, bad); the chunk's end after the last.
+fn next_offset(chunk: &Chunk, row: usize, bad: usize) -> u64 {
+    let good = chunk.offsets.get(row).copied();
+    let bad = chunk.bad.get(bad).map(|bad| bad.offset);
+    match (good, bad) {
+        (Some(good), Some(bad)) => good.min(bad),
+        (Some(one), None) | (None, Some(one)) => one,
+        (None, None) => chunk.end,
+    }
+}
