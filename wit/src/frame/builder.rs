@@ -68,9 +68,9 @@ pub trait ColumnBuilder: Default {
     fn push_null(&mut self);
     /// Forgets the rows from `rows` on.
     fn truncate(&mut self, rows: usize);
-    /// Forgets everything but the memory.
-    fn clear(&mut self);
-    /// Writes the column. `source` is the run of bytes given to [`VarBuilder::begin`]; others ignore it.
+    /// Forgets everything but the memory, and says where text and bytes may be borrowed from.
+    fn begin(&mut self, source: &[u8]);
+    /// Writes the column. `source` is what [`ColumnBuilder::begin`] was given.
     fn write(&self, kind: ColumnType, source: &[u8], frame: &mut FrameWriter<'_>) -> Result<()>;
 }
 
@@ -147,7 +147,7 @@ impl<T: Fixed> ColumnBuilder for FixedBuilder<T> {
         self.validity.truncate(rows);
     }
 
-    fn clear(&mut self) {
+    fn begin(&mut self, _source: &[u8]) {
         self.values.clear();
         self.validity.clear();
     }
@@ -209,7 +209,7 @@ impl ColumnBuilder for BoolBuilder {
         }
     }
 
-    fn clear(&mut self) {
+    fn begin(&mut self, _source: &[u8]) {
         self.bits.clear();
         self.rows = 0;
         self.validity.clear();
@@ -252,12 +252,6 @@ pub struct VarBuilder {
 }
 
 impl VarBuilder {
-    /// Says where values may be borrowed from. The same bytes must be given to [`ColumnBuilder::write`].
-    pub fn begin(&mut self, source: &[u8]) {
-        self.source_at = source.as_ptr().addr();
-        self.source_bytes = source.len();
-    }
-
     #[inline]
     pub fn push(&mut self, value: &[u8]) {
         if !value.is_empty() {
@@ -336,13 +330,15 @@ impl ColumnBuilder for VarBuilder {
         self.validity.truncate(rows);
     }
 
-    fn clear(&mut self) {
+    fn begin(&mut self, source: &[u8]) {
         self.ends.clear();
         self.end = 0;
         self.runs.clear();
         self.own.clear();
         self.validity.clear();
         self.overflow = false;
+        self.source_at = source.as_ptr().addr();
+        self.source_bytes = source.len();
     }
 
     fn write(&self, kind: ColumnType, source: &[u8], frame: &mut FrameWriter<'_>) -> Result<()> {
