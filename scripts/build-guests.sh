@@ -1,0 +1,44 @@
+#!/bin/sh
+# Compiles plugins to WebAssembly modules. `segno build` makes components of them.
+#
+#   scripts/build-guests.sh [PACKAGE…]     default: every plugin under plugins/
+#
+# The modules go to $SEGNO_GUESTS, or target/guests under the repository: one PACKAGE.wasm each.
+set -eu
+
+cd "$(dirname "$0")/.."
+out=${SEGNO_GUESTS:-$PWD/target/guests}
+build=${CARGO_TARGET_DIR:-$PWD/target}
+target=wasm32-unknown-unknown
+
+[ $# -gt 0 ] || set -- $(ls plugins)
+packages=
+for name; do
+    packages="$packages -p $name"
+done
+
+# The same instructions on every machine; 128-bit vectors are deterministic, relaxed ones are not and stay off.
+flags="-C target-feature=+simd128 --remap-path-prefix $PWD=/segno --remap-path-prefix ${CARGO_HOME:-$HOME/.cargo}=/cargo"
+export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS="$flags"
+
+how=$(scripts/wasm-target.sh)
+case $how in
+rustup)
+    cargo build --quiet --profile guest --target "$target" $packages --lib
+    ;;
+debian)
+    # Debian's compiler calls itself stable, and has no compiled standard library for this target.
+    for linker in wasm-ld-22 wasm-ld-21 wasm-ld-20 wasm-ld-19 wasm-ld; do
+        ! command -v "$linker" >/dev/null || break
+    done
+    RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=$linker \
+        cargo build --quiet --profile guest --target "$target" $packages --lib -Zbuild-std=std,panic_abort
+    ;;
+esac
+
+mkdir -p "$out"
+for name; do
+    # Not touched when nothing changed, so that what is made of it need not be made again.
+    file=$(echo "$name" | tr - _).wasm
+    cmp -s "$build/$target/guest/$file" "$out/$file" || cp "$build/$target/guest/$file" "$out/$file"
+done
