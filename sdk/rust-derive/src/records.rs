@@ -42,6 +42,11 @@ pub fn input(item: DeriveInput) -> Result<TokenStream> {
             }
 
             #[inline(always)]
+            fn clip(columns: Self::Columns, rows: usize) -> Self::Columns {
+                (#(<#types as ::segno_sdk::InputField<'segno>>::clip(columns.#slots, rows),)*)
+            }
+
+            #[inline(always)]
             fn read(columns: &Self::Columns, row: usize) -> Self {
                 Self { #(#idents: <#types as ::segno_sdk::InputField<'segno>>::read(&columns.#slots, row),)* }
             }

@@ -150,6 +150,7 @@ impl<T: Plugin> Engine<T> {
         let records = open.section(&message, message::batch::COLUMNS, 0)?;
         let rows = records.rows();
         let columns = T::Input::open(&records).map_err(malformed)?;
+        let columns = T::Input::clip(columns, rows);
         let times = if T::EVENT_TIME {
             let frame = open.section(&message, message::batch::TIMES, 0)?;
             let column = frame

@@ -14,6 +14,8 @@ pub trait Input<'a>: Sized {
     type Columns: Copy;
     fn describe(columns: &mut Vec<ColumnSpec>);
     fn open(frame: &FrameReader<'a>) -> Result<Self::Columns, WireError>;
+    /// See [`InputField::clip`].
+    fn clip(columns: Self::Columns, rows: usize) -> Self::Columns;
     fn read(columns: &Self::Columns, row: usize) -> Self;
 }
 
@@ -25,6 +27,9 @@ pub trait InputField<'a>: Sized {
     type Column: Copy;
     /// The column has been checked to be of this kind.
     fn open(column: Column<'a>) -> Self::Column;
+    /// The same column, seen to have exactly `rows` rows: the compiler then knows that a row of the batch is one of the
+    /// column, and does not check it again for each field of each record.
+    fn clip(column: Self::Column, rows: usize) -> Self::Column;
     fn read(column: &Self::Column, row: usize) -> Self;
 }
 
@@ -56,6 +61,10 @@ macro_rules! fixed {
                 column.values().unwrap_or_default()
             }
             #[inline(always)]
+            fn clip(column: Self::Column, rows: usize) -> Self::Column {
+                &column[..rows]
+            }
+            #[inline(always)]
             fn read(column: &Self::Column, row: usize) -> Self {
                 let $bytes = column[row];
                 $value
@@ -83,6 +92,10 @@ impl<'a, const P: u8, const S: i8> InputField<'a> for Decimal<P, S> {
         column.values().unwrap_or_default()
     }
     #[inline(always)]
+    fn clip(column: Self::Column, rows: usize) -> Self::Column {
+        &column[..rows]
+    }
+    #[inline(always)]
     fn read(column: &Self::Column, row: usize) -> Self {
         Decimal::from_wire(i128::from_le_bytes(column[row]))
     }
@@ -93,6 +106,10 @@ impl<'a> InputField<'a> for bool {
     type Column = &'a [u8];
     fn open(column: Column<'a>) -> Self::Column {
         column.data()
+    }
+    #[inline(always)]
+    fn clip(column: Self::Column, rows: usize) -> Self::Column {
+        &column[..rows.div_ceil(8)]
     }
     #[inline(always)]
     fn read(column: &Self::Column, row: usize) -> Self {
@@ -108,6 +125,14 @@ pub struct Bytes<'a> {
 }
 
 impl<'a> Bytes<'a> {
+    #[inline(always)]
+    fn clip(self, rows: usize) -> Self {
+        Self {
+            offsets: &self.offsets[..rows + 1],
+            data: self.data,
+        }
+    }
+
     #[inline(always)]
     fn at(&self, row: usize) -> &'a [u8] {
         let from = u32::from_le_bytes(self.offsets[row]) as usize;
@@ -130,6 +155,10 @@ impl<'a> InputField<'a> for &'a [u8] {
         }
     }
     #[inline(always)]
+    fn clip(column: Self::Column, rows: usize) -> Self::Column {
+        column.clip(rows)
+    }
+    #[inline(always)]
     fn read(column: &Self::Column, row: usize) -> Self {
         column.at(row)
     }
@@ -146,6 +175,10 @@ impl<'a> InputField<'a> for &'a str {
         })
     }
     #[inline(always)]
+    fn clip(column: Self::Column, rows: usize) -> Self::Column {
+        Text(column.0.clip(rows))
+    }
+    #[inline(always)]
     fn read(column: &Self::Column, row: usize) -> Self {
         // SAFETY: a `Text` is a utf8 column, and whoever opened its frame has checked its values or vouched for them
         // (`FrameReader::parse`, `FrameReader::parse_trusted`). Checking again costs more than all the rest of a record.
@@ -159,6 +192,10 @@ impl<'a> InputField<'a> for String {
     fn open(column: Column<'a>) -> Self::Column {
         <&str>::open(column)
     }
+    #[inline(always)]
+    fn clip(column: Self::Column, rows: usize) -> Self::Column {
+        <&str>::clip(column, rows)
+    }
     fn read(column: &Self::Column, row: usize) -> Self {
         <&str>::read(column, row).to_owned()
     }
@@ -169,6 +206,10 @@ impl<'a> InputField<'a> for Vec<u8> {
     type Column = Bytes<'a>;
     fn open(column: Column<'a>) -> Self::Column {
         <&[u8]>::open(column)
+    }
+    #[inline(always)]
+    fn clip(column: Self::Column, rows: usize) -> Self::Column {
+        <&[u8]>::clip(column, rows)
     }
     fn read(column: &Self::Column, row: usize) -> Self {
         column.at(row).to_owned()
@@ -181,6 +222,13 @@ impl<'a, F: InputField<'a>> InputField<'a> for Option<F> {
     type Column = (Option<&'a [u8]>, F::Column);
     fn open(column: Column<'a>) -> Self::Column {
         (column.validity(), F::open(column))
+    }
+    #[inline(always)]
+    fn clip(column: Self::Column, rows: usize) -> Self::Column {
+        (
+            column.0.map(|bits| &bits[..rows.div_ceil(8)]),
+            F::clip(column.1, rows),
+        )
     }
     #[inline(always)]
     fn read(column: &Self::Column, row: usize) -> Self {

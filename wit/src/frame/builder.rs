@@ -229,9 +229,17 @@ impl ColumnBuilder for BoolBuilder {
 /// A run of bytes to copy.
 #[derive(Clone, Copy, Debug)]
 struct Run {
-    at: u32,
-    length: u32,
-    from_source: bool,
+    from: RunFrom,
+    length: usize,
+}
+
+/// Where a run lies.
+#[derive(Clone, Copy, Debug)]
+enum RunFrom {
+    /// So many bytes into the source.
+    Source(usize),
+    /// Right after the last run of our own.
+    Own,
 }
 
 /// Texts or byte strings.
@@ -240,59 +248,68 @@ struct Run {
 /// where it lies, joins neighbours, and copies once into the answer. Forwarding a whole column is one copy.
 #[derive(Clone, Debug, Default)]
 pub struct VarBuilder {
-    /// The end of each value.
+    /// The end of each value, as it will be in the frame if that is not too large.
     ends: Vec<[u8; 4]>,
-    end: u32,
+    end: u64,
+    /// Finished runs; the current one is `run_from` and what came since `run_start`.
     runs: Vec<Run>,
+    run_from: Option<usize>,
+    run_start: u64,
+    /// The address at which a value continues the current run of the source; 0 when that is not one.
+    run_next: usize,
     own: Vec<u8>,
     validity: Validity,
     source_at: usize,
-    source_bytes: usize,
-    overflow: bool,
+    source_end: usize,
 }
 
 impl VarBuilder {
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, value: &[u8]) {
-        if !value.is_empty() {
-            // Wraps to a large number when the value lies before the source.
-            let at = value.as_ptr().addr().wrapping_sub(self.source_at);
-            let from_source = at < self.source_bytes && value.len() <= self.source_bytes - at;
-            let at = if from_source {
-                at
-            } else {
-                let at = self.own.len();
-                self.own.extend_from_slice(value);
-                at
-            };
-            self.push_run(at, value.len(), from_source);
+        // The common case first: the value lies in the source, right after the one before it.
+        let at = value.as_ptr().addr();
+        if at == self.run_next && value.len() <= self.source_end - at {
+            self.run_next = at + value.len();
+        } else {
+            self.push_apart(value);
         }
-        self.ends.push(self.end.to_le_bytes());
+        self.end += value.len() as u64;
+        self.ends.push((self.end as u32).to_le_bytes());
     }
 
-    #[inline]
-    fn push_run(&mut self, at: usize, length: usize, from_source: bool) {
-        let (Ok(at), Ok(length)) = (u32::try_from(at), u32::try_from(length)) else {
-            self.overflow = true;
+    /// Notes or copies a value that does not continue a run of the source.
+    fn push_apart(&mut self, value: &[u8]) {
+        if value.is_empty() {
             return;
-        };
-        let Some(end) = self.end.checked_add(length) else {
-            self.overflow = true;
-            return;
-        };
-        self.end = end;
-        if let Some(last) = self.runs.last_mut()
-            && last.from_source == from_source
-            && last.at + last.length == at
-        {
-            last.length += length;
-        } else {
-            self.runs.push(Run {
-                at,
-                length,
-                from_source,
-            });
         }
+        let at = value.as_ptr().addr();
+        if at >= self.source_at && at < self.source_end && value.len() <= self.source_end - at {
+            self.close_run();
+            self.run_from = Some(at - self.source_at);
+            self.run_next = at + value.len();
+        } else {
+            if self.run_from.is_some() {
+                self.close_run();
+            }
+            self.own.extend_from_slice(value);
+        }
+    }
+
+    fn current_run(&self) -> Run {
+        Run {
+            from: self.run_from.map_or(RunFrom::Own, RunFrom::Source),
+            length: (self.end - self.run_start) as usize,
+        }
+    }
+
+    fn close_run(&mut self) {
+        let run = self.current_run();
+        if run.length > 0 {
+            self.runs.push(run);
+        }
+        self.run_start = self.end;
+        self.run_from = None;
+        self.run_next = 0;
     }
 }
 
@@ -303,25 +320,33 @@ impl ColumnBuilder for VarBuilder {
 
     fn push_null(&mut self) {
         self.validity.push_null(self.ends.len());
-        self.ends.push(self.end.to_le_bytes());
+        self.ends.push((self.end as u32).to_le_bytes());
     }
 
     fn truncate(&mut self, rows: usize) {
         if rows >= self.ends.len() {
             return;
         }
+        self.close_run();
+        // Ends are kept modulo 2^32; what goes is known exactly all the same, because it came in one record.
+        let end = rows
+            .checked_sub(1)
+            .map_or(0, |last| u32::from_le_bytes(self.ends[last]));
+        let mut surplus = u64::from((self.end as u32).wrapping_sub(end));
+        if rows == 0 {
+            surplus = self.end;
+        }
         self.ends.truncate(rows);
-        let end = self.ends.last().map_or(0, |end| u32::from_le_bytes(*end));
-        let mut surplus = self.end - end;
-        self.end = end;
+        self.end -= surplus;
+        self.run_start = self.end;
         while surplus > 0
             && let Some(last) = self.runs.last_mut()
         {
-            let cut = surplus.min(last.length);
+            let cut = last.length.min(surplus as usize);
             last.length -= cut;
-            surplus -= cut;
-            if !last.from_source {
-                self.own.truncate(last.at as usize + last.length as usize);
+            surplus -= cut as u64;
+            if matches!(last.from, RunFrom::Own) {
+                self.own.truncate(self.own.len() - cut);
             }
             if last.length == 0 {
                 self.runs.pop();
@@ -334,15 +359,17 @@ impl ColumnBuilder for VarBuilder {
         self.ends.clear();
         self.end = 0;
         self.runs.clear();
+        self.run_from = None;
+        self.run_start = 0;
+        self.run_next = 0;
         self.own.clear();
         self.validity.clear();
-        self.overflow = false;
         self.source_at = source.as_ptr().addr();
-        self.source_bytes = source.len();
+        self.source_end = self.source_at + source.len();
     }
 
     fn write(&self, kind: ColumnType, source: &[u8], frame: &mut FrameWriter<'_>) -> Result<()> {
-        if self.overflow {
+        if self.end > u64::from(u32::MAX) {
             return Err(Fault::FrameTooLarge.into());
         }
         let mut column = frame.begin_column(kind)?;
@@ -356,9 +383,12 @@ impl ColumnBuilder for VarBuilder {
         });
         column.data(|out| {
             out.reserve(self.end as usize);
-            for run in &self.runs {
-                let bytes = if run.from_source { source } else { &self.own };
-                out.extend_from_slice(&bytes[run.at as usize..][..run.length as usize]);
+            let mut own = &self.own[..];
+            for run in self.runs.iter().copied().chain([self.current_run()]) {
+                out.extend_from_slice(match run.from {
+                    RunFrom::Source(at) => &source[at..at + run.length],
+                    RunFrom::Own => own.split_off(..run.length).unwrap_or_default(),
+                });
             }
         });
         Ok(())
