@@ -1,0 +1,307 @@
+//! What a pipeline file says, as plain data: variables replaced, defaults filled in, units resolved.
+//!
+//! Owns: the shapes and the defaults. Does not own: reading the text (`file`), column names and types (`graph`),
+//! opening anything that is named here.
+//!
+//! Invariants: step ids and sink names are unique and fit into object keys. A step reads the source or an earlier
+//! step. Paths are as written; `Pipeline::path` makes them relative to the folder of the pipeline file.
+
+use crate::columns::Column;
+use crate::source::{FilesSpec, SourceSpec, TimeColumn};
+use crate::{Error, Place};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The version of the pipeline file.
+pub const PIPELINE_VERSION: u64 = 1;
+/// Tenant of a pipeline that names none.
+pub const TENANT_DEFAULT: &str = "default";
+/// Key groups of a step. Fixed and journalled: more lanes than cores cost a little, fewer leave cores idle.
+pub const LANES_DEFAULT: u32 = 8;
+/// Lanes of one step at most: each holds an instance's memory while it runs.
+pub const LANES_MAX: u32 = 256;
+/// Rows of one call: large enough that the crossing costs nothing, small enough to stay in the cache.
+pub const BATCH_ROWS_DEFAULT: u32 = 1_024;
+/// Rows of one call at most: offsets of a frame are 32 bits wide.
+pub const BATCH_ROWS_MAX: u32 = 65_536;
+/// Records of an epoch at most.
+pub const EPOCH_RECORDS_DEFAULT: u64 = 262_144;
+/// Bytes of input of an epoch at most: with what the steps add, an epoch fits into memory several times.
+pub const EPOCH_BYTES_DEFAULT: u64 = 32 << 20;
+/// How long an epoch waits for more records. It bounds latency, and how often a quiet stream commits.
+pub const EPOCH_DELAY_DEFAULT: Duration = Duration::from_millis(500);
+/// Re-execution that a recovery may have to do.
+pub const REPLAY_DEBT_DEFAULT: Duration = Duration::from_secs(10);
+/// Checkpoints that are kept.
+pub const CHECKPOINTS_KEEP_DEFAULT: u32 = 20;
+
+/// A pipeline file without errors. Not yet compared with its plugins: that is `graph::build`.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    /// The pipeline file.
+    pub file: PathBuf,
+    pub tenant: String,
+    pub name: String,
+    /// At least one; all are merged into one stream. Their numbers in the journal are their places here.
+    pub sources: Vec<SourceBlock>,
+    /// In an order in which each step comes after the one it reads.
+    pub steps: Vec<StepSpec>,
+    pub sinks: Vec<SinkSpec>,
+    /// Where dead letters go; present wherever something says `on_error: dlq`. Its name is `dlq`.
+    pub dlq: Option<SinkSpec>,
+    pub checkpoint: CheckpointSpec,
+    pub epoch: EpochSpec,
+    /// Rows of one call at most.
+    pub batch_rows: u32,
+    /// Threads that run lanes; `None`: one for each core.
+    pub threads: Option<u32>,
+    /// Folder of the state store, the cache and the lock; `None`: the user's cache folder.
+    pub work_dir: Option<PathBuf>,
+    pub replay_detail: ReplayDetail,
+    /// What is allowed but risky.
+    pub warnings: Vec<Error>,
+    pub spots: Spots,
+}
+
+impl Pipeline {
+    /// A path of the pipeline file, relative to that file's folder.
+    pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
+        join(&self.file, path.as_ref())
+    }
+
+    /// The source with its paths made relative to the process.
+    pub fn source(&self, number: usize) -> SourceSpec {
+        rooted(&self.file, &self.sources[number].spec)
+    }
+
+    /// A place in the pipeline file, such as `steps[0].key`; the nearest part around it that is written there.
+    pub fn place(&self, path: &str) -> Place {
+        self.spots.place(path)
+    }
+}
+
+/// `spec` with its paths taken relative to the folder of `file`.
+pub fn rooted(file: &Path, spec: &SourceSpec) -> SourceSpec {
+    match spec {
+        SourceSpec::Files(files) => SourceSpec::Files(rooted_files(file, files)),
+        SourceSpec::Nexmark(_) => spec.clone(),
+    }
+}
+
+/// `spec` with its path taken relative to the folder of `file`.
+pub fn rooted_files(file: &Path, spec: &FilesSpec) -> FilesSpec {
+    FilesSpec { path: join(file, Path::new(&spec.path)).to_string_lossy().into_owned(), ..spec.clone() }
+}
+
+fn join(file: &Path, path: &Path) -> PathBuf {
+    match file.parent() {
+        Some(folder) if path.is_relative() && !folder.as_os_str().is_empty() => {
+            folder.join(path.strip_prefix("./").unwrap_or(path))
+        }
+        _ => path.to_path_buf(),
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SourceBlock {
+    /// Records come from here. Paths as written; `Pipeline::source` resolves them.
+    pub spec: SourceSpec,
+    /// Event time. All sources have one, or none has.
+    pub time: Option<TimeColumn>,
+    /// How much later than its successors a record may come.
+    pub watermark_delay: Duration,
+    /// Silence after which a partition no longer holds the others back. `None`: it holds them for ever.
+    pub idle_timeout: Option<Duration>,
+    /// Columns whose types the user declares.
+    pub columns: Vec<Column>,
+    /// What happens to records that cannot be decoded.
+    pub on_error: OnError,
+}
+
+/// What happens to a record that cannot be processed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// The pipeline stops; nothing of the epoch is committed.
+    #[default]
+    Fail,
+    /// It is counted and dropped.
+    Skip,
+    /// It goes to the dead letters with the reason and the original bytes.
+    Dlq,
+}
+
+/// What a step or a sink reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Upstream {
+    Source,
+    /// `step` is an index into `Pipeline::steps`; without a port, the plugin's first one.
+    Step { step: usize, port: Option<String> },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepSpec {
+    /// Names the step's state; unique.
+    pub id: String,
+    /// The component, as written.
+    pub plugin: PathBuf,
+    pub from: Upstream,
+    /// Handed to the plugin's `init` as JSON; `{}` when the file says nothing.
+    pub config: serde_json::Value,
+    pub tables: Vec<TableSpec>,
+    /// Key columns; empty for a step without key.
+    pub key: Vec<String>,
+    pub limits: LimitsSpec,
+    pub on_error: OnError,
+    pub lanes: u32,
+}
+
+/// A side table: rows handed to `init`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableSpec {
+    pub name: String,
+    /// A finite file; path as written, `rooted_files` resolves it.
+    pub files: FilesSpec,
+}
+
+/// Limits of a step. `None`: the engine's default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitsSpec {
+    /// Units of fuel for each record of a call.
+    pub fuel_per_record: Option<u64>,
+    /// Units of fuel for `init`.
+    pub fuel_init: Option<u64>,
+    /// Time that one call may take. Guards against a stuck plugin; decides no output silently.
+    pub deadline: Option<Duration>,
+    /// Bytes of linear memory.
+    pub memory: Option<u64>,
+    /// Elements of all tables together.
+    pub tables: Option<u64>,
+    /// Bytes that one call may return.
+    pub output_bytes: Option<u64>,
+    /// State changes of one call.
+    pub mutations: Option<u64>,
+    /// Log lines of one call; further ones are counted and dropped.
+    pub log_lines: Option<u64>,
+    /// Bytes of stack.
+    pub stack: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct SinkSpec {
+    /// Unique in the pipeline; in journal, metrics and object names.
+    pub name: String,
+    pub from: Upstream,
+    /// Columns that are written; `None`: all that flow here.
+    pub columns: Option<Vec<String>>,
+    pub kind: SinkKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SinkKind {
+    /// A folder with one object for each epoch, published atomically.
+    Files { path: PathBuf, format: SinkFormat },
+    /// At least once.
+    Stdout { format: SinkFormat },
+    /// Counts and digests rows, and keeps none.
+    Blackhole,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SinkFormat {
+    /// One object on each line.
+    #[default]
+    Json,
+    /// With a header row.
+    Csv,
+    /// The bytes of the single column, each followed by a line feed.
+    Raw,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckpointSpec {
+    pub store: StoreUrl,
+    /// The user accepts that a local folder dies with its machine.
+    pub ephemeral: bool,
+    /// Re-execution that a recovery may have to do: decides when a checkpoint is made.
+    pub replay_debt: Duration,
+    /// Checkpoints that are kept; at least 1.
+    pub keep: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// A local folder, as written after `file://`.
+    File(PathBuf),
+    /// The whole URL: `s3://bucket/prefix`.
+    S3(String),
+}
+
+/// When an epoch closes: whichever comes first. Decides no output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochSpec {
+    pub max_records: u64,
+    pub max_bytes: u64,
+    pub max_delay: Duration,
+}
+
+impl Default for EpochSpec {
+    fn default() -> EpochSpec {
+        EpochSpec {
+            max_records: EPOCH_RECORDS_DEFAULT,
+            max_bytes: EPOCH_BYTES_DEFAULT,
+            max_delay: EPOCH_DELAY_DEFAULT,
+        }
+    }
+}
+
+/// How exactly a difference found by a replay can be named.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplayDetail {
+    /// To a block of 64 rows.
+    #[default]
+    Block,
+    /// To the row.
+    Row,
+}
+
+/// Where each part of the pipeline file is written.
+#[derive(Clone, Debug)]
+pub struct Spots {
+    file: PathBuf,
+    text: Arc<str>,
+    spans: BTreeMap<String, Range<usize>>,
+}
+
+impl Spots {
+    pub fn new(file: impl Into<PathBuf>, text: Arc<str>) -> Spots {
+        Spots { file: file.into(), text, spans: BTreeMap::new() }
+    }
+
+    pub fn insert(&mut self, path: String, span: Range<usize>) {
+        self.spans.insert(path, span);
+    }
+
+    /// The place of a path such as `steps[0].key`, or of the nearest part around it.
+    pub fn place(&self, path: &str) -> Place {
+        let mut path = path;
+        let span = loop {
+            if let Some(span) = self.spans.get(path) {
+                break span.clone();
+            }
+            match path.rfind(['.', '[']) {
+                Some(at) => path = &path[..at],
+                None => break 0..0,
+            }
+        };
+        Place { file: self.file.clone(), text: Arc::clone(&self.text), span }
+    }
+}
