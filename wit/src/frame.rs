@@ -34,10 +34,12 @@ pub(crate) const fn aligned(at: u64) -> u64 {
     at.next_multiple_of(ALIGNMENT_BYTES as u64)
 }
 
+#[inline(always)]
 pub(crate) fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes([bytes[at], bytes[at + 1]])
 }
 
+#[inline(always)]
 pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }

@@ -12,6 +12,7 @@
 //! It owns the layout and its checks. It does not own Arrow, Wasm, or what an author of a plugin sees.
 //! Invariant: no input makes it panic or read outside the bytes that it was given.
 
+mod append;
 pub mod describe;
 mod effects;
 mod error;

@@ -5,6 +5,7 @@
 //! brought it.
 
 use crate::ColumnType;
+use crate::append::append;
 use crate::describe::StateTable;
 use crate::error::{Fault, Result};
 use crate::frame::{Fixed, Value};
@@ -36,7 +37,7 @@ impl<'o> StateWriter<'o> {
 
     #[inline]
     pub fn fixed<T: Fixed>(&mut self, value: T) {
-        self.out.extend_from_slice(T::flatten(&[value.to_bytes()]));
+        value.append(self.out);
     }
 
     /// A text or a byte string.
@@ -47,7 +48,7 @@ impl<'o> StateWriter<'o> {
     pub fn bytes(&mut self, value: &[u8]) {
         let length = u32::try_from(value.len()).expect("a state value is shorter than 4 GiB");
         self.out.extend_from_slice(&length.to_le_bytes());
-        self.out.extend_from_slice(value);
+        append(self.out, value);
     }
 }
 

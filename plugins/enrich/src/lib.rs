@@ -80,6 +80,7 @@ impl Transform for Enrich {
         Ok(Self { airports, settings })
     }
 
+    #[inline]
     fn process(&mut self, flight: Flight<'_>, ctx: &mut Context<'_, Self>) -> Outcome {
         let origin = self.find(flight.origin)?;
         let destination = self.find(flight.destination)?;

@@ -37,6 +37,7 @@ impl Transform for FilterBids {
         Ok(Self { settings })
     }
 
+    #[inline]
     fn process(&mut self, bid: Bid, ctx: &mut Context<'_, Self>) -> Outcome {
         if bid.auction % self.settings.every == 0 && bid.price >= self.settings.min_price {
             ctx.out.keep();

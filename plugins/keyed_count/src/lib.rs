@@ -33,6 +33,7 @@ impl Transform for KeyedCount {
         Ok(Self)
     }
 
+    #[inline]
     fn process(&mut self, bid: Bid, ctx: &mut Context<'_, Self>) -> Outcome {
         let counts = ctx.state.or_default();
         counts.bids += 1;

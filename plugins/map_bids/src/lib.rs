@@ -41,6 +41,7 @@ impl Transform for MapBids {
         })
     }
 
+    #[inline]
     fn process(&mut self, bid: Bid, ctx: &mut Context<'_, Self>) -> Outcome {
         ctx.out.push(Converted {
             price_euro: bid.price as f64 * self.rate,

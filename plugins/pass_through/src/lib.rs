@@ -26,6 +26,7 @@ impl Transform for PassThrough {
         Ok(Self)
     }
 
+    #[inline]
     fn process(&mut self, record: Record<'_>, ctx: &mut Context<'_, Self>) -> Outcome {
         ctx.out.push(Forwarded {
             value: record.value,

@@ -55,6 +55,7 @@ impl Transform for QualityGate {
         Ok(Self { limits })
     }
 
+    #[inline]
     fn process(&mut self, flight: Flight<'_>, ctx: &mut Context<'_, Self>) -> Outcome {
         let limits = &self.limits;
         for code in [flight.origin, flight.destination] {

@@ -41,6 +41,7 @@ impl Transform for RunningStats {
         Ok(Self)
     }
 
+    #[inline]
     fn process(&mut self, flight: Flight, ctx: &mut Context<'_, Self>) -> Outcome {
         let stats = ctx.state.or_insert_with(|| Stats {
             count: 0,

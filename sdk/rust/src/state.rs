@@ -157,7 +157,6 @@ pub struct Keyed<S: State> {
     key: usize,
     keys: FixedBuilder<u32>,
     values: VarBuilder,
-    encoded: Vec<u8>,
     changes: u32,
 }
 
@@ -168,7 +167,6 @@ impl<S: State> Default for Keyed<S> {
             key: 0,
             keys: FixedBuilder::default(),
             values: VarBuilder::default(),
-            encoded: Vec::new(),
             changes: 0,
         }
     }
@@ -263,12 +261,13 @@ impl<S: State> Keyed<S> {
             let before = states.is_valid(key).then(|| states.bytes_at(key));
             match &slot.value {
                 Some(value) => {
-                    self.encoded.clear();
-                    value.encode(&mut StateWriter::begin(&mut self.encoded, S::VERSION));
-                    if before == Some(&self.encoded) {
+                    let encoded = self
+                        .values
+                        .push_with(|out| value.encode(&mut StateWriter::begin(out, S::VERSION)));
+                    if before == Some(encoded) {
+                        self.values.truncate(self.changes as usize);
                         continue;
                     }
-                    self.values.push(&self.encoded);
                 }
                 None if before.is_none() => continue,
                 None => self.values.push_null(),

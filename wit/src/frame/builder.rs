@@ -6,6 +6,7 @@
 use super::writer::ColumnWriter;
 use super::{FrameWriter, canonical_f64};
 use crate::ColumnType;
+use crate::append::append;
 use crate::error::{Fault, Result};
 
 /// Validity bits, made only when the first null comes.
@@ -80,6 +81,8 @@ pub trait Fixed: Copy + Default {
     type Bytes: Copy + Default;
     /// Its canonical little-endian bytes.
     fn to_bytes(self) -> Self::Bytes;
+    /// Appends its canonical little-endian bytes.
+    fn append(self, out: &mut Vec<u8>);
     /// The bytes of many.
     fn flatten(values: &[Self::Bytes]) -> &[u8];
 }
@@ -88,11 +91,17 @@ macro_rules! fixed {
     ($($type:ty, $width:literal, |$value:ident| $canonical:expr;)*) => {$(
         impl Fixed for $type {
             type Bytes = [u8; $width];
-            #[inline]
+            #[inline(always)]
             fn to_bytes(self) -> [u8; $width] {
                 let $value = self;
                 $canonical.to_le_bytes()
             }
+            #[inline(always)]
+            fn append(self, out: &mut Vec<u8>) {
+                // An array, not a slice: its length is known, so that this is one store and no call.
+                out.extend_from_slice(&self.to_bytes());
+            }
+            #[inline(always)]
             fn flatten(values: &[[u8; $width]]) -> &[u8] {
                 values.as_flattened()
             }
@@ -126,7 +135,7 @@ impl<T: Fixed> Default for FixedBuilder<T> {
 }
 
 impl<T: Fixed> FixedBuilder<T> {
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, value: T) {
         self.values.push(value.to_bytes());
     }
@@ -291,8 +300,22 @@ impl VarBuilder {
             if self.run_from.is_some() {
                 self.close_run();
             }
-            self.own.extend_from_slice(value);
+            append(&mut self.own, value);
         }
+    }
+
+    /// Adds a value that `write` appends, and gives it.
+    #[inline]
+    pub fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> &[u8] {
+        if self.run_from.is_some() {
+            self.close_run();
+        }
+        let at = self.own.len();
+        write(&mut self.own);
+        let value = &self.own[at..];
+        self.end += value.len() as u64;
+        self.ends.push((self.end as u32).to_le_bytes());
+        value
     }
 
     fn current_run(&self) -> Run {
@@ -385,10 +408,11 @@ impl ColumnBuilder for VarBuilder {
             out.reserve(self.end as usize);
             let mut own = &self.own[..];
             for run in self.runs.iter().copied().chain([self.current_run()]) {
-                out.extend_from_slice(match run.from {
+                let bytes = match run.from {
                     RunFrom::Source(at) => &source[at..at + run.length],
                     RunFrom::Own => own.split_off(..run.length).unwrap_or_default(),
-                });
+                };
+                append(out, bytes);
             }
         });
         Ok(())
