@@ -1,0 +1,413 @@
+//! Parquet files as input. The rules are in `docs/formats/parquet.md`.
+//!
+//! Owns: which Parquet types fit which columns; reading from a row number on; the mark of a Parquet file.
+//! Does not own: the decoding of pages (the crate `parquet`), nor conversions of single values (`value`, `time`).
+//!
+//! Invariants: offsets are row numbers of the whole file. Only the columns that are read are decoded; row groups
+//! before the offset are not touched. Types that cannot fit are refused when the file is opened, values that do not
+//! fit make their row bad.
+
+use super::plan::Plan;
+use super::rows::{Fields, Rows};
+use super::value::Value;
+use crate::source::place::{changed, hash, unreadable};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Date32Type, Decimal128Type, Float64Type, Int64Type, UInt64Type};
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_buffer::NullBuffer;
+use arrow_schema::{DataType, Field, Schema as ArrowSchema, TimeUnit};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use segno_core::columns::{Column, ColumnType, Schema};
+use segno_core::source::{Next, PartitionReader, ReadLimit};
+use segno_core::{Code, Error, Result};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Rows decoded at once.
+const BATCH_ROWS: usize = 4096;
+
+/// Bytes at the end of the file that its mark covers: the index, which names every page, ends there.
+const MARK_BYTES: u64 = 4096;
+
+pub struct ParquetReader {
+    path: PathBuf,
+    partition: u32,
+    reader: ParquetRecordBatchReader,
+    rows: Rows,
+    /// For each field of the plan, its way through the file's schema; `None`: the file lacks it.
+    ways: Vec<Option<Vec<String>>>,
+    views: Vec<Option<View>>,
+    /// Rows of the current batch, and how many of them were given out.
+    length: usize,
+    at: usize,
+    /// Row number of the next row.
+    next_row: u64,
+    /// Bytes of a row, about.
+    row_bytes: usize,
+}
+
+impl ParquetReader {
+    pub(crate) fn open(
+        path: &Path,
+        partition: u32,
+        offset: u64,
+        wanted_mark: Option<u64>,
+        plan: Arc<Plan>,
+    ) -> Result<ParquetReader> {
+        if let Some(wanted) = wanted_mark
+            && mark(path, offset)? != wanted
+        {
+            return Err(changed(path, "its index, at the end of the file, is another one"));
+        }
+        let builder = builder(path)?;
+        let schema = builder.schema().clone();
+        let ways = ways(path, &schema, &plan)?;
+        let metadata = builder.metadata().clone();
+        let total = u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0);
+        if offset > total {
+            return Err(changed(path, &format!("it has {total} rows now, but was read up to row {offset}")));
+        }
+        let paths: Vec<String> = ways.iter().flatten().map(|way| way.join(".")).collect();
+        let mask = ProjectionMask::columns(builder.parquet_schema(), paths.iter().map(String::as_str));
+        let mut skipped = 0u64;
+        let mut groups = Vec::new();
+        let mut bytes = 0u64;
+        for (number, group) in metadata.row_groups().iter().enumerate() {
+            let rows = u64::try_from(group.num_rows()).unwrap_or(0);
+            bytes += u64::try_from(group.total_byte_size()).unwrap_or(0);
+            if groups.is_empty() && skipped + rows <= offset {
+                skipped += rows;
+            } else {
+                groups.push(number);
+            }
+        }
+        let within = usize::try_from(offset - skipped).unwrap_or(usize::MAX);
+        let reader = builder
+            .with_projection(mask)
+            .with_row_groups(groups)
+            .with_offset(within)
+            .with_batch_size(BATCH_ROWS)
+            .build()
+            .map_err(|error| damaged(path, &error))?;
+        Ok(ParquetReader {
+            path: path.to_owned(),
+            partition,
+            reader,
+            rows: Rows::new(plan),
+            views: Vec::new(),
+            ways,
+            length: 0,
+            at: 0,
+            next_row: offset,
+            row_bytes: usize::try_from(bytes / total.max(1)).unwrap_or(1).max(1),
+        })
+    }
+
+    /// Decodes the next batch; false at the end of the file.
+    fn load(&mut self) -> Result<bool> {
+        let Some(batch) = self.reader.next() else { return Ok(false) };
+        let batch = batch.map_err(|error| damaged(&self.path, &error))?;
+        let view = |way: &Option<Vec<String>>| match way {
+            Some(way) => View::new(&batch, way).map(Some),
+            None => Ok(None),
+        };
+        self.views = self.ways.iter().map(view).collect::<Result<_, _>>().map_err(|e| damaged(&self.path, &e))?;
+        self.length = batch.num_rows();
+        self.at = 0;
+        Ok(true)
+    }
+}
+
+impl PartitionReader for ParquetReader {
+    fn next(&mut self, limit: ReadLimit) -> Result<Next> {
+        while self.at == self.length {
+            if !self.load()? {
+                return Ok(Next::End);
+            }
+        }
+        let wanted = limit.rows.min(limit.bytes / self.row_bytes).max(1);
+        let end = self.length.min(self.at.saturating_add(wanted));
+        let start = self.next_row;
+        for row in self.at..end {
+            let record = Record { views: &self.views, row };
+            if let Err(flaw) = self.rows.push(&record, self.next_row, (0, 0)) {
+                let shown = record.shown(&self.rows.plan);
+                self.rows.push_bad(self.next_row, flaw, shown.as_bytes());
+            }
+            self.next_row += 1;
+        }
+        self.at = end;
+        Ok(Next::Chunk(self.rows.finish(self.partition, start, self.next_row, None)?))
+    }
+}
+
+struct Record<'a> {
+    views: &'a [Option<View>],
+    row: usize,
+}
+
+impl Fields for Record<'_> {
+    #[inline]
+    fn value(&self, field: usize) -> Value<'_> {
+        match &self.views[field] {
+            Some(view) => view.value(self.row),
+            None => Value::Missing,
+        }
+    }
+
+    fn blocked(&self, _field: usize) -> Option<(&str, Value<'_>)> {
+        None
+    }
+}
+
+impl Record<'_> {
+    /// There are no original bytes of a row: what was read of it, as JSON.
+    fn shown(&self, plan: &Plan) -> String {
+        let mut object = serde_json::Map::new();
+        for (field, name) in plan.fields.iter().enumerate() {
+            let value = match self.value(field) {
+                Value::Missing | Value::Null => serde_json::Value::Null,
+                Value::Bool(value) => value.into(),
+                Value::Signed(number) => number.into(),
+                Value::Unsigned(number) => number.into(),
+                Value::Float(number) => number.into(),
+                Value::Text(text) => String::from_utf8_lossy(text).into(),
+                other => other.describe().into(),
+            };
+            object.insert(name.clone(), value);
+        }
+        serde_json::Value::Object(object).to_string()
+    }
+}
+
+/// A column of a batch, brought down to few types.
+enum Typed {
+    Bool(arrow_array::BooleanArray),
+    Signed(arrow_array::Int64Array),
+    Unsigned(arrow_array::UInt64Array),
+    Float(arrow_array::Float64Array),
+    Text(arrow_array::StringArray),
+    Bytes(arrow_array::BinaryArray),
+    Decimal(arrow_array::Decimal128Array, i8),
+    Date(arrow_array::Date32Array),
+    /// Integers, and `(factor, divisor)` that make µs of them.
+    Time(arrow_array::Int64Array, i64, i64),
+}
+
+struct View {
+    typed: Typed,
+    /// Of the column and of every structure around it.
+    nulls: Option<NullBuffer>,
+}
+
+impl View {
+    fn new(batch: &RecordBatch, way: &[String]) -> Result<View, arrow_schema::ArrowError> {
+        let lost = || arrow_schema::ArrowError::SchemaError(format!("column {} is lost", way.join(".")));
+        let mut names = way.iter();
+        let mut array: ArrayRef =
+            names.next().and_then(|name| batch.column_by_name(name)).ok_or_else(lost)?.clone();
+        let mut nulls = array.logical_nulls();
+        for name in names {
+            array = array.as_struct_opt().and_then(|outer| outer.column_by_name(name)).ok_or_else(lost)?.clone();
+            nulls = NullBuffer::union(nulls.as_ref(), array.logical_nulls().as_ref());
+        }
+        let cast = |to: &DataType| arrow_cast::cast(&array, to);
+        let typed = match reduced(array.data_type()) {
+            Some(Reduced::Bool) => Typed::Bool(array.as_boolean().clone()),
+            Some(Reduced::Signed) => Typed::Signed(cast(&DataType::Int64)?.as_primitive::<Int64Type>().clone()),
+            Some(Reduced::Unsigned) => Typed::Unsigned(array.as_primitive::<UInt64Type>().clone()),
+            Some(Reduced::Float) => Typed::Float(cast(&DataType::Float64)?.as_primitive::<Float64Type>().clone()),
+            Some(Reduced::Text) => Typed::Text(cast(&DataType::Utf8)?.as_string::<i32>().clone()),
+            Some(Reduced::Bytes) => Typed::Bytes(cast(&DataType::Binary)?.as_binary::<i32>().clone()),
+            Some(Reduced::Decimal(precision, scale)) => {
+                let wide = cast(&DataType::Decimal128(precision, scale))?;
+                Typed::Decimal(wide.as_primitive::<Decimal128Type>().clone(), scale)
+            }
+            Some(Reduced::Date) => Typed::Date(cast(&DataType::Date32)?.as_primitive::<Date32Type>().clone()),
+            Some(Reduced::Time(factor, divisor)) => {
+                Typed::Time(cast(&DataType::Int64)?.as_primitive::<Int64Type>().clone(), factor, divisor)
+            }
+            None => return Err(lost()),
+        };
+        Ok(View { typed, nulls })
+    }
+
+    #[inline]
+    fn value(&self, row: usize) -> Value<'_> {
+        if self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+            return Value::Null;
+        }
+        match &self.typed {
+            Typed::Bool(array) => Value::Bool(array.value(row)),
+            Typed::Signed(array) => Value::Signed(array.value(row)),
+            Typed::Unsigned(array) => Value::Unsigned(array.value(row)),
+            Typed::Float(array) => Value::Float(array.value(row)),
+            Typed::Text(array) => Value::Text(array.value(row).as_bytes()),
+            Typed::Bytes(array) => Value::Bytes(array.value(row)),
+            Typed::Decimal(array, scale) => Value::Decimal(array.value(row), *scale),
+            Typed::Date(array) => Value::Days(array.value(row)),
+            Typed::Time(array, factor, divisor) => match array.value(row).checked_mul(*factor) {
+                Some(scaled) => Value::Micros(scaled.div_euclid(*divisor)),
+                None => Value::FarTime,
+            },
+        }
+    }
+}
+
+enum Reduced {
+    Bool,
+    Signed,
+    Unsigned,
+    Float,
+    Text,
+    Bytes,
+    Decimal(u8, i8),
+    Date,
+    Time(i64, i64),
+}
+
+fn reduced(ty: &DataType) -> Option<Reduced> {
+    use DataType::*;
+    Some(match ty {
+        Boolean => Reduced::Bool,
+        Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32 => Reduced::Signed,
+        UInt64 => Reduced::Unsigned,
+        Float16 | Float32 | Float64 => Reduced::Float,
+        Utf8 | LargeUtf8 | Utf8View => Reduced::Text,
+        Binary | LargeBinary | BinaryView | FixedSizeBinary(_) => Reduced::Bytes,
+        Decimal32(precision, scale) | Decimal64(precision, scale) | Decimal128(precision, scale) => {
+            Reduced::Decimal(*precision, *scale)
+        }
+        Date32 | Date64 => Reduced::Date,
+        Timestamp(TimeUnit::Second, _) => Reduced::Time(1_000_000, 1),
+        Timestamp(TimeUnit::Millisecond, _) => Reduced::Time(1_000, 1),
+        Timestamp(TimeUnit::Microsecond, _) => Reduced::Time(1, 1),
+        Timestamp(TimeUnit::Nanosecond, _) => Reduced::Time(1, 1_000),
+        Dictionary(_, values) => match reduced(values)? {
+            Reduced::Text => Reduced::Text,
+            Reduced::Bytes => Reduced::Bytes,
+            _ => return None,
+        },
+        _ => return None,
+    })
+}
+
+/// The column type that a Parquet column is, when nobody wants another.
+fn natural(ty: &DataType) -> Option<ColumnType> {
+    Some(match reduced(ty)? {
+        Reduced::Bool => ColumnType::Bool,
+        Reduced::Signed if matches!(ty, DataType::Int8 | DataType::Int16 | DataType::Int32) => ColumnType::I32,
+        Reduced::Signed if matches!(ty, DataType::UInt8 | DataType::UInt16) => ColumnType::I32,
+        Reduced::Signed => ColumnType::I64,
+        Reduced::Unsigned => ColumnType::U64,
+        Reduced::Float => ColumnType::F64,
+        Reduced::Text => ColumnType::Utf8,
+        Reduced::Bytes => ColumnType::Binary,
+        Reduced::Decimal(precision, scale) => ColumnType::Decimal128 { precision, scale },
+        Reduced::Date => ColumnType::Date,
+        Reduced::Time(..) => ColumnType::Timestamp,
+    })
+}
+
+/// Whether values of a Parquet type can be read as a column type: exactly, or each value that cannot is bad.
+fn fits(ty: &DataType, wanted: ColumnType) -> bool {
+    use ColumnType::*;
+    let Some(reduced) = reduced(ty) else { return false };
+    match reduced {
+        Reduced::Bool => wanted == Bool,
+        Reduced::Signed | Reduced::Unsigned => {
+            matches!(wanted, I32 | I64 | U32 | U64 | F64 | Timestamp | Decimal128 { .. })
+        }
+        Reduced::Float => wanted == F64,
+        Reduced::Text => matches!(wanted, Utf8 | Binary | Timestamp | Date | Decimal128 { .. }),
+        Reduced::Bytes => wanted == Binary,
+        Reduced::Decimal(..) => matches!(wanted, Decimal128 { .. } | F64 | I32 | I64 | U32 | U64),
+        Reduced::Date => matches!(wanted, Date | Timestamp),
+        Reduced::Time(..) => wanted == Timestamp,
+    }
+}
+
+/// The field at a path; a name may itself hold points.
+fn find<'a>(fields: &'a arrow_schema::Fields, path: &str) -> Option<(Vec<String>, &'a Field)> {
+    if let Some(field) = fields.iter().find(|field| field.name() == path) {
+        return Some((vec![path.to_owned()], field));
+    }
+    fields.iter().find_map(|field| {
+        let DataType::Struct(inner) = field.data_type() else { return None };
+        let rest = path.strip_prefix(field.name().as_str())?.strip_prefix('.')?;
+        let (mut way, leaf) = find(inner, rest)?;
+        way.insert(0, field.name().clone());
+        Some((way, leaf))
+    })
+}
+
+fn ways(path: &Path, schema: &ArrowSchema, plan: &Plan) -> Result<Vec<Option<Vec<String>>>> {
+    let refuse = |name: &str, what: String| {
+        let known: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        Error::new(Code::SourceColumn, format!("{}: column `{name}` {what}", path.display()))
+            .with_help(format!("The file has these columns: {}.", known.join(", ")))
+    };
+    let mut ways = Vec::with_capacity(plan.fields.len());
+    for (field, name) in plan.fields.iter().enumerate() {
+        let readers = plan.columns.iter().filter(|column| column.field == field);
+        let is_time = plan.time.as_ref().is_some_and(|time| time.field == field);
+        let Some((way, leaf)) = find(schema.fields(), name) else {
+            if is_time || readers.clone().any(|column| !column.column.nullable) {
+                return Err(refuse(name, "does not exist".to_owned()));
+            }
+            ways.push(None);
+            continue;
+        };
+        let wanted = readers.map(|column| column.column.ty).chain(is_time.then_some(ColumnType::Timestamp));
+        for ty in wanted {
+            if !fits(leaf.data_type(), ty) {
+                return Err(refuse(name, format!("is {}, which cannot be read as {ty}", leaf.data_type())));
+            }
+        }
+        ways.push(Some(way));
+    }
+    Ok(ways)
+}
+
+/// The columns of a file that have a type of ours; those of structures by their paths.
+pub(crate) fn schema(path: &Path) -> Result<Schema> {
+    fn collect(prefix: &str, nullable: bool, fields: &arrow_schema::Fields, into: &mut Vec<Column>) {
+        for field in fields {
+            let name = format!("{prefix}{}", field.name());
+            let nullable = nullable || field.is_nullable();
+            match field.data_type() {
+                DataType::Struct(inner) => collect(&format!("{name}."), nullable, inner, into),
+                ty => into.extend(natural(ty).map(|ty| Column::new(name, ty, nullable))),
+            }
+        }
+    }
+    let mut columns = Vec::new();
+    collect("", false, builder(path)?.schema().fields(), &mut columns);
+    Ok(Schema::new(columns))
+}
+
+/// The mark of any row of a file: that of its end, since a Parquet file is written once.
+pub(crate) fn mark(path: &Path, offset: u64) -> Result<u64> {
+    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+    let length = file.metadata().map_err(|error| unreadable(path, &error))?.len();
+    let mut bytes = vec![0; length.min(MARK_BYTES) as usize];
+    let start = length - bytes.len() as u64;
+    file.read_exact_at(&mut bytes, start).map_err(|error| unreadable(path, &error))?;
+    bytes.extend_from_slice(&length.to_le_bytes());
+    Ok(hash(&bytes, offset))
+}
+
+fn builder(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
+    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+    ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| damaged(path, &error))
+}
+
+#[cold]
+fn damaged(path: &Path, error: &dyn std::fmt::Display) -> Error {
+    Error::new(Code::SourceFormat, format!("{} is no Parquet file that can be read", path.display()))
+        .with_cause(error)
+        .with_help("Check `format`, and that the file was copied as a whole.")
+}
