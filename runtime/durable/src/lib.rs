@@ -1,1 +1,31 @@
+//! Everything of Segno that must survive: state, journal, checkpoints, and the sinks that the journal commits.
+//!
+//! - `store`: the object store and the names of its objects
+//! - `generation`, `journal`: who owns a shard and what it has committed
+//! - `state`: keyed state in RocksDB
+//! - `checkpoint`: images of the state in the object store
+//! - `sink`: files, standard output, blackhole
+//! - `lock`: one process at a time on one machine
+//!
+//! Owns: every write that recovery relies on. It is the only crate that names `rocksdb` and `object_store`.
+//! Does not own: when anything is written (the epoch loop), nor what recovery decides (`segno_core::protocol`).
 
+pub mod checkpoint;
+pub mod generation;
+pub mod journal;
+pub mod lock;
+pub mod sink;
+pub mod state;
+pub mod store;
+
+/// A place where tests stop, fail or kill the process. Compiled away without the feature `testing`.
+#[macro_export]
+macro_rules! fail_point {
+    ($name:expr) => {
+        #[cfg(feature = "testing")]
+        $crate::failing::hit($name);
+    };
+}
+
+#[cfg(feature = "testing")]
+pub mod failing;

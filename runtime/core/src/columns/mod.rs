@@ -3,6 +3,11 @@
 //! Owns: how a value is typed, compared and hashed inside the host.
 //! Does not own: how bytes of a format become columns (`segno-input`), nor the frame's layout (`segno-wire`).
 
+pub mod csv;
+pub mod digest;
+pub mod frame;
+pub mod json;
+pub mod key;
 pub mod schema;
 
 pub use schema::{Column, ColumnType, Schema};

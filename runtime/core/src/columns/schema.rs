@@ -75,3 +75,21 @@ pub fn arrow_type(ty: ColumnType) -> DataType {
         ColumnType::Decimal128 { precision, scale } => DataType::Decimal128(precision, scale),
     }
 }
+
+/// The column type that an Arrow type holds; `None` for types that never occur inside the host.
+pub fn column_type(ty: &DataType) -> Option<ColumnType> {
+    Some(match ty {
+        DataType::Boolean => ColumnType::Bool,
+        DataType::Int32 => ColumnType::I32,
+        DataType::UInt32 => ColumnType::U32,
+        DataType::Int64 => ColumnType::I64,
+        DataType::UInt64 => ColumnType::U64,
+        DataType::Float64 => ColumnType::F64,
+        DataType::Utf8 => ColumnType::Utf8,
+        DataType::Binary => ColumnType::Binary,
+        DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => ColumnType::Timestamp,
+        DataType::Date32 => ColumnType::Date,
+        DataType::Decimal128(precision, scale) => ColumnType::Decimal128 { precision: *precision, scale: *scale },
+        _ => return None,
+    })
+}

@@ -120,4 +120,38 @@ codes! {
         "The journal names a file (or a topic's partition) that the source no longer shows. Its records belong to the history of this pipeline, and recovery may need them again. Put it back, or run the changed input under another pipeline name.";
     RejectedByPlugin, "P050", Failed, "a plugin rejected a record",
         "The plugin called reject(reason) for the record. What happens then is the step's on_error: fail, skip or dlq.";
+    StoreUrl, "C030", Configuration, "the checkpoint store is not one that Segno knows",
+        "checkpoint.store is a URL: s3://bucket/prefix for production, file://./folder with ephemeral: true for development.";
+    WorkDirUnusable, "C031", Configuration, "the work folder cannot be used",
+        "Segno keeps the state store, the lock and the cache of compiled plugins in a work folder. It can be named with work_dir in the pipeline file.";
+    AlreadyRunning, "J005", Failed, "this pipeline is already running on this machine",
+        "Another process holds the lock of the work folder; the message names its process id. Two processes would compete for the shard. Stop the other one, or run with --take-over: the generation advances and the other process commits nothing more.";
+    StoreUnusable, "J006", Transient, "the checkpoint store cannot be read or written",
+        "An operation on the object store failed after several attempts. The shard pauses and tries again with growing pauses; nothing is lost and nothing is skipped.";
+    JournalDamaged, "J007", Failed, "a journal entry is damaged",
+        "The journal is the only record of what was committed, so Segno never skips an entry. Restore the object from the bucket's versions.";
+    JournalGap, "J008", Failed, "a journal entry is missing",
+        "Entries are numbered without gaps; one in the middle is gone. Restore the object from the bucket's versions.";
+    JournalChain, "J009", Failed, "the journal's chain of digests is broken",
+        "Each entry names the digest of the entry before it. An entry was replaced by another one after it was written. Restore the original object from the bucket's versions.";
+    NewerFormat, "J010", Failed, "the history was written by a newer Segno",
+        "A journal entry or manifest has a version that this Segno does not know. Run the newer one.";
+    StateDamaged, "J011", Transient, "the local state store is damaged",
+        "RocksDB reports damaged files. The local store is only a copy: it is discarded and restored from the newest intact checkpoint, and the epochs after it are executed again.";
+    StateUnwritable, "J012", Transient, "the local state store cannot be written",
+        "Usually the disk is full. The shard pauses and recovers from the journal when there is space.";
+    CheckpointDamaged, "J013", Failed, "a checkpoint is damaged",
+        "An object of the checkpoint is gone, has another length or another hash. Recovery uses the checkpoint before it and executes more epochs again. `segno checkpoint verify` lists all damaged objects; restore them from the bucket's versions.";
+    ArchiveDamaged, "J014", Failed, "an archived component or plan is gone or damaged",
+        "Components, resolved plans and init messages are archived under their hash, so that old epochs can be executed again as they were. Restore the object from the bucket's versions.";
+    SinkUnwritable, "K001", Configuration, "a sink cannot write to its folder",
+        "The folder of a files sink cannot be created or written. This is checked at start, before anything is read.";
+    SinkFailed, "K002", Transient, "a sink failed to write",
+        "Writing or publishing failed. The epoch is not lost: what is not in the journal is executed again, what is in the journal is published at recovery.";
+    DiskFull, "K003", Transient, "the disk is full",
+        "There is no space for the output or the state. The shard pauses and tries again with growing pauses; it resumes by itself when there is space.";
+    OutputLost, "K004", Failed, "published output was changed or removed",
+        "The journal names an object with its hash; the sink holds neither the staged nor the published object with that hash. Somebody changed the output folder. Restore the file.";
+    RawColumns, "K005", Configuration, "format raw needs exactly one text or binary column",
+        "A sink with format raw writes the bytes of one column. Name it with columns: [value].";
 }

@@ -17,6 +17,7 @@ use segno_core::pipeline::graph::PortRef;
 use segno_core::sink::DeadLetter;
 use segno_core::{Code, Error, Result};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 /// Everything an epoch did, not yet visible anywhere.
@@ -33,6 +34,20 @@ pub struct Executed {
     pub digests: Digests,
     /// Truncated digests by what they are of (`step.port`, `sink:name`, `state:step`), one per block of rows.
     pub blocks: BTreeMap<String, Vec<u64>>,
+    /// Names of the steps' streams in `blocks`, in the graph's order.
+    pub stream_order: Vec<String>,
+    /// Lineage of each stream in `blocks` that has one.
+    lineages: BTreeMap<String, Option<Arc<Vec<u32>>>>,
+}
+
+impl Executed {
+    /// The epoch's input row that a row of a stream came from.
+    pub fn origin_row(&self, stream: &str, row: usize) -> Option<u32> {
+        match self.lineages.get(stream)? {
+            Some(lineage) => lineage.get(row).copied(),
+            None => Some(row as u32),
+        }
+    }
 }
 
 pub struct SinkOutput {
@@ -44,11 +59,8 @@ pub struct Execution<'a> {
     pub program: &'a Program,
     pub input: &'a EpochInput,
     pub state: &'a dyn StateReader,
-    pub epoch: u64,
     pub batch_rows: u32,
     pub threads: usize,
-    /// Names of the graph's sinks, in its order.
-    pub sink_names: &'a [String],
     /// Rows per block digest: 64, or 1 with `replay_detail: row`.
     pub block_rows: usize,
 }
@@ -76,6 +88,8 @@ impl Execution<'_> {
             counters: BTreeMap::new(),
             digests: Digests { input: self.input.digests.clone(), ..Digests::default() },
             blocks: BTreeMap::new(),
+            stream_order: Vec::new(),
+            lineages: BTreeMap::new(),
         };
         let rejections = AtomicU32::new(0);
         for (number, step) in graph.steps.iter().enumerate() {
@@ -103,7 +117,10 @@ impl Execution<'_> {
             for (port, rows) in step.outputs.iter().zip(&outcome.ports) {
                 if let Some(rows) = rows {
                     let (_, blocks) = self.digest(rows);
-                    executed.blocks.insert(format!("{}.{}", step.id, port.name), blocks);
+                    let name = format!("{}.{}", step.id, port.name);
+                    executed.blocks.insert(name.clone(), blocks);
+                    executed.lineages.insert(name.clone(), rows.lineage.clone());
+                    executed.stream_order.push(name);
                 }
             }
             if let Some(changes) = outcome.changes {
@@ -119,7 +136,7 @@ impl Execution<'_> {
             }
             streams.push(outcome.ports);
         }
-        for (sink, name) in graph.sinks.iter().zip(self.sink_names) {
+        for (sink, name) in graph.sinks.iter().zip(&self.program.sink_names) {
             let rows = stream(&source, &streams, sink.input)?;
             let batch = rows.batch.project(&sink.columns).map_err(|error| {
                 Error::new(Code::Internal, format!("sink \"{name}\": columns could not be selected")).with_cause(error)
@@ -128,6 +145,7 @@ impl Execution<'_> {
             let (digest, blocks) = self.digest(&rows);
             executed.digests.output.insert(name.clone(), digest);
             executed.blocks.insert(format!("sink:{name}"), blocks);
+            executed.lineages.insert(format!("sink:{name}"), rows.lineage.clone());
             executed.sinks.push(SinkOutput { name: name.clone(), rows });
         }
         letters.letters.sort_by_key(|(order, _)| *order);
@@ -173,7 +191,6 @@ impl Execution<'_> {
                         code: bad.bad.code.name().to_owned(),
                         reason: bad.bad.reason.clone(),
                         component: None,
-                        epoch: self.epoch,
                         value: bad.bad.bytes.to_vec(),
                     },
                 )),
@@ -215,7 +232,6 @@ impl Execution<'_> {
                 code: code.to_owned(),
                 reason: reason.to_owned(),
                 component: Some(program.component.clone()),
-                epoch: self.epoch,
                 value,
             },
         ));

@@ -1,0 +1,257 @@
+//! Checkpoints: an image of the state, uploaded file by file under content hashes, named by a manifest.
+//!
+//! Owns: making, verifying, restoring, keeping and collecting checkpoints.
+//! Does not own: when one is due (`segno_core::protocol::cadence`), which one recovery uses (`protocol::recovery`).
+//!
+//! Invariants: a manifest is created after every file that it names. Files are never overwritten with other bytes.
+//! Collection removes nothing that a kept manifest names and nothing younger than `COLLECT_AGE_MIN`.
+
+use crate::journal::{nonce, sha256_hex};
+use crate::state::StateStore;
+use crate::store::{Created, Objects};
+use bytes::Bytes;
+use segno_core::persisted::{Author, Identity, MANIFEST_VERSION, Manifest, ManifestFile, Position};
+use segno_core::{Code, Error, Result};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// An object younger than this may belong to a checkpoint whose manifest is not written yet: longer than any upload.
+pub const COLLECT_AGE_MIN: Duration = Duration::from_secs(3600);
+
+/// What a manifest says beside its files.
+#[derive(Clone, Debug)]
+pub struct CheckpointMeta {
+    pub epoch: u64,
+    pub sequence: u64,
+    pub chain: String,
+    pub position: Position,
+    pub watermark: Option<i64>,
+    pub identity: Identity,
+    pub written_at_ms: i64,
+    pub replay_debt_ms: u64,
+}
+
+/// The checkpoints of a shard that this process owns.
+pub struct Checkpoints {
+    objects: Objects,
+    author: Author,
+    /// Folder for images that are being uploaded; emptied at start.
+    scratch: PathBuf,
+    /// Hash of each immutable state file already uploaded, by name and length.
+    known: Arc<Mutex<BTreeMap<(String, u64), String>>>,
+    last: u64,
+}
+
+/// A checkpoint on its way.
+pub struct Upload {
+    thread: Option<JoinHandle<Result<Manifest>>>,
+}
+
+impl Upload {
+    /// `None` while it is not finished.
+    pub fn poll(&mut self) -> Result<Option<Manifest>> {
+        if self.thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            return Ok(None);
+        }
+        self.join().map(Some)
+    }
+
+    pub fn wait(mut self) -> Result<Manifest> {
+        self.join()
+    }
+
+    fn join(&mut self) -> Result<Manifest> {
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(result)) => result,
+            _ => Err(Error::new(Code::Internal, "the checkpoint thread ended without a result")),
+        }
+    }
+}
+
+fn manifest_name(number: u64) -> String {
+    format!("manifest/{number:06}")
+}
+
+fn file_name(sha256: &str) -> String {
+    format!("files/{sha256}")
+}
+
+fn io(what: &str, path: &Path, error: std::io::Error) -> Error {
+    Error::new(Code::StateUnwritable, format!("{what} {} failed", path.display())).with_cause(error)
+}
+
+/// Number of the newest manifest, found by probing upwards; 0 when there is none.
+pub fn newest(objects: &Objects) -> Result<u64> {
+    let hint = objects.get("manifest-hint")?;
+    let hint: u64 = hint.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.trim().parse().ok()).unwrap_or(0);
+    // Collection removes from the oldest side, so the hint or number 1 exists, unless somebody deleted it.
+    let mut number = hint;
+    while objects.head(&manifest_name(number + 1))?.is_some() {
+        number += 1;
+    }
+    Ok(number)
+}
+
+/// Reads a manifest; `None` when it is not there.
+pub fn read(objects: &Objects, number: u64) -> Result<Option<Manifest>> {
+    let name = manifest_name(number);
+    let Some(bytes) = objects.get(&name)? else { return Ok(None) };
+    let damaged = |why: String| {
+        Error::new(Code::CheckpointDamaged, format!("checkpoint {number}: {name} {why}"))
+            .with_help("the checkpoint before it is used; restore the object from the bucket's versions to use this one")
+    };
+    let text = std::str::from_utf8(&bytes).map_err(|_| damaged("is not text".to_owned()))?;
+    let (body, digest) = text.trim_end().rsplit_once('\n').ok_or_else(|| damaged("is cut off".to_owned()))?;
+    if sha256_hex(body.as_bytes()) != digest {
+        return Err(damaged("does not have the hash that it was written with".to_owned()));
+    }
+    let manifest: Manifest = serde_json::from_str(body).map_err(|error| damaged(error.to_string()))?;
+    if manifest.number != number {
+        return Err(damaged(format!("says that it is number {}", manifest.number)));
+    }
+    Ok(Some(manifest))
+}
+
+/// Everything that is wrong with a checkpoint's files; empty when it is intact.
+pub fn verify(objects: &Objects, manifest: &Manifest) -> Result<Vec<Error>> {
+    let mut wrong = Vec::new();
+    for file in &manifest.files {
+        if let Err(error) = fetch(objects, manifest, file) {
+            if error.code() != Code::CheckpointDamaged {
+                return Err(error);
+            }
+            wrong.push(error);
+        }
+    }
+    Ok(wrong)
+}
+
+fn fetch(objects: &Objects, manifest: &Manifest, file: &ManifestFile) -> Result<Bytes> {
+    let damaged = |why: String| {
+        Error::new(
+            Code::CheckpointDamaged,
+            format!("checkpoint {}: {} ({}) {why}", manifest.number, file_name(&file.sha256), file.name),
+        )
+        .with_help("the checkpoint before it is used; restore the object from the bucket's versions to use this one")
+    };
+    let Some(bytes) = objects.get(&file_name(&file.sha256))? else { return Err(damaged("is gone".to_owned())) };
+    if bytes.len() as u64 != file.bytes {
+        return Err(damaged(format!("has {} bytes instead of {}", bytes.len(), file.bytes)));
+    }
+    if sha256_hex(&bytes) != file.sha256 {
+        return Err(damaged("does not have the hash in its name".to_owned()));
+    }
+    Ok(bytes)
+}
+
+/// Restores a checkpoint's files into `target`, an empty or absent folder. Every file is verified.
+pub fn restore(objects: &Objects, manifest: &Manifest, target: &Path) -> Result<()> {
+    std::fs::create_dir_all(target).map_err(|error| io("creating", target, error))?;
+    for file in &manifest.files {
+        let bytes = fetch(objects, manifest, file)?;
+        let path = target.join(&file.name);
+        std::fs::write(&path, &bytes).map_err(|error| io("writing", &path, error))?;
+    }
+    Ok(())
+}
+
+impl Checkpoints {
+    pub fn new(objects: Objects, author: Author, scratch: PathBuf) -> Result<Checkpoints> {
+        let _ = std::fs::remove_dir_all(&scratch);
+        std::fs::create_dir_all(&scratch).map_err(|error| io("creating", &scratch, error))?;
+        let last = newest(&objects)?;
+        Ok(Checkpoints { objects, author, scratch, known: Arc::default(), last })
+    }
+
+    /// Makes an image of the state now and uploads it in the background.
+    pub fn start(&mut self, state: &StateStore, meta: CheckpointMeta) -> Result<Upload> {
+        self.last += 1;
+        let number = self.last;
+        let image = self.scratch.join(format!("{number:06}"));
+        let _ = std::fs::remove_dir_all(&image);
+        state.checkpoint(&image)?;
+        let objects = self.objects.clone();
+        let author = Author { nonce: nonce(), ..self.author.clone() };
+        let known = Arc::clone(&self.known);
+        let thread = std::thread::Builder::new()
+            .name("checkpoint".to_owned())
+            .spawn(move || {
+                let result = upload(&objects, &image, number, author, meta, &known);
+                let _ = std::fs::remove_dir_all(&image);
+                result
+            })
+            .map_err(|error| Error::new(Code::Internal, "the checkpoint thread cannot start").with_cause(error))?;
+        Ok(Upload { thread: Some(thread) })
+    }
+}
+
+fn upload(
+    objects: &Objects,
+    image: &Path,
+    number: u64,
+    author: Author,
+    meta: CheckpointMeta,
+    known: &Mutex<BTreeMap<(String, u64), String>>,
+) -> Result<Manifest> {
+    let mut names: Vec<PathBuf> = std::fs::read_dir(image)
+        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
+        .map_err(|error| io("reading", image, error))?;
+    names.sort();
+    let mut files = Vec::with_capacity(names.len());
+    let mut seen = BTreeMap::new();
+    for path in names {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let length = std::fs::metadata(&path).map_err(|error| io("reading", &path, error))?.len();
+        let key = (name.clone(), length);
+        let immutable = name.ends_with(".sst");
+        let before = known.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&key).cloned();
+        let sha256 = match before {
+            Some(sha256) if immutable => sha256,
+            _ => {
+                let bytes = std::fs::read(&path).map_err(|error| io("reading", &path, error))?;
+                let sha256 = sha256_hex(&bytes);
+                let there = objects.head(&file_name(&sha256))?;
+                if there != Some(length) {
+                    objects.put(&file_name(&sha256), Bytes::from(bytes))?;
+                }
+                sha256
+            }
+        };
+        if immutable {
+            seen.insert(key, sha256.clone());
+        }
+        files.push(ManifestFile { name, sha256, bytes: length });
+    }
+    *known.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = seen;
+    let manifest = Manifest {
+        version: MANIFEST_VERSION,
+        number,
+        author,
+        epoch: meta.epoch,
+        sequence: meta.sequence,
+        chain: meta.chain,
+        position: meta.position,
+        watermark: meta.watermark,
+        identity: meta.identity,
+        state_digest: None,
+        files,
+        written_at_ms: meta.written_at_ms,
+        replay_debt_ms: meta.replay_debt_ms,
+    };
+    let body = serde_json::to_string(&manifest)
+        .map_err(|error| Error::new(Code::Internal, "a manifest cannot be written").with_cause(error))?;
+    let text = format!("{body}\n{}\n", sha256_hex(body.as_bytes()));
+    match objects.create(&manifest_name(number), Bytes::from(text))? {
+        Created::Ours => {
+            objects.put("manifest-hint", Bytes::from(number.to_string()))?;
+            Ok(manifest)
+        }
+        Created::Theirs(_) => Err(Error::new(
+            Code::OwnershipLost,
+            format!("manifest {number} was written by another process: it runs this pipeline now"),
+        )),
+    }
+}

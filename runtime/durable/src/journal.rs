@@ -1,0 +1,194 @@
+//! The journal of a shard in the object store: entries numbered without gaps, chained by digest.
+//!
+//! Owns: appending by conditional create, finding the end by probing, verifying the chain, detail sidecars.
+//! Does not own: what an entry means (`segno_core::persisted`).
+//!
+//! Invariants: entry N+1 names the SHA-256 of entry N's bytes. An entry is never rewritten. The hint only saves probes.
+
+use crate::store::{Created, Objects};
+use bytes::Bytes;
+use segno_core::persisted::{Author, DetailRef, JOURNAL_VERSION, JournalBody, JournalEntry};
+use segno_core::{Code, Error, Result};
+use sha2::{Digest, Sha256};
+
+/// Entries between two writes of the hint: a reader probes at most about twice as many.
+const HINT_EVERY: u64 = 32;
+
+/// What an append gave.
+#[derive(Debug)]
+pub enum Appended {
+    Ours,
+    /// Somebody else's entry holds the number.
+    Lost(Box<JournalEntry>),
+}
+
+/// An entry with the digest of its bytes.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    pub entry: JournalEntry,
+    pub digest: String,
+}
+
+/// The journal from where its owner stands.
+pub struct Journal {
+    objects: Objects,
+    author: Author,
+    /// Sequence of the last entry, 0 when there is none.
+    sequence: u64,
+    /// Digest of the last entry's bytes; empty when there is none.
+    chain: String,
+}
+
+/// 16 random bytes, hex.
+pub fn nonce() -> String {
+    hex::encode(rand::random::<[u8; 16]>())
+}
+
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+fn entry_name(sequence: u64) -> String {
+    format!("journal/{sequence:012}")
+}
+
+/// Reads an entry and checks that it is whole and has its number.
+pub fn read_entry(objects: &Objects, sequence: u64) -> Result<Option<Stored>> {
+    let name = entry_name(sequence);
+    let Some(bytes) = objects.get(&name)? else { return Ok(None) };
+    let entry: JournalEntry = serde_json::from_slice(&bytes).map_err(|error| damaged(&name, error))?;
+    if entry.version > JOURNAL_VERSION {
+        return Err(Error::new(
+            Code::NewerFormat,
+            format!("journal entry {name} has version {}, this Segno reads up to {JOURNAL_VERSION}", entry.version),
+        )
+        .with_help("run the newer Segno that wrote it"));
+    }
+    if entry.sequence != sequence {
+        return Err(damaged(&name, format!("it says that it is number {}", entry.sequence)));
+    }
+    Ok(Some(Stored { entry, digest: sha256_hex(&bytes) }))
+}
+
+fn damaged(name: &str, why: impl std::fmt::Display) -> Error {
+    Error::new(Code::JournalDamaged, format!("journal object {name} is damaged: {why}"))
+        .with_help("restore it from the bucket's versions; Segno never skips a journal entry")
+}
+
+/// Sequence of the last entry, found by probing upwards from `from` (an entry known to exist, or 0).
+pub fn find_end(objects: &Objects, from: u64) -> Result<u64> {
+    let hint = objects.get("journal-hint")?;
+    let hint = hint.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.trim().parse().ok()).unwrap_or(0);
+    let exists = |sequence: u64| objects.head(&entry_name(sequence)).map(|found| found.is_some());
+    let mut low = from;
+    if hint > low && exists(hint)? {
+        low = hint;
+    }
+    let mut step = 1;
+    while exists(low + step)? {
+        low += step;
+        step *= 2;
+    }
+    // Exists at `low`, not at `low + step`; entries have no gaps.
+    let mut high = low + step;
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if exists(middle)? {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
+}
+
+/// Entries `first..=last` in order, each checked against the one before. `before` is the digest of entry `first - 1`,
+/// when it is known.
+pub fn read_range(objects: &Objects, first: u64, last: u64, before: Option<&str>) -> Result<Vec<Stored>> {
+    let mut chain = before.map(str::to_owned);
+    let mut entries = Vec::new();
+    for sequence in first..=last {
+        let Some(stored) = read_entry(objects, sequence)? else {
+            return Err(Error::new(
+                Code::JournalGap,
+                format!("journal entry {sequence} is missing, while entry {last} exists"),
+            )
+            .with_help("restore the object from the bucket's versions; Segno never skips a journal entry"));
+        };
+        if let Some(expected) = &chain
+            && stored.entry.previous != *expected
+        {
+            return Err(Error::new(
+                Code::JournalChain,
+                format!(
+                    "journal entry {sequence} follows {}…, but the entry before it is {}…: one of them was replaced",
+                    &stored.entry.previous.get(..12).unwrap_or(""),
+                    expected.get(..12).unwrap_or("")
+                ),
+            )
+            .with_help("restore the original object from the bucket's versions"));
+        }
+        chain = Some(stored.digest.clone());
+        entries.push(stored);
+    }
+    Ok(entries)
+}
+
+impl Journal {
+    /// The journal after entry `sequence`, whose digest is `chain`.
+    pub fn new(objects: Objects, author: Author, sequence: u64, chain: String) -> Journal {
+        Journal { objects, author, sequence, chain }
+    }
+
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    pub fn chain(&self) -> &str {
+        &self.chain
+    }
+
+    /// Writes the next entry.
+    pub fn append(&mut self, body: JournalBody) -> Result<Appended> {
+        let entry = JournalEntry {
+            version: JOURNAL_VERSION,
+            sequence: self.sequence + 1,
+            previous: self.chain.clone(),
+            author: Author { nonce: nonce(), ..self.author.clone() },
+            body,
+        };
+        let bytes = serde_json::to_vec(&entry)
+            .map_err(|error| Error::new(Code::Internal, "a journal entry cannot be written").with_cause(error))?;
+        let digest = sha256_hex(&bytes);
+        let name = entry_name(entry.sequence);
+        match self.objects.create(&name, Bytes::from(bytes))? {
+            Created::Ours => {
+                self.sequence = entry.sequence;
+                self.chain = digest;
+                if self.sequence % HINT_EVERY == 0 {
+                    self.objects.put("journal-hint", Bytes::from(self.sequence.to_string()))?;
+                }
+                Ok(Appended::Ours)
+            }
+            Created::Theirs(bytes) => {
+                let theirs = serde_json::from_slice(&bytes).map_err(|error| damaged(&name, error))?;
+                Ok(Appended::Lost(Box::new(theirs)))
+            }
+        }
+    }
+
+    /// Writes the detail sidecar of an epoch; its entry names it afterwards.
+    pub fn put_detail(&self, epoch: u64, body: Vec<u8>) -> Result<DetailRef> {
+        let sha256 = sha256_hex(&body);
+        // The hash in the name keeps two writers of one epoch apart.
+        let object = format!("detail/{epoch:012}-{}", &sha256[..12]);
+        let bytes = body.len() as u64;
+        self.objects.put(&object, Bytes::from(body))?;
+        Ok(DetailRef { object, sha256, bytes })
+    }
+}
+
+/// Reads a detail sidecar; `None` when it was collected or does not have its hash.
+pub fn read_detail(objects: &Objects, detail: &DetailRef) -> Result<Option<Bytes>> {
+    Ok(objects.get(&detail.object)?.filter(|bytes| sha256_hex(bytes) == detail.sha256))
+}

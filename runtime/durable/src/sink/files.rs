@@ -1,0 +1,130 @@
+//! A folder of files, one for each epoch that has rows.
+//!
+//! Owns: staging under unique names in `.segno-staging`, publication by rename under names that follow from
+//! (sink, shard, epoch).
+//! Invariants: a reader of the folder sees whole files only. Publishing twice is the same as once.
+
+use super::write_rows;
+use segno_core::persisted::StagedObject;
+use segno_core::pipeline::SinkFormat;
+use segno_core::sink::{Sink, SinkRows};
+use segno_core::{Code, Error, Result};
+use crate::journal::{nonce, sha256_hex};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+const STAGING: &str = ".segno-staging";
+
+pub struct Files {
+    name: String,
+    shard: String,
+    folder: PathBuf,
+    format: SinkFormat,
+}
+
+impl Files {
+    /// Checks that the folder can be written.
+    pub fn open(name: &str, shard: &str, folder: &Path, format: SinkFormat) -> Result<Files> {
+        let sink = Files { name: name.to_owned(), shard: shard.to_owned(), folder: folder.to_owned(), format };
+        let staging = sink.staging();
+        let probe = staging.join(format!("probe-{}", nonce()));
+        std::fs::create_dir_all(&staging)
+            .and_then(|()| std::fs::write(&probe, b"segno"))
+            .and_then(|()| std::fs::remove_file(&probe))
+            .map_err(|error| {
+                Error::new(Code::SinkUnwritable, format!("sink \"{name}\" cannot write to {}", folder.display()))
+                    .with_cause(error)
+                    .with_help("create the folder, or name one that this user may write")
+            })?;
+        Ok(sink)
+    }
+
+    fn staging(&self) -> PathBuf {
+        self.folder.join(STAGING)
+    }
+
+    fn failed(&self, what: &str, path: &Path, error: &std::io::Error) -> Error {
+        let code = if error.kind() == std::io::ErrorKind::StorageFull { Code::DiskFull } else { Code::SinkFailed };
+        Error::new(code, format!("sink \"{}\": {what} {} failed", self.name, path.display()))
+            .with_cause(error)
+            .with_help("nothing is lost: the epoch is executed again when the sink can be written")
+    }
+}
+
+impl Sink for Files {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn exactly_once(&self) -> bool {
+        true
+    }
+
+    fn stage(&mut self, rows: &SinkRows<'_>) -> Result<Vec<StagedObject>> {
+        if rows.batch.num_rows() == 0 {
+            return Ok(Vec::new());
+        }
+        let bytes = write_rows(self.format, rows.schema, rows.batch)?;
+        let extension = match self.format {
+            SinkFormat::Json => "jsonl",
+            SinkFormat::Csv => "csv",
+            SinkFormat::Raw => "raw",
+        };
+        let target = format!("{}-{}-{:012}.{extension}", self.name, self.shard, rows.epoch);
+        let staged = format!("{STAGING}/{target}.{}", nonce());
+        let path = self.folder.join(&staged);
+        let written = std::fs::File::create(&path).and_then(|mut file| file.write_all(&bytes));
+        if let Err(error) = written {
+            let _ = std::fs::remove_file(&path);
+            return Err(self.failed("writing", &path, &error));
+        }
+        Ok(vec![StagedObject {
+            staged,
+            target,
+            sha256: sha256_hex(&bytes),
+            bytes: bytes.len() as u64,
+            rows: rows.batch.num_rows() as u64,
+        }])
+    }
+
+    fn publish(&mut self, staged: &[StagedObject]) -> Result<()> {
+        for object in staged {
+            let (from, to) = (self.folder.join(&object.staged), self.folder.join(&object.target));
+            match std::fs::rename(&from, &to) {
+                Ok(()) => continue,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(self.failed("publishing", &to, &error)),
+            }
+            // Published before, or gone.
+            let found = std::fs::read(&to).map(|bytes| sha256_hex(&bytes));
+            if found.as_ref().ok() != Some(&object.sha256) {
+                return Err(Error::new(
+                    Code::OutputLost,
+                    format!(
+                        "sink \"{}\": the journal says that {} was written, but it is neither staged nor published as it was",
+                        self.name,
+                        to.display()
+                    ),
+                )
+                .with_help("somebody changed the output folder; restore the file, or replay the epoch into a new folder"));
+            }
+        }
+        Ok(())
+    }
+
+    fn discard_uncommitted(&mut self) -> Result<()> {
+        let staging = self.staging();
+        let prefix = format!("{}-{}-", self.name, self.shard);
+        let entries = std::fs::read_dir(&staging).map_err(|error| self.failed("reading", &staging, &error))?;
+        for entry in entries.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(&prefix) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+        Ok(())
+    }
+
+    fn read_back(&self, object: &StagedObject) -> Result<Option<Vec<u8>>> {
+        Ok(std::fs::read(self.folder.join(&object.target)).ok())
+    }
+}

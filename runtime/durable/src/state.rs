@@ -1,0 +1,169 @@
+//! The state of a shard in RocksDB: (step, table, key) to value, with a mark that names the epoch it is the state of.
+//!
+//! Owns: the layout of keys, options, the mark, scans in byte order, the digest of all state.
+//! Does not own: what a value means (the plugin's table), when changes are applied (after the commit only).
+//!
+//! Invariants: changes and mark are written in one batch. A store whose mark does not match the journal is discarded.
+
+use rocksdb::{BlockBasedOptions, Cache, DB, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions};
+use segno_core::{Code, Error, Result};
+use std::path::{Path, PathBuf};
+
+/// Memory for blocks read from disk, bytes.
+const BLOCK_CACHE_BYTES: usize = 64 << 20;
+/// Memory for changes not yet in a file, bytes; two such buffers at most.
+const WRITE_BUFFER_BYTES: usize = 32 << 20;
+const MARK: &[u8] = b"\0mark";
+
+/// What the store says it is the state of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    pub epoch: u64,
+    /// Digest of the journal entry of that epoch.
+    pub chain: String,
+}
+
+pub struct StateStore {
+    db: DB,
+    path: PathBuf,
+}
+
+fn options() -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+    options.set_max_write_buffer_number(2);
+    options.set_compression_type(rocksdb::DBCompressionType::Lz4);
+    options.set_max_background_jobs(2);
+    options.set_level_compaction_dynamic_level_bytes(true);
+    options.set_keep_log_file_num(2);
+    options.set_paranoid_checks(true);
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE_BYTES));
+    blocks.set_bloom_filter(10.0, false);
+    blocks.set_cache_index_and_filter_blocks(true);
+    blocks.set_format_version(6);
+    options.set_block_based_table_factory(&blocks);
+    options
+}
+
+/// `\x01`, step id, `\0`, table (2 bytes, big-endian), key bytes. Step ids hold no zero byte.
+fn full_key(into: &mut Vec<u8>, step: &str, table: u16, key: &[u8]) {
+    into.clear();
+    into.push(1);
+    into.extend_from_slice(step.as_bytes());
+    into.push(0);
+    into.extend_from_slice(&table.to_be_bytes());
+    into.extend_from_slice(key);
+}
+
+/// A row of a scan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub key: Vec<u8>,
+    pub value: Vec<u8>,
+}
+
+impl StateStore {
+    pub fn open(path: &Path) -> Result<StateStore> {
+        let db = DB::open(&options(), path).map_err(|error| damaged(path, error))?;
+        Ok(StateStore { db, path: path.to_owned() })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `None`: an empty store.
+    pub fn mark(&self) -> Result<Option<Mark>> {
+        let Some(bytes) = self.db.get(MARK).map_err(|error| damaged(&self.path, error))? else { return Ok(None) };
+        let text = std::str::from_utf8(&bytes).ok().and_then(|text| text.split_once(' '));
+        match text.and_then(|(epoch, chain)| Some(Mark { epoch: epoch.parse().ok()?, chain: chain.to_owned() })) {
+            Some(mark) => Ok(Some(mark)),
+            None => Err(damaged(&self.path, "its mark is unreadable")),
+        }
+    }
+
+    /// The values of keys, in their order.
+    pub fn get_many<'k>(&self, step: &str, table: u16, keys: impl Iterator<Item = &'k [u8]>) -> Result<Vec<Option<Vec<u8>>>> {
+        let full = keys.map(|key| {
+            let mut bytes = Vec::new();
+            full_key(&mut bytes, step, table, key);
+            bytes
+        });
+        self.db.multi_get(full).into_iter().map(|value| value.map_err(|error| damaged(&self.path, error))).collect()
+    }
+
+    /// Applies an epoch's changes (step, table, key, new value) and the mark, atomically.
+    pub fn apply<'c>(
+        &self,
+        epoch: u64,
+        chain: &str,
+        changes: impl Iterator<Item = (&'c str, u16, &'c [u8], Option<&'c [u8]>)>,
+    ) -> Result<()> {
+        let mut batch = WriteBatch::default();
+        let mut full = Vec::new();
+        for (step, table, key, value) in changes {
+            full_key(&mut full, step, table, key);
+            match value {
+                Some(value) => batch.put(&full, value),
+                None => batch.delete(&full),
+            }
+        }
+        batch.put(MARK, format!("{epoch} {chain}"));
+        // The log survives kill -9 without fsync; after a power failure the mark decides and the state is restored.
+        self.db.write_opt(batch, &WriteOptions::default()).map_err(|error| {
+            Error::new(Code::StateUnwritable, format!("state in {} cannot be written", self.path.display()))
+                .with_cause(error)
+                .with_help("the epoch is committed and will be applied at recovery; look at the disk's space")
+        })
+    }
+
+    /// Entries of a table in key order over one snapshot, from `low` on; stops when `visit` says false.
+    pub fn scan(&self, step: &str, table: u16, low: &[u8], mut visit: impl FnMut(&[u8], &[u8]) -> bool) -> Result<()> {
+        let mut from = Vec::new();
+        full_key(&mut from, step, table, low);
+        let mut prefix = Vec::new();
+        full_key(&mut prefix, step, table, b"");
+        let snapshot = self.db.snapshot();
+        let mut read = ReadOptions::default();
+        read.set_snapshot(&snapshot);
+        for item in self.db.iterator_opt(IteratorMode::From(&from, Direction::Forward), read) {
+            let (key, value) = item.map_err(|error| damaged(&self.path, error))?;
+            let Some(key) = key.strip_prefix(prefix.as_slice()) else { break };
+            if !visit(key, &value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// BLAKE3 over every entry but the mark, in key order: lengths (u32, little-endian) and bytes of key and value.
+    pub fn digest(&self) -> Result<String> {
+        let mut hasher = blake3::Hasher::new();
+        for item in self.db.iterator(IteratorMode::From(&[1], Direction::Forward)) {
+            let (key, value) = item.map_err(|error| damaged(&self.path, error))?;
+            for part in [&key, &value] {
+                hasher.update(&(part.len() as u32).to_le_bytes());
+                hasher.update(part);
+            }
+        }
+        Ok(hasher.finalize().to_hex().to_string())
+    }
+
+    /// Hard-links a consistent image of the store into `target`, which must not exist.
+    pub fn checkpoint(&self, target: &Path) -> Result<()> {
+        let failed = |error: rocksdb::Error| {
+            Error::new(Code::StateUnwritable, format!("no image of the state could be made in {}", target.display()))
+                .with_cause(error)
+        };
+        let checkpoint = rocksdb::checkpoint::Checkpoint::new(&self.db).map_err(failed)?;
+        checkpoint.create_checkpoint_with_log_size(target, 0).map_err(failed)
+    }
+}
+
+fn damaged(path: &Path, why: impl std::fmt::Display) -> Error {
+    Error::new(Code::StateDamaged, format!("the state store {} cannot be read", path.display()))
+        .with_cause(why)
+        .with_help("it is only a copy: it is discarded and restored from the newest checkpoint at the next start")
+}

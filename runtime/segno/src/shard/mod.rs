@@ -1,0 +1,226 @@
+//! A shard: the unit of order, state, commit and ownership.
+//!
+//! - `feed`, `plan`, `epoch`: reading ahead, merging, cutting an epoch
+//! - `program`, `step`, `lane`, `execute`: running it through the graph
+//! - `commit`: stage, journal, publish, apply
+//! - `recover`, `verify`: taking over, executing again, comparing
+//!
+//! Owns: the epoch loop. Does not own: building programs and opening stores (`worker`).
+//!
+//! Invariant: an error leaves the shard to be recovered by the same code as kill -9 does; no other path mends anything.
+
+pub mod commit;
+pub mod epoch;
+pub mod execute;
+pub mod feed;
+pub mod lane;
+pub mod plan;
+pub mod program;
+pub mod recover;
+pub mod step;
+pub mod verify;
+
+use execute::{Executed, Execution};
+use epoch::EpochInput;
+use lane::{DEADLINE_ABORTS_MAX, Mode};
+use plan::Planner;
+use program::Program;
+use segno_core::columns::Schema;
+use segno_core::columns::key::Keys;
+use segno_core::persisted::{Counts, Position};
+use segno_core::protocol::cadence::ReplayDebt;
+use segno_core::protocol::close::EpochLimits;
+use segno_core::sink::Sink;
+use segno_core::{Code, Result};
+use segno_durable::checkpoint::{CheckpointMeta, Checkpoints, Upload};
+use segno_durable::journal::Journal;
+use segno_durable::state::StateStore;
+use step::StateReader;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Rows of a block digest. A difference is named to this many rows.
+pub const BLOCK_ROWS: usize = 64;
+
+/// Settings that decide no output.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    pub threads: usize,
+    pub epoch: EpochLimits,
+    pub replay_debt: Duration,
+    pub keep: u32,
+    /// Rows per block digest: `BLOCK_ROWS`, or 1 with `replay_detail: row`.
+    pub block_rows: usize,
+}
+
+/// A sink with the columns that it is given.
+pub struct SinkSlot {
+    pub sink: Box<dyn Sink>,
+    pub schema: Schema,
+}
+
+/// What a shard did since it was started.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+pub struct Totals {
+    pub epochs: u64,
+    pub records: u64,
+    pub bytes: u64,
+    pub rows_out: BTreeMap<String, u64>,
+    pub dead_letters: u64,
+    pub skipped: u64,
+    pub fuel: BTreeMap<String, u64>,
+    pub counters: BTreeMap<String, u64>,
+    pub checkpoints: u64,
+    /// Epochs executed again at the start.
+    pub reexecuted: u64,
+}
+
+impl Totals {
+    fn add(&mut self, counts: &Counts) {
+        self.epochs += 1;
+        self.records += counts.records;
+        self.bytes += counts.bytes;
+        self.dead_letters += counts.dead_letters;
+        self.skipped += counts.skipped;
+        for (name, rows) in &counts.rows_out {
+            *self.rows_out.entry(name.clone()).or_default() += rows;
+        }
+        for (name, fuel) in &counts.fuel {
+            *self.fuel.entry(name.clone()).or_default() += fuel;
+        }
+        for (name, delta) in &counts.counters {
+            *self.counters.entry(name.clone()).or_default() += delta;
+        }
+    }
+}
+
+/// A shard that this process owns, at the end of its journal.
+pub struct Shard {
+    pub program: Arc<Program>,
+    pub planner: Planner,
+    pub state: StateStore,
+    pub journal: Journal,
+    pub checkpoints: Checkpoints,
+    pub sinks: Vec<SinkSlot>,
+    pub dead_letters: Option<Box<dyn Sink>>,
+    pub settings: Settings,
+    pub generation: u64,
+    /// Last committed epoch.
+    pub epoch: u64,
+    /// Sequence of that epoch's journal entry and the digest of its bytes.
+    pub epoch_sequence: u64,
+    pub epoch_chain: String,
+    /// Epoch of the newest checkpoint.
+    pub checkpointed: u64,
+    pub position: Position,
+    pub watermark: Option<i64>,
+    pub totals: Totals,
+    pub debt: ReplayDebt,
+    pub upload: Option<Upload>,
+}
+
+impl StateReader for StateStore {
+    fn get_many(&self, step: &str, table: u16, keys: &Keys, ids: &[u32]) -> Result<Vec<Option<Vec<u8>>>> {
+        StateStore::get_many(self, step, table, ids.iter().map(|&id| keys.get(id as usize)))
+    }
+}
+
+impl Shard {
+    /// Runs until the input ends or `stopping` is set; `watch` is told after each epoch. Ends with a checkpoint.
+    pub fn run(&mut self, stopping: &AtomicBool, watch: &mut dyn FnMut(&Totals)) -> Result<()> {
+        let mut last = Instant::now();
+        while let Some(input) = self.planner.next_epoch(&self.settings.epoch, stopping)? {
+            let started = Instant::now();
+            let logical_time_ms = now_ms();
+            let executed = self.execute(&input)?;
+            let took = started.elapsed();
+            self.commit(input, executed, logical_time_ms)?;
+            self.debt.add(took, last.elapsed());
+            last = Instant::now();
+            self.checkpoint_when_due()?;
+            watch(&self.totals);
+        }
+        self.checkpoint_now()
+    }
+
+    /// Executes, again when a deadline expired; the calls of the last attempt are split like any other failure.
+    fn execute(&self, input: &EpochInput) -> Result<Executed> {
+        let execution = Execution {
+            program: &self.program,
+            input,
+            state: &self.state,
+            batch_rows: self.program.batch_rows,
+            threads: self.settings.threads,
+            block_rows: self.settings.block_rows,
+        };
+        let mut deadline_aborts = 0;
+        loop {
+            match execution.execute(Mode::Live { deadline_aborts }) {
+                Err(error) if error.code() == Code::DeadlineExpired && deadline_aborts < DEADLINE_ABORTS_MAX => {
+                    tracing::warn!(code = error.code().name(), epoch = self.epoch + 1, "{error}; the epoch runs again");
+                    deadline_aborts += 1;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn checkpoint_when_due(&mut self) -> Result<()> {
+        if let Some(upload) = &mut self.upload {
+            match upload.poll()? {
+                None => return Ok(()),
+                Some(done) => self.checkpoint_done(done.epoch)?,
+            }
+        }
+        if self.debt.due(self.settings.replay_debt) {
+            self.start_checkpoint()?;
+        }
+        Ok(())
+    }
+
+    fn start_checkpoint(&mut self) -> Result<()> {
+        let meta = CheckpointMeta {
+            epoch: self.epoch,
+            sequence: self.epoch_sequence,
+            chain: self.epoch_chain.clone(),
+            position: self.position.clone(),
+            watermark: self.watermark,
+            identity: self.program.identity.clone(),
+            written_at_ms: now_ms(),
+            replay_debt_ms: self.debt.estimate().as_millis() as u64,
+        };
+        self.upload = Some(self.checkpoints.start(&self.state, meta)?);
+        self.debt.clear();
+        Ok(())
+    }
+
+    fn checkpoint_done(&mut self, epoch: u64) -> Result<()> {
+        self.upload = None;
+        self.checkpointed = epoch;
+        self.totals.checkpoints += 1;
+        self.checkpoints.collect(self.settings.keep)
+    }
+
+    /// A checkpoint of the last committed epoch, unless there is one; returns when it is published.
+    pub fn checkpoint_now(&mut self) -> Result<()> {
+        if let Some(upload) = self.upload.take() {
+            let done = upload.wait()?;
+            self.checkpoint_done(done.epoch)?;
+        }
+        if self.epoch > self.checkpointed {
+            self.start_checkpoint()?;
+            if let Some(upload) = self.upload.take() {
+                let done = upload.wait()?;
+                self.checkpoint_done(done.epoch)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Logical processing time of an epoch: journalled, so that a replay sees the same.
+pub fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
