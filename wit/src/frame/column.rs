@@ -65,7 +65,7 @@ impl<'a> Column<'a> {
             .iter()
             .map(|byte| byte.count_ones() as usize)
             .sum();
-        if self.rows % 8 != 0 {
+        if !self.rows.is_multiple_of(8) {
             valid += (bits[whole] & ((1 << (self.rows % 8)) - 1)).count_ones() as usize;
         }
         self.rows - valid
@@ -91,7 +91,7 @@ impl<'a> Column<'a> {
     /// Reading through this needs no alignment and costs the same.
     #[inline]
     pub fn values<const N: usize>(&self) -> Option<&'a [[u8; N]]> {
-        (self.kind.width() == Some(N)).then(|| self.data.as_chunks::<N>().0)
+        (self.kind.width() == Some(N)).then_some(self.data.as_chunks::<N>().0)
     }
 
     /// The values of an i64 or timestamp column in place; nothing for another type, on a big-endian machine, or when

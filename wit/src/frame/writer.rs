@@ -104,7 +104,7 @@ impl<'o> FrameWriter<'o> {
             Some(bits) if bits.bytes.len() * 8 < bits.offset + self.rows => {
                 return Err(Fault::DataLength.into());
             }
-            Some(bits) => (0..self.rows).any(|row| !bits.get(row)).then_some(bits),
+            Some(bits) => has_null(bits, self.rows).then_some(bits),
             None => None,
         };
         let mut column = self.begin_column(kind)?;
@@ -274,22 +274,34 @@ fn write_variable(
     Ok(())
 }
 
+/// The bits from `offset` on as whole bytes; what is past the last row is left as it is.
+fn shifted<'a>(bits: Bits<'a>, rows: usize) -> impl Iterator<Item = u8> + use<'a> {
+    let (skip, shift) = (bits.offset / 8, bits.offset % 8);
+    let bytes = &bits.bytes[skip..];
+    (0..rows.div_ceil(8)).map(move |index| {
+        let low = bytes[index] >> shift;
+        match bytes.get(index + 1) {
+            Some(byte) if shift > 0 => low | byte << (8 - shift),
+            _ => low,
+        }
+    })
+}
+
+fn has_null(bits: Bits<'_>, rows: usize) -> bool {
+    let tail = if rows.is_multiple_of(8) {
+        0
+    } else {
+        0xff << (rows % 8)
+    };
+    let last = rows.div_ceil(8).saturating_sub(1);
+    shifted(bits, rows)
+        .enumerate()
+        .any(|(index, byte)| (if index == last { byte | tail } else { byte }) != 0xff)
+}
+
 fn push_bits(out: &mut Vec<u8>, bits: Bits<'_>, rows: usize) {
     let at = out.len();
-    let length = rows.div_ceil(8);
-    let (skip, shift) = (bits.offset / 8, bits.offset % 8);
-    if shift == 0 {
-        out.extend_from_slice(&bits.bytes[skip..skip + length]);
-    } else {
-        out.extend((skip..skip + length).map(|index| {
-            let low = bits.bytes[index] >> shift;
-            let high = bits
-                .bytes
-                .get(index + 1)
-                .map_or(0, |byte| byte << (8 - shift));
-            low | high
-        }));
-    }
+    out.extend(shifted(bits, rows));
     if !rows.is_multiple_of(8) {
         out[at + rows / 8] &= (1 << (rows % 8)) - 1;
     }

@@ -174,7 +174,7 @@ fn write_column(frame: &mut FrameWriter<'_>, spec: &ColumnSpec, rows: &[&Row]) {
     macro_rules! numbers {
         ($($type:ty)?, $($pattern:pat => $value:expr),*) => {
             fill::<FixedBuilder<$($type)?>>(frame, spec, rows, |builder, value| match value {
-                $($pattern => Some(builder.push($value)),)*
+                $($pattern => { builder.push($value); Some(()) },)*
                 _ => None,
             })
         };
@@ -182,7 +182,10 @@ fn write_column(frame: &mut FrameWriter<'_>, spec: &ColumnSpec, rows: &[&Row]) {
 
     match spec.kind {
         ColumnType::Bool => fill::<BoolBuilder>(frame, spec, rows, |builder, value| match value {
-            Values::Bool(value) => Some(builder.push(*value)),
+            Values::Bool(value) => {
+                builder.push(*value);
+                Some(())
+            }
             _ => None,
         }),
         ColumnType::I32 => numbers!(i32, Values::Int(value) => i32::try_from(*value).ok()?),
@@ -196,11 +199,17 @@ fn write_column(frame: &mut FrameWriter<'_>, spec: &ColumnSpec, rows: &[&Row]) {
         ColumnType::Date => numbers!(i32, Values::Date(value) => *value),
         ColumnType::Decimal128 { .. } => numbers!(i128, Values::Decimal(value) => *value),
         ColumnType::Utf8 => fill::<VarBuilder>(frame, spec, rows, |builder, value| match value {
-            Values::Text(value) => Some(builder.push(value.as_bytes())),
+            Values::Text(value) => {
+                builder.push(value.as_bytes());
+                Some(())
+            }
             _ => None,
         }),
         ColumnType::Binary => fill::<VarBuilder>(frame, spec, rows, |builder, value| match value {
-            Values::Bytes(value) => Some(builder.push(value)),
+            Values::Bytes(value) => {
+                builder.push(value);
+                Some(())
+            }
             _ => None,
         }),
     }
