@@ -331,12 +331,22 @@ impl<'de> serde::Deserialize<'de> for Strict {
     }
 }
 
-/// What the columns of `property_plan` must be for a record, or nothing when it is bad.
-fn expected(line: &[u8]) -> Option<String> {
-    let Strict(record) = serde_json::from_slice(line).ok()?;
+/// What the columns of `property_plan` must be for a record, or nothing when it is bad. `Err`: serde_json cannot say,
+/// because it refuses numbers that a double cannot hold, also where nobody reads them.
+fn expected(line: &[u8]) -> Result<Option<String>, ()> {
+    match serde_json::from_slice(line) {
+        // Above 2^53 its doubles no longer tell integers apart.
+        Ok(Strict(record)) if record.get("a").and_then(Json::as_f64).is_some_and(|a| a.abs() > 9e15) => Err(()),
+        Ok(Strict(record)) => Ok(expected_row(&record)),
+        Err(error) if error.to_string().contains("out of range") => Err(()),
+        Err(_) => Ok(None),
+    }
+}
+
+fn expected_row(record: &Json) -> Option<String> {
     record.as_object()?;
     let at = |path: &[&str]| -> Option<Json> {
-        let mut value = &record;
+        let mut value = record;
         for name in path {
             match value {
                 Json::Object(object) => value = object.get(*name).unwrap_or(&Json::Null),
@@ -459,8 +469,9 @@ proptest! {
                 prop_assert_eq!(&alone[0].1, text);
                 let shown = String::from_utf8_lossy(line).into_owned();
                 match expected(line) {
-                    Some(wanted) => prop_assert_eq!(text, &wanted, "{}", shown),
-                    None => prop_assert!(text.starts_with('D'), "{} was taken: {}", shown, text),
+                    Err(()) => {}
+                    Ok(Some(wanted)) => prop_assert_eq!(text, &wanted, "{}", shown),
+                    Ok(None) => prop_assert!(text.starts_with('D'), "{} was taken: {}", shown, text),
                 }
             }
             offset += line.len() as u64 + 1;
