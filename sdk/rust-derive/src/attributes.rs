@@ -15,6 +15,7 @@ pub struct Attributes {
     pub version: Option<u16>,
     pub since: Option<u16>,
     pub key: bool,
+    pub event_time: bool,
     /// `default` alone is `Some(None)`.
     pub default: Option<Option<Expr>>,
 }
@@ -49,6 +50,7 @@ impl Attributes {
                     "version" => read.version = Some(version(&meta.value()?.parse()?)?),
                     "since" => read.since = Some(version(&meta.value()?.parse()?)?),
                     "key" => read.key = true,
+                    "event_time" => read.event_time = true,
                     _ if meta.input.peek(syn::Token![=]) => {
                         read.default = Some(Some(meta.value()?.parse()?));
                     }

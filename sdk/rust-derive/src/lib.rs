@@ -11,7 +11,8 @@ mod state;
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};
 
-/// The columns that a plugin reads. Field attributes: `#[segno(name = "bid.price")]`.
+/// The columns that a plugin reads. Field attributes: `#[segno(name = "bid.price")]`; `#[segno(event_time)]` on a
+/// `Timestamp` that is no column but the record's event time.
 #[proc_macro_derive(Input, attributes(segno))]
 pub fn input(item: TokenStream) -> TokenStream {
     expand(parse_macro_input!(item), records::input)

@@ -16,29 +16,45 @@ fn typed(field: &Field, from: Option<&syn::Lifetime>, to: &str) -> TokenStream {
 pub fn input(item: DeriveInput) -> Result<TokenStream> {
     Attributes::read(&item.attrs, &[])?;
     let borrowed = lifetime(&item)?;
-    let fields = fields(&item, &["name"])?;
+    let fields = fields(&item, &["name", "event_time"])?;
     let ident = &item.ident;
     let of = borrowed.as_ref().map(|_| quote!(<'segno>));
     let types: Vec<_> = fields
         .iter()
         .map(|field| typed(field, borrowed.as_ref(), "segno"))
         .collect();
-    let (idents, names) = (idents(&fields), names(&fields));
-    let places = (0..fields.len()).collect::<Vec<_>>();
-    let slots = slots(&fields);
+    let (idents, slots) = (idents(&fields), slots(&fields));
+    let (mut specs, mut opened, mut times) = (Vec::new(), Vec::new(), 0);
+    for (field, ty) in fields.iter().zip(&types) {
+        if field.attributes.event_time {
+            times += 1;
+            if times > 1 || field.attributes.name.is_some() {
+                let message = "a record has one event time, which has no name";
+                return Err(Error::new(field.ident.span(), message));
+            }
+            opened.push(quote!(::segno_sdk::derive::open_times::<#ty>(times)?));
+        } else {
+            let (name, place) = (field.name(), specs.len());
+            specs.push(quote!(columns.push(::segno_sdk::derive::input_spec::<#ty>(#name));));
+            opened.push(quote!(::segno_sdk::derive::open_column::<#ty>(frame, #place)?));
+        }
+    }
+    let event_time = times > 0;
     Ok(quote! {
         #[automatically_derived]
         impl<'segno> ::segno_sdk::Input<'segno> for #ident #of {
+            const EVENT_TIME: bool = #event_time;
             type Columns = (#(<#types as ::segno_sdk::InputField<'segno>>::Column,)*);
 
             fn describe(columns: &mut ::std::vec::Vec<::segno_sdk::derive::ColumnSpec>) {
-                #(columns.push(::segno_sdk::derive::input_spec::<#types>(#names));)*
+                #(#specs)*
             }
 
             fn open(
                 frame: &::segno_sdk::derive::FrameReader<'segno>,
+                times: ::core::option::Option<::segno_sdk::derive::Column<'segno>>,
             ) -> ::core::result::Result<Self::Columns, ::segno_sdk::derive::WireError> {
-                ::core::result::Result::Ok((#(::segno_sdk::derive::open_column::<#types>(frame, #places)?,)*))
+                ::core::result::Result::Ok((#(#opened,)*))
             }
 
             #[inline(always)]

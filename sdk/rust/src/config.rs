@@ -162,7 +162,12 @@ pub fn word(json: &Json<'_>, place: &Place<'_>, words: &[&str]) -> Result<usize,
 
 /// The known name that a misspelt one most likely means.
 fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
-    let limit = (name.chars().count() / 3).max(1);
+    // Two swapped letters are two edits; a name of three letters is another name by then.
+    let limit = match name.chars().count() {
+        0..=3 => 1,
+        4..=8 => 2,
+        _ => 3,
+    };
     known
         .iter()
         .map(|known| (edits(name, known), *known))

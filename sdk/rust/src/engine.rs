@@ -82,7 +82,7 @@ impl<T: Plugin> Engine<T> {
                 name: INPUT_PORT.to_owned(),
                 columns: Vec::new(),
             }],
-            event_time: T::EVENT_TIME,
+            event_time: <T::Input<'static> as Input>::EVENT_TIME,
             outputs: Vec::new(),
             tables: Vec::new(),
             side_tables: Vec::new(),
@@ -149,24 +149,23 @@ impl<T: Plugin> Engine<T> {
         let message = MessageReader::parse(batch, MessageKind::Batch).map_err(malformed)?;
         let records = open.section(&message, message::batch::COLUMNS, 0)?;
         let rows = records.rows();
-        let columns = T::Input::open(&records).map_err(malformed)?;
-        let columns = T::Input::clip(columns, rows);
-        let times = if T::EVENT_TIME {
+        let times = if <T::Input<'_> as Input>::EVENT_TIME {
             let frame = open.section(&message, message::batch::TIMES, 0)?;
-            let column = frame
-                .expect(0, ColumnType::Timestamp, false)
-                .map_err(malformed)?;
-            match column.values() {
-                Some(times) if times.len() == rows => times,
-                _ => {
-                    return Err(
-                        "malformed batch: one event time for each record is expected".to_owned(),
-                    );
-                }
+            if frame.rows() != rows {
+                return Err(
+                    "malformed batch: one event time for each record is expected".to_owned(),
+                );
             }
+            Some(
+                frame
+                    .expect(0, ColumnType::Timestamp, false)
+                    .map_err(malformed)?,
+            )
         } else {
-            &[]
+            None
         };
+        let columns = T::Input::open(&records, times).map_err(malformed)?;
+        let columns = T::Input::clip(columns, rows);
         let states = BatchStates { message, open };
         let keys = T::State::keys(&states, rows)?;
         let state_columns = T::State::load(&mut self.tables, &states)?;
@@ -177,11 +176,8 @@ impl<T: Plugin> Engine<T> {
         let mut context: Context<'_, T> = Context {
             out: &mut self.output,
             state: &mut self.tables,
-            times,
-            row: 0,
         };
         for row in 0..rows {
-            context.row = row;
             context.out.at(row as u32);
             T::State::at(context.state, keys, row);
             let record = T::Input::read(&columns, row);

@@ -111,12 +111,13 @@ pub use transform::{Context, Outcome, Plugin, Reject, Transform};
 pub mod derive {
     pub use crate::config::{field, members, word};
     pub use crate::output::{OutputColumns, column_spec as output_spec, describe_port, write_port};
-    pub use crate::record::{column_spec as input_spec, open_column};
+    pub use crate::record::{column_spec as input_spec, open_column, open_times};
     pub use crate::state::{column_spec as state_spec, decode_field};
     pub use segno_wire::describe::{ColumnSpec, OutputPort, StateColumn};
     pub use segno_wire::json::Json;
     pub use segno_wire::{
-        ColumnBuilder, FrameReader, FrameWriter, MessageWriter, StateReader, StateWriter, WireError,
+        Column, ColumnBuilder, FrameReader, FrameWriter, MessageWriter, StateReader, StateWriter,
+        WireError,
     };
 }
 

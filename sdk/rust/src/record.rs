@@ -4,16 +4,20 @@
 //! `Vec<u8>`.
 
 use segno_wire::describe::ColumnSpec;
-use segno_wire::{Column, ColumnType, FrameReader, WireError};
+use segno_wire::{Column, ColumnType, Fault, FrameReader, WireError};
 
 use crate::time::{Date, Decimal, Timestamp};
 
 /// A record as its author wants to see it. Implemented by `#[derive(Input)]`.
 pub trait Input<'a>: Sized {
+    /// True when a field is the record's event time.
+    const EVENT_TIME: bool;
     /// The opened columns of a batch.
     type Columns: Copy;
     fn describe(columns: &mut Vec<ColumnSpec>);
-    fn open(frame: &FrameReader<'a>) -> Result<Self::Columns, WireError>;
+    /// `times` are the records' event times; there when [`Input::EVENT_TIME`] says so.
+    fn open(frame: &FrameReader<'a>, times: Option<Column<'a>>)
+    -> Result<Self::Columns, WireError>;
     /// See [`InputField::clip`].
     fn clip(columns: Self::Columns, rows: usize) -> Self::Columns;
     fn read(columns: &Self::Columns, row: usize) -> Self;
@@ -40,6 +44,17 @@ pub fn open_column<'a, F: InputField<'a>>(
     index: usize,
 ) -> Result<F::Column, WireError> {
     Ok(F::open(frame.expect(index, F::KIND, F::NULLABLE)?))
+}
+
+/// Opens the event times. A field with `#[segno(event_time)]` has to be a `Timestamp`.
+#[doc(hidden)]
+pub fn open_times<'a, F: InputField<'a, Column = &'a [[u8; 8]]> + Into<Timestamp>>(
+    times: Option<Column<'a>>,
+) -> Result<F::Column, WireError> {
+    match times {
+        Some(times) => Ok(F::open(times)),
+        None => Err(Fault::SectionMissing.into()),
+    }
 }
 
 /// The entry of a field in the description.

@@ -2,8 +2,8 @@
 //!
 //! It owns making batches from rows, keeping state between them, and showing what came out. It does not own the
 //! semantics of a pipeline (merging, epochs, `on_error`).
-//! Invariant: every run is done twice, in one batch and record by record, each with a fresh instance; a plugin whose
-//! result depends on how batches are cut fails here.
+//! Invariant: every run is done twice, in one batch and record by record, with a fresh instance for each batch; a plugin
+//! whose result depends on how batches are cut fails here.
 
 mod encode;
 mod value;
@@ -211,10 +211,9 @@ impl<T: Plugin> Harness<T> {
         Some(Row::new(names.zip(values.into_iter().map(Values::from))))
     }
 
-    /// A fresh instance, as the runtime makes for each epoch.
+    /// A fresh instance for each batch, as the runtime makes for each epoch.
     fn run_in_batches(&self, rows: &[Row], size: usize, states: &mut States) -> RunResult {
         observe::take();
-        let mut engine = Engine::<T>::init(&self.init).expect("init succeeded before");
         let mut result = RunResult {
             ports: self
                 .description
@@ -225,6 +224,7 @@ impl<T: Plugin> Harness<T> {
             ..RunResult::default()
         };
         for (number, rows) in rows.chunks(size).enumerate() {
+            let mut engine = Engine::<T>::init(&self.init).expect("init succeeded before");
             let batch = encode::batch(&self.description, rows, states);
             let answer = engine
                 .process(&batch.bytes)

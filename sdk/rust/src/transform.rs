@@ -9,7 +9,6 @@ use crate::output::Outputs;
 use crate::record::Input;
 use crate::side::SideTables;
 use crate::state::States;
-use crate::time::Timestamp;
 
 /// A plugin: what it reads, gives, keeps, and what it does with one record.
 ///
@@ -27,8 +26,6 @@ pub trait Transform: Sized + 'static {
     type Output: Outputs;
     /// What is kept for each key; `()` for a plugin without state.
     type State: States;
-    /// True to be given each record's event time.
-    const EVENT_TIME: bool = false;
 
     /// Makes the plugin, once. The memory after it is the template of every instance.
     ///
@@ -56,23 +53,6 @@ pub struct Context<'c, T: Transform> {
     pub out: &'c mut T::Output,
     /// The state of the current record's key.
     pub state: &'c mut <T::State as States>::Tables,
-    pub(crate) times: &'c [[u8; 8]],
-    pub(crate) row: usize,
-}
-
-impl<T: Transform> Context<'_, T> {
-    /// The record's event time.
-    ///
-    /// # Panics
-    /// When the plugin did not ask for it with `EVENT_TIME`.
-    #[inline]
-    pub fn event_time(&self) -> Timestamp {
-        assert!(
-            T::EVENT_TIME,
-            "a plugin that reads event times says `const EVENT_TIME: bool = true`"
-        );
-        Timestamp::from_micros(i64::from_le_bytes(self.times[self.row]))
-    }
 }
 
 /// What becomes of a record.

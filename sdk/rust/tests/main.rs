@@ -1,0 +1,7 @@
+//! The SDK as an author uses it: every type, every port, state, side tables, configuration; and what it promises about
+//! allocation.
+
+mod allocation;
+mod configuration;
+mod records;
+mod state;
