@@ -48,8 +48,65 @@ codes! {
     InvalidValue, "C004", Configuration, "a field of the pipeline file has a value that is not allowed",
         "The message says which values are allowed and which unit is meant.";
 
+    DuplicateField, "C005", Configuration, "a field stands twice in the pipeline file",
+        "Which of the two values is meant cannot be known, and YAML readers disagree about it. Remove one of them.";
+    UndefinedVariable, "C006", Configuration, "a variable of the pipeline file is not set",
+        "${NAME} stands for the environment variable NAME. A variable that is not set is an error, because an empty value in its place would be found much later. Set it, or write a default: ${NAME:-value}. To write the two characters themselves, write $${.";
+    MissingField, "C007", Configuration, "the pipeline file lacks a field that is needed",
+        "The smallest pipeline file is:
+
+    version: 1
+    name: my-pipeline
+    source: { files: ./input.jsonl, format: json }
+    steps:
+      - { id: clean, plugin: ./clean.wasm }
+    sinks:
+      - files: ./out
+    checkpoint: { store: \"file://./checkpoints\", ephemeral: true }
+
+`segno schema` lists every field with its meaning.";
+    NameTaken, "C008", Configuration, "a name is used twice, or is reserved",
+        "Steps, sinks, sources and side tables are told apart by their names in the journal, in the state store and in metrics. Give each one a name of its own, and keep it: a renamed step does not find its state.";
+    BadName, "C009", Configuration, "a name has characters that are not allowed",
+        "Names of pipelines, tenants, steps, sinks, sources and side tables become parts of object keys, file names and metric labels. They are made of ASCII letters, digits, - and _, start with a letter or a digit, and have at most 64 characters.";
+    UnknownReference, "C010", Configuration, "from names something that is not there",
+        "from: is source, the id of a step, or step.port. Without it, a step reads the step before it, and a sink reads the last step.";
+    StepOrder, "C011", Configuration, "a step reads a later step or itself",
+        "Records flow through the steps in the order of the file: a step reads the source or a step above it. Move the step that is read up, or break the cycle.";
+    LocalStore, "C012", Configuration, "checkpoints on a local disk",
+        "A checkpoint that dies with its machine is none: with it go the journal, exactly-once and every replay. So file:// is refused unless ephemeral: true says that this is meant, as on a laptop. In production, use a versioned bucket: store: \"s3://bucket/prefix\".";
+    NoCheckpoint, "C013", Configuration, "the pipeline names no checkpoint store",
+        "Journal and checkpoints need a place, and a local disk is no safe default. Write checkpoint: { store: \"s3://bucket/prefix\" }, or for development checkpoint: { store: \"file://./checkpoints\", ephemeral: true }.";
+    NoDeadLetterSink, "C014", Configuration, "on_error: dlq without a place for dead letters",
+        "Records that cannot be processed would have nowhere to go. Add dlq: with a sink, such as dlq: { files: ./dead-letters }, or choose skip or fail.";
+    UnsupportedVersion, "C015", Configuration, "the pipeline file has another version",
+        "The first field of a pipeline file is version: 1. A file of a later version may mean other things by the same words, so it is not guessed at. Use a Segno that knows it.";
+    EphemeralStore, "C016", Configuration, "checkpoints are in a local folder",
+        "A warning. ephemeral: true was written, so the run goes on. When the machine or its disk is lost, journal and checkpoints are lost too: output cannot be continued exactly once, and nothing can be replayed.";
+    AtLeastOnce, "C017", Configuration, "a sink may repeat rows",
+        "A warning. Standard output cannot take rows back: rows of an epoch that was written but not yet committed appear again after a crash. Rows are never lost. File sinks publish atomically and repeat nothing.";
+    NoEventTime, "C018", Configuration, "the pipeline has no event time",
+        "A warning. Without time: the records of one file keep their order, and the files of an epoch follow each other in the order of their numbers. Which records share an epoch depends on when they arrived, so the order across files is journalled, not computed.";
+
     ColumnMismatch, "C020", Configuration, "a step reads a column that its input does not give, or gives with another type",
         "Every edge of the graph is checked before anything runs. The message names the reader, the column, the wanted type and what the step before gives.";
+
+    KeyMissing, "C021", Configuration, "a step with keyed state has no key, or a key without state",
+        "A plugin that keeps tables gets its state by key: key: names the columns that make it. All records of one key meet in one lane.";
+    PortUnknown, "C022", Configuration, "from names a port that the plugin does not have",
+        "Ports are named in the plugin's description: `segno inspect X.wasm` prints it.";
+    TableMismatch, "C023", Configuration, "side tables in the file and in the plugin do not agree",
+        "The plugin's description lists the side tables it wants; each needs an entry under tables: with the path of a file, and no others may be there. `segno inspect X.wasm` prints the list.";
+    ReadersDisagree, "C024", Configuration, "two steps read one source column with different types",
+        "A column of the source is decoded once. Where the format does not say its type, the readers do, and they must agree: change one of the plugins, or declare the type under columns: and see which one is wrong.";
+    NoColumns, "C025", Configuration, "nothing says which columns a sink writes",
+        "A sink without columns: writes every column that flows to it. Directly after a source whose format does not name its columns, there is no such list: write columns: with their types on the source, or columns: on the sink.";
+    PortCount, "C026", Configuration, "a plugin does not have exactly one input port",
+        "A step reads one stream. Plugins with several inputs (joins) cannot be used yet.";
+    KeyType, "C027", Configuration, "a column cannot be a key",
+        "Keys are compared by their bytes, so floating-point numbers are not allowed: 0.0 and -0.0 are equal and differ in their bytes, and NaN equals nothing. Use an integer, a decimal, text, bytes, a date or a timestamp.";
+    StepFailsToStart, "C028", Configuration, "a plugin refused its configuration or its side tables",
+        "The plugin's own init said no; the message holds its words. Correct config: or tables: of the step.";
 
     RecordMalformed, "D001", Failed, "a record is not well-formed",
         "The bytes of the record break the grammar of its format (JSON, CSV). The whole record is always checked, whichever columns are read, so this verdict does not change when a pipeline reads other columns. The reason says what was wrong at which byte of the record; the original bytes are kept with it. It takes the way that on_error says.";
@@ -154,4 +211,42 @@ codes! {
         "The journal names an object with its hash; the sink holds neither the staged nor the published object with that hash. Somebody changed the output folder. Restore the file.";
     RawColumns, "K005", Configuration, "format raw needs exactly one text or binary column",
         "A sink with format raw writes the bytes of one column. Name it with columns: [value].";
+    NotAComponent, "P001", Configuration, "the file is not a component",
+        "A plugin is a WebAssembly component. A core module, text, or anything else is refused. `segno build` makes a component of a crate.";
+    PluginDamaged, "P002", Configuration, "the component file is damaged",
+        "It begins like WebAssembly and does not go on like it: it was cut off or changed. Build or copy it again.";
+    PluginTooLarge, "P003", Configuration, "the component file is too large",
+        "Compiling takes time and memory in proportion to the size. Build with optimisation for size and without debug sections.";
+    PluginImport, "P004", Configuration, "the component imports something that plugins may not reach",
+        "Clocks, randomness, files and the network would make a replay differ, so a plugin may import Segno's own interface only. The message names the import. In Rust, build for wasm32-unknown-unknown.";
+    PluginExports, "P005", Configuration, "the component does not export what a plugin exports",
+        "A plugin exports describe, init and process with the types of segno:stream. The SDK's macro plugin! writes them.";
+    PluginRefused, "P006", Configuration, "the engine refuses the component",
+        "It uses features of WebAssembly that Segno leaves out because they are not deterministic or not needed (threads, garbage collection, exceptions, 64-bit memories, tail calls, several memories), or more instances, memories or tables than are allowed.";
+    PluginDescription, "P007", Configuration, "the plugin's description is not valid",
+        "describe() returns JSON that names ports, columns and tables; see wit/frame.md. The SDK writes it.";
+    PluginInit, "P008", Configuration, "the plugin failed while starting",
+        "describe() or init() trapped or ran out of fuel or memory. The message has the plugin's own words, where it logged any.";
+    PluginConfiguration, "P009", Configuration, "the plugin refused its configuration",
+        "init() looked at the step's config and tables and returned an error, which is the message.";
+    ToolchainMissing, "P010", Configuration, "no toolchain for WebAssembly was found",
+        "Building a plugin in Rust needs cargo and the standard library for wasm32-unknown-unknown: rustup target add wasm32-unknown-unknown.";
+    BuildFailed, "P011", Failed, "the plugin could not be built",
+        "cargo's own messages are above the error.";
+    CacheTampered, "P012", Failed, "an entry of the plugin cache is not what this installation wrote",
+        "Compiled plugins are native code; each has a MAC under a key of this installation. An entry without the right MAC is not loaded: the plugin is compiled again. If you did not copy files into the cache, find out who did.";
+    PluginTrapped, "P020", Failed, "a plugin trapped",
+        "The plugin panicked or did something that WebAssembly forbids. The batch was split until the record was found; it is treated as the step's on_error says.";
+    PluginOutOfFuel, "P021", Failed, "a call used up its fuel",
+        "Fuel bounds the work for a record: limits.fuel_per_record times the records of the call. A record that needs more alone is rejected.";
+    PluginOutOfMemory, "P022", Failed, "a plugin wanted more memory than allowed",
+        "limits.memory bounds all memories of an instance together.";
+    PluginTableLimit, "P023", Failed, "a plugin wanted more table elements than allowed",
+        "limits.tables bounds all tables of an instance together.";
+    PluginStackOverflow, "P024", Failed, "a plugin overflowed its stack",
+        "Recursion went too deep for the record.";
+    PluginAnswer, "P025", Failed, "a plugin's answer is malformed or too large",
+        "The answer is checked before it is used: lengths, offsets, indices, types, UTF-8, and limits.output_bytes and limits.mutations. The SDK writes well-formed answers.";
+    PluginFatal, "P026", Failed, "a plugin gave up",
+        "process() returned an error: the plugin says that it cannot go on, whatever the record. The shard stops; nothing of the epoch was committed.";
 }

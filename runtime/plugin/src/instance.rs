@@ -1,0 +1,226 @@
+//! An instance of a template: calls, fuel, limits, what it logs and counts.
+//!
+//! Owns: one store of the engine. Does not own: what a batch or an answer means.
+//!
+//! Invariants: fuel is set for each call. After a failure the instance is not called again. Nothing that the plugin
+//! imports gives it anything back.
+
+use crate::failure::CallFailure;
+use crate::limits::{COUNTERS, FUEL_PER_CALL, HOSTCALL_FUEL, INSTANCES, LOG_LINE_BYTES, Limits};
+use crate::engine::DEADLINE_TICK;
+use std::collections::BTreeMap;
+use wasmtime::component::{InstancePre, Linker, TypedFunc, WasmList};
+use wasmtime::{ResourceLimiter, Store, Trap};
+
+/// What a plugin said since it was last asked.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    pub logs: Vec<LogLine>,
+    /// Lines beyond the limit.
+    pub dropped: u64,
+    pub counters: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// 0 trace, 1 debug, 2 info, 3 warn, 4 error.
+    pub level: u8,
+    pub message: String,
+}
+
+/// A finished call.
+#[derive(Debug)]
+pub struct Done<T> {
+    pub value: T,
+    /// Fuel that the call used. Never part of output or digests.
+    pub fuel: u64,
+}
+
+pub(crate) struct Host {
+    observed: Observed,
+    lines_left: u64,
+    memory_left: u64,
+    memory: u64,
+    tables_left: u64,
+    tables: u64,
+    /// Which limit made the engine trap.
+    hit: Option<CallFailure>,
+}
+
+impl ResourceLimiter for Host {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let more = (desired.saturating_sub(current)) as u64;
+        if more > self.memory_left {
+            self.hit = Some(CallFailure::Memory { bytes: self.memory });
+            return Err(wasmtime::Error::msg("memory limit"));
+        }
+        self.memory_left -= more;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let more = (desired.saturating_sub(current)) as u64;
+        if more > self.tables_left {
+            self.hit = Some(CallFailure::Table { elements: self.tables });
+            return Err(wasmtime::Error::msg("table limit"));
+        }
+        self.tables_left -= more;
+        Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        INSTANCES
+    }
+
+    fn tables(&self) -> usize {
+        INSTANCES
+    }
+
+    fn memories(&self) -> usize {
+        INSTANCES
+    }
+}
+
+impl Host {
+    fn log(&mut self, level: u8, message: &str) {
+        if self.lines_left == 0 {
+            self.observed.dropped += 1;
+            return;
+        }
+        self.lines_left -= 1;
+        let mut end = message.len().min(LOG_LINE_BYTES);
+        while !message.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.observed.logs.push(LogLine { level: level.min(4), message: message[..end].to_owned() });
+    }
+
+    fn count(&mut self, name: &str, delta: u64) {
+        let counters = &mut self.observed.counters;
+        if let Some(counter) = counters.get_mut(name) {
+            *counter = counter.saturating_add(delta);
+        } else if counters.len() < COUNTERS && name.len() <= 128 {
+            counters.insert(name.to_owned(), delta);
+        } else {
+            self.observed.dropped += 1;
+        }
+    }
+}
+
+/// The interface that plugins import.
+pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>> {
+    let mut linker = Linker::new(engine);
+    let mut observe = linker.instance(crate::admission::OBSERVE)?;
+    observe.func_wrap("log", |mut store: wasmtime::StoreContextMut<'_, Host>, (level, message): (u8, String)| {
+        store.data_mut().log(level, &message);
+        Ok(())
+    })?;
+    observe.func_wrap("count", |mut store: wasmtime::StoreContextMut<'_, Host>, (name, delta): (String, u64)| {
+        store.data_mut().count(&name, delta);
+        Ok(())
+    })?;
+    Ok(linker)
+}
+
+pub(crate) fn store(engine: &wasmtime::Engine, limits: &Limits) -> Store<Host> {
+    let host = Host {
+        observed: Observed::default(),
+        lines_left: limits.log_lines,
+        memory_left: limits.memory,
+        memory: limits.memory,
+        tables_left: limits.tables,
+        tables: limits.tables,
+        hit: None,
+    };
+    let mut store = Store::new(engine, host);
+    store.limiter(|host| host);
+    store.set_hostcall_fuel(HOSTCALL_FUEL);
+    store
+}
+
+type Process = TypedFunc<(&'static [u8],), (Result<WasmList<u8>, String>,)>;
+
+pub struct Instance {
+    store: Store<Host>,
+    process: Process,
+    limits: Limits,
+    deadline_ticks: u64,
+}
+
+impl Instance {
+    pub(crate) fn new(pre: &InstancePre<Host>, limits: &Limits) -> Result<Instance, CallFailure> {
+        let mut store = store(pre.engine(), limits);
+        prepare(&mut store, FUEL_PER_CALL, ticks(limits));
+        let instance = pre.instantiate(&mut store).map_err(|error| failure(&mut store, limits, FUEL_PER_CALL, error))?;
+        let process = instance
+            .get_typed_func(&mut store, "process")
+            .map_err(|error| CallFailure::Engine(error.to_string()))?;
+        Ok(Instance { store, process, limits: *limits, deadline_ticks: ticks(limits) })
+    }
+
+    /// Calls `process` on a batch of `rows` rows. `read` sees the answer in the plugin's memory; it must check it.
+    pub fn process<T>(
+        &mut self,
+        batch: &[u8],
+        rows: usize,
+        read: impl FnOnce(&[u8]) -> T,
+    ) -> Result<Done<T>, CallFailure> {
+        let fuel = FUEL_PER_CALL.saturating_add(self.limits.fuel_per_record.saturating_mul(rows as u64));
+        prepare(&mut self.store, fuel, self.deadline_ticks);
+        self.store.data_mut().lines_left = self.limits.log_lines;
+        // SAFETY: the function lowers its parameter into the guest during the call and keeps no reference: the lifetime
+        // only names the parameter's type.
+        let batch: &'static [u8] = unsafe { std::mem::transmute::<&[u8], &'static [u8]>(batch) };
+        match self.process.call(&mut self.store, (batch,)) {
+            Ok((Ok(answer),)) => {
+                let left = self.store.get_fuel().unwrap_or(0);
+                let value = read(answer.as_le_slice(&self.store));
+                Ok(Done { value, fuel: fuel.saturating_sub(left) })
+            }
+            Ok((Err(why),)) => Err(CallFailure::Fatal(why)),
+            Err(error) => Err(failure(&mut self.store, &self.limits, fuel, error)),
+        }
+    }
+
+    /// What the plugin logged and counted since the last time.
+    pub fn take_observed(&mut self) -> Observed {
+        std::mem::take(&mut self.store.data_mut().observed)
+    }
+}
+
+fn ticks(limits: &Limits) -> u64 {
+    (limits.deadline.as_millis() / DEADLINE_TICK.as_millis()) as u64 + 1
+}
+
+pub(crate) fn prepare(store: &mut Store<Host>, fuel: u64, ticks: u64) {
+    // Fails only where fuel is off, and the engine has it on.
+    let _ = store.set_fuel(fuel);
+    store.set_epoch_deadline(ticks);
+}
+
+/// The failure that an engine's error stands for.
+pub(crate) fn failure(store: &mut Store<Host>, limits: &Limits, fuel: u64, error: wasmtime::Error) -> CallFailure {
+    if let Some(hit) = store.data_mut().hit.take() {
+        return hit;
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::OutOfFuel) => CallFailure::OutOfFuel { fuel },
+        Some(Trap::Interrupt) => CallFailure::Deadline { milliseconds: limits.deadline.as_millis() as u64 },
+        Some(Trap::StackOverflow) => CallFailure::StackOverflow,
+        Some(trap) => {
+            let said = store.data().observed.logs.iter().rev().find(|line| line.level == 4);
+            CallFailure::Trap {
+                name: trap.to_string().trim_start_matches("wasm trap: ").to_owned(),
+                said: said.map(|line| line.message.clone()),
+            }
+        }
+        // The canonical ABI refuses an answer that lies outside the plugin's memory or is not what its type says.
+        None => CallFailure::Malformed(format!("malformed answer: {}", error.root_cause())),
+    }
+}
+
+#[allow(dead_code, reason = "kept beside the fields that it documents")]
+fn assert_send() {
+    fn is_send<T: Send>() {}
+    is_send::<Instance>();
+}

@@ -1,0 +1,64 @@
+//! Limits of a step: what a plugin may use. Each has a default here and a setting in the pipeline file.
+//!
+//! Owns: the numbers, their units and reasons. Does not own: enforcing them (`instance`, `admission`).
+
+use std::time::Duration;
+
+/// Fuel per record: about as many simple instructions. A record that needs more is a runaway loop, not work.
+pub const FUEL_PER_RECORD: u64 = 1_000_000;
+/// Fuel of a call before its first record: set-up, allocation of the answer.
+pub const FUEL_PER_CALL: u64 = 10_000_000;
+/// Fuel of `init`, which may build tables of a few million entries.
+pub const FUEL_INIT: u64 = 100_000_000_000;
+/// Wall time of one call. It only catches what fuel cannot see; fuel ends a loop long before.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+/// Linear memory of an instance, bytes, all memories together.
+pub const MEMORY_BYTES: u64 = 64 << 20;
+/// Elements of all tables: function tables of large plugins hold some ten thousand.
+pub const TABLE_ELEMENTS: u64 = 100_000;
+/// Bytes of one answer: a call gets some thousand records, so this is kilobytes for each.
+pub const OUTPUT_BYTES: u64 = 64 << 20;
+/// State changes of one answer.
+pub const MUTATIONS: u64 = 1_000_000;
+/// Log lines of one call; further ones are counted and dropped.
+pub const LOG_LINES: u64 = 100;
+/// Bytes of one log line; the rest is cut.
+pub const LOG_LINE_BYTES: usize = 4096;
+/// Counters of one step: each is a metric.
+pub const COUNTERS: usize = 64;
+/// Stack of a call, bytes.
+pub const STACK_BYTES: usize = 512 << 10;
+/// Instances, memories and tables of one component: a plugin is one module and a few shims.
+pub const INSTANCES: usize = 16;
+/// Size of a component file, bytes: compiling takes time and memory in proportion.
+pub const COMPONENT_BYTES: usize = 32 << 20;
+/// Fuel of host calls' arguments (bytes lifted) per call.
+pub const HOSTCALL_FUEL: usize = 64 << 20;
+
+/// The limits of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub fuel_per_record: u64,
+    pub fuel_init: u64,
+    pub deadline: Duration,
+    pub memory: u64,
+    pub tables: u64,
+    pub output_bytes: u64,
+    pub mutations: u64,
+    pub log_lines: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            fuel_per_record: FUEL_PER_RECORD,
+            fuel_init: FUEL_INIT,
+            deadline: DEADLINE,
+            memory: MEMORY_BYTES,
+            tables: TABLE_ELEMENTS,
+            output_bytes: OUTPUT_BYTES,
+            mutations: MUTATIONS,
+            log_lines: LOG_LINES,
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Templates: a plugin after `init`, ready to be instantiated thousands of times.
+//!
+//! Owns: loading a component, its description, running `init` once, the snapshot, the compiled code.
+//! Does not own: the cache's files (`cache`), calls (`instance`).
+//!
+//! Invariant: an instance begins with the whole of memory and globals as `init` left them, and with nothing else.
+
+use crate::admission::{self, Inspection};
+use crate::cache::Cache;
+use crate::engine::Engine;
+use crate::failure::CallFailure;
+use crate::instance::{Host, Instance, failure, linker, prepare, store};
+use crate::limits::Limits;
+use segno_core::{Code, Error, Result};
+use segno_wire::Description;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use wasmtime::Store;
+use wasmtime::component::{Instance as WasmInstance, InstancePre, WasmList};
+use wasmtime_wizer::{ComponentInstanceState, Wizer};
+
+/// A component that was admitted and has described itself.
+pub struct Component {
+    pub inspection: Inspection,
+    pub description: Description,
+    bytes: Vec<u8>,
+}
+
+/// A component after `init`.
+pub struct Template {
+    pub description: Description,
+    pub limits: Limits,
+    pre: InstancePre<Host>,
+}
+
+impl Template {
+    pub fn instantiate(&self) -> Result<Instance, CallFailure> {
+        Instance::new(&self.pre, &self.limits)
+    }
+}
+
+fn refused(error: &wasmtime::Error) -> Error {
+    Error::new(Code::PluginRefused, "the engine refuses the component").with_cause(format!("{error:#}"))
+        .with_help("build it again with `segno build`; it uses features of WebAssembly that Segno leaves out")
+}
+
+fn failed_in(function: &str, failure: &CallFailure) -> Error {
+    Error::new(Code::PluginInit, format!("{function}() of the plugin failed: {failure}"))
+}
+
+impl Engine {
+    /// Admits a component, compiles it (or takes it from the cache) and asks it what it is.
+    pub fn load(&self, bytes: &[u8]) -> Result<Component> {
+        let inspection = admission::admit(bytes)?;
+        let limits = Limits::default();
+        let component = self.compiled(&format!("{}-raw", inspection.sha256), || Ok(bytes.to_vec()))?;
+        let (mut store, instance) = self.start(&component, &limits)?;
+        let describe = instance
+            .get_typed_func::<(), (WasmList<u8>,)>(&mut store, "describe")
+            .map_err(|error| wrong_type("describe", &error))?;
+        prepare(&mut store, limits.fuel_init, u64::MAX / 2);
+        let described = describe
+            .call(&mut store, ())
+            .map_err(|error| failed_in("describe", &failure(&mut store, &limits, limits.fuel_init, error)))?;
+        let text = described.0.as_le_slice(&store).to_vec();
+        let description = Description::parse(&text).map_err(|error| {
+            Error::new(Code::PluginDescription, format!("the plugin's description is not valid: {error}"))
+                .with_help("the SDK writes it; a plugin in another language follows wit/frame.md")
+        })?;
+        Ok(Component { inspection, description, bytes: bytes.to_vec() })
+    }
+
+    /// Runs `init` on a component and keeps what it left behind.
+    pub fn template(&self, component: &Component, init: &[u8], limits: &Limits) -> Result<Arc<Template>> {
+        let name = format!("{}-{}", component.inspection.sha256, &admission::sha256(init)[..32]);
+        let compiled = self.compiled(&name, || self.initialised(component, init, limits))?;
+        let linker = linker(&self.wasm).map_err(|error| refused(&error))?;
+        let pre = linker.instantiate_pre(&compiled).map_err(|error| refused(&error))?;
+        Ok(Arc::new(Template { description: component.description.clone(), limits: *limits, pre }))
+    }
+
+    fn compiled(
+        &self,
+        name: &str,
+        bytes: impl FnOnce() -> Result<Vec<u8>>,
+    ) -> Result<wasmtime::component::Component> {
+        let cache = self.cache.as_deref().map(Cache::open).transpose()?;
+        let name = format!("{name}-{}", self.compatibility());
+        if let Some(cache) = &cache
+            && let Some(code) = cache.load(&name)
+        {
+            // SAFETY: the MAC shows that this installation compiled it with this engine.
+            let loaded = unsafe { wasmtime::component::Component::deserialize(&self.wasm, &code) };
+            if let Ok(component) = loaded {
+                return Ok(component);
+            }
+        }
+        let component =
+            wasmtime::component::Component::new(&self.wasm, bytes()?).map_err(|error| refused(&error))?;
+        if let Some(cache) = &cache
+            && let Ok(code) = component.serialize()
+        {
+            cache.store(&name, &code);
+        }
+        Ok(component)
+    }
+
+    fn start(
+        &self,
+        component: &wasmtime::component::Component,
+        limits: &Limits,
+    ) -> Result<(Store<Host>, WasmInstance)> {
+        let mut store = store(&self.wasm, limits);
+        prepare(&mut store, limits.fuel_init, u64::MAX / 2);
+        let linker = linker(&self.wasm).map_err(|error| refused(&error))?;
+        let instance = linker.instantiate(&mut store, component).map_err(|error| {
+            if error.downcast_ref::<wasmtime::Trap>().is_some() {
+                failed_in("the start function", &failure(&mut store, limits, limits.fuel_init, error))
+            } else {
+                refused(&error)
+            }
+        })?;
+        Ok((store, instance))
+    }
+
+    /// The component with memories and globals as `init` left them.
+    fn initialised(&self, component: &Component, init: &[u8], limits: &Limits) -> Result<Vec<u8>> {
+        let wizer = Wizer::new();
+        let (context, instrumented) =
+            wizer.instrument_component(&component.bytes).map_err(|error| refused(&error))?;
+        let compiled =
+            wasmtime::component::Component::new(&self.wasm, &instrumented).map_err(|error| refused(&error))?;
+        let (mut store, instance) = self.start(&compiled, limits)?;
+        let function = instance
+            .get_typed_func::<(&[u8],), (Result<(), String>,)>(&mut store, "init")
+            .map_err(|error| wrong_type("init", &error))?;
+        prepare(&mut store, limits.fuel_init, u64::MAX / 2);
+        match function.call(&mut store, (init,)) {
+            Ok((Ok(()),)) => {}
+            Ok((Err(why),)) => {
+                return Err(Error::new(Code::PluginConfiguration, why)
+                    .with_help("the plugin refused its configuration or its side tables: look at config and tables of the step"));
+            }
+            Err(error) => {
+                return Err(failed_in("init", &failure(&mut store, limits, limits.fuel_init, error)));
+            }
+        }
+        let mut state = Snapshot { store, instance };
+        let mut snapshot = pin!(wizer.snapshot_component(&context, &mut state));
+        // Every future below is ready at once: nothing in it waits.
+        match snapshot.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => result.map_err(|error| refused(&error)),
+            Poll::Pending => Err(Error::new(Code::Internal, "the snapshot of a plugin waits for something")),
+        }
+    }
+}
+
+fn wrong_type(function: &str, error: &wasmtime::Error) -> Error {
+    Error::new(Code::PluginExports, format!("the component's {function} does not have the type of segno:stream@1.0.0"))
+        .with_cause(error)
+        .with_help("build it with this version's SDK")
+}
+
+/// Reads an instrumented instance's memories and globals.
+struct Snapshot {
+    store: Store<Host>,
+    instance: WasmInstance,
+}
+
+impl Snapshot {
+    fn call<R>(&mut self, instance: &str, function: &str) -> R
+    where
+        R: wasmtime::component::ComponentNamedList + wasmtime::component::Lift + 'static,
+        (R,): Sized,
+    {
+        let found = self
+            .instance
+            .get_export_index(&mut self.store, None, instance)
+            .and_then(|parent| self.instance.get_export_index(&mut self.store, Some(&parent), function))
+            .expect("the instrumentation exports its accessors");
+        let function =
+            self.instance.get_typed_func::<(), R>(&mut self.store, found).expect("accessors have their types");
+        prepare(&mut self.store, u64::MAX, u64::MAX / 2);
+        function.call(&mut self.store, ()).expect("accessors do not trap")
+    }
+}
+
+impl ComponentInstanceState for Snapshot {
+    async fn call_func_ret_list_u8(&mut self, instance: &str, func: &str, contents: impl FnOnce(&[u8]) + Send) {
+        self.store.set_hostcall_fuel(usize::MAX);
+        let (list,): (WasmList<u8>,) = self.call(instance, func);
+        contents(list.as_le_slice(&self.store));
+    }
+
+    async fn call_func_ret_s32(&mut self, instance: &str, func: &str) -> i32 {
+        self.call::<(i32,)>(instance, func).0
+    }
+
+    async fn call_func_ret_s64(&mut self, instance: &str, func: &str) -> i64 {
+        self.call::<(i64,)>(instance, func).0
+    }
+
+    async fn call_func_ret_f32(&mut self, instance: &str, func: &str) -> u32 {
+        self.call::<(f32,)>(instance, func).0.to_bits()
+    }
+
+    async fn call_func_ret_f64(&mut self, instance: &str, func: &str) -> u64 {
+        self.call::<(f64,)>(instance, func).0.to_bits()
+    }
+}
