@@ -301,20 +301,21 @@ impl Decoder for Csv {
                 }
                 Row::Whole(end, next) => (end, next, self.check(window, at, end)),
                 Row::Incomplete => break Stop::More,
-                Row::TooLong => match memchr::memchr(b'\n', &window.buf[at..window.len]) {
-                    None if !window.last => break Stop::TooLong,
-                    found => {
-                        let line_end = found.map_or(window.len, |length| at + length);
-                        let flaw = too_long(self.rows.row_bytes_max);
-                        (line_content(window.buf, at, line_end), line_end + 1, Some(flaw))
-                    }
-                },
-                Row::Malformed(what, place) => {
-                    let line = &window.buf[at..window.len];
-                    let line_end = memchr::memchr(b'\n', line).map_or(window.len, |length| at + length);
-                    let reason = format!("{what} (at byte {} of the row)", place - at);
+                bad => {
+                    let line_end = match memchr::memchr(b'\n', &window.buf[at..window.len]) {
+                        Some(length) => at + length,
+                        None if window.last => window.len,
+                        None if window.len - at > self.rows.row_bytes_max + 1 => break Stop::TooLong,
+                        None => break Stop::More,
+                    };
                     let end = line_content(window.buf, at, line_end);
-                    (end, line_end + 1, Some((Code::RecordMalformed, reason)))
+                    let flaw = match bad {
+                        Row::Malformed(what, place) if end - at <= self.rows.row_bytes_max => {
+                            (Code::RecordMalformed, format!("{what} (at byte {} of the row)", place - at))
+                        }
+                        _ => too_long(self.rows.row_bytes_max),
+                    };
+                    (end, line_end + 1, Some(flaw))
                 }
             };
             let outcome = match flaw {

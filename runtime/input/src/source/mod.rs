@@ -29,3 +29,6 @@ pub fn discover_schema(spec: &SourceSpec) -> Result<Option<Schema>> {
         SourceSpec::Nexmark(spec) => Ok(Some(nexmark::schema(spec))),
     }
 }
+
+#[cfg(test)]
+mod tests;

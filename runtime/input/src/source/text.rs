@@ -193,6 +193,8 @@ impl TextReader {
                 self.skipping = Some(skipping);
                 return Ok(Some(Next::Waiting));
             }
+            // Where the format says that the input cannot end here, what was skipped is no record.
+            self.decoder.finish(self.base + self.len as u64)?;
         }
         let content = match skipping.kept.len() < KEPT_BYTES_MAX {
             true => self.decoder.content(&skipping.kept),

@@ -59,7 +59,7 @@ impl JsonLines {
         let buf = window.buf;
         let complete = window.complete_lines(chunk);
         let mut at = chunk;
-        if window.base == 0 && at == 0 && buf.starts_with(BYTE_ORDER_MARK) && complete >= BYTE_ORDER_MARK.len() {
+        if window.base == 0 && at == 0 && buf.starts_with(BYTE_ORDER_MARK) {
             at = BYTE_ORDER_MARK.len();
         }
         while at < complete {
