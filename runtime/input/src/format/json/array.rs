@@ -100,6 +100,7 @@ impl JsonArray {
     fn element(&mut self, window: &Window<'_>, chunk: usize, at: usize, rows: &mut Rows) -> Result<usize, Stop> {
         let after = match self.walk(window, at) {
             Some((end, after)) => {
+                self.finder.last = b'}';
                 self.records.shapes.hit();
                 self.records.take(window, Span { chunk, start: at, end }, rows);
                 after
@@ -126,6 +127,11 @@ impl JsonArray {
         match byte {
             b',' => {
                 self.state = State::Next;
+                at + 1
+            }
+            // A damaged text may end so. Reading that began here would take its last byte for the array's.
+            _ if matches!(self.finder.last, b',' | b'[') => {
+                self.state = State::Bracket;
                 at + 1
             }
             _ => {
@@ -211,7 +217,6 @@ impl Decoder for JsonArray {
 
     fn skip(&mut self, bytes: &[u8]) -> Option<usize> {
         let end = self.finder.feed(bytes)?;
-        self.finder = Finder::default();
         Some(self.separator(bytes[end], end))
     }
 
@@ -220,7 +225,12 @@ impl Decoder for JsonArray {
     }
 
     fn content<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        trim_white_end(bytes.strip_suffix(b",").unwrap_or(bytes))
+        let end: &[u8] = match self.state {
+            State::Next => b",",
+            State::Bracket => b"]",
+            _ => b"",
+        };
+        trim_white_end(bytes.strip_suffix(end).unwrap_or(bytes))
     }
 
     fn finish(&self, end: u64) -> Result<()> {
@@ -237,12 +247,20 @@ struct Finder {
     depth: u64,
     in_text: bool,
     escaped: bool,
+    /// The last byte that is no white space.
+    last: u8,
 }
 
 impl Finder {
     /// The place of the comma or bracket that ends the element.
     fn feed(&mut self, bytes: &[u8]) -> Option<usize> {
         for (at, &byte) in bytes.iter().enumerate() {
+            if !self.in_text && self.depth == 0 && matches!(byte, b',' | b']') {
+                return Some(at);
+            }
+            if !is_white(byte) {
+                self.last = byte;
+            }
             if self.in_text {
                 match byte {
                     _ if self.escaped && byte != b'\n' => self.escaped = false,
@@ -256,7 +274,6 @@ impl Finder {
             match byte {
                 b'"' => self.in_text = true,
                 b'{' | b'[' => self.depth += 1,
-                b',' | b']' if self.depth == 0 => return Some(at),
                 b'}' | b']' => self.depth = self.depth.saturating_sub(1),
                 _ => {}
             }
