@@ -99,12 +99,12 @@ codes! {
         "The plugin's description lists the side tables it wants; each needs an entry under tables: with the path of a file, and no others may be there. `segno inspect X.wasm` prints the list.";
     ReadersDisagree, "C024", Configuration, "two steps read one source column with different types",
         "A column of the source is decoded once. Where the format does not say its type, the readers do, and they must agree: change one of the plugins, or declare the type under columns: and see which one is wrong.";
-    NoColumns, "C025", Configuration, "nothing says which columns a sink writes",
-        "A sink without columns: writes every column that flows to it. Directly after a source whose format does not name its columns, there is no such list: write columns: with their types on the source, or columns: on the sink.";
+    NoColumns, "C025", Configuration, "nothing says which columns there are, or which type one has",
+        "A sink without columns: writes every column that flows to it, and a sink or a key does not say which type a column has. JSON records do not say it either. Write the columns with their types on the source, as in columns: { id: u64, name: \"utf8?\" }.";
     PortCount, "C026", Configuration, "a plugin does not have exactly one input port",
         "A step reads one stream. Plugins with several inputs (joins) cannot be used yet.";
-    KeyType, "C027", Configuration, "a column cannot be a key",
-        "Keys are compared by their bytes, so floating-point numbers are not allowed: 0.0 and -0.0 are equal and differ in their bytes, and NaN equals nothing. Use an integer, a decimal, text, bytes, a date or a timestamp.";
+    EventTimeMissing, "C027", Configuration, "a plugin wants event times, and the source has none",
+        "The plugin's description says that it reads the records' event time. Say on the source which column holds it: time: column, with time_format: where it is text that is not RFC 3339.";
     StepFailsToStart, "C028", Configuration, "a plugin refused its configuration or its side tables",
         "The plugin's own init said no; the message holds its words. Correct config: or tables: of the step.";
 
@@ -249,4 +249,8 @@ codes! {
         "The answer is checked before it is used: lengths, offsets, indices, types, UTF-8, and limits.output_bytes and limits.mutations. The SDK writes well-formed answers.";
     PluginFatal, "P026", Failed, "a plugin gave up",
         "process() returned an error: the plugin says that it cannot go on, whatever the record. The shard stops; nothing of the epoch was committed.";
+    SideTable, "C032", Configuration, "a side table is missing or cannot be used",
+        "A plugin reads rows from a table that the step names under tables. Every row must be readable with the columns that the plugin declares; a bad row is an error here, since a side table is configuration.";
+    PluginMissing, "C033", Configuration, "a plugin file cannot be read",
+        "The path is relative to the folder of the pipeline file. Build the plugin with `segno build`.";
 }

@@ -7,6 +7,11 @@
 //! Invariants: a step's input is the source stream or a port of an earlier step. `carried` and `added` index live
 //! columns only; a port's schema is its carried columns, then its added ones.
 
+mod build;
+mod flow;
+
+pub use build::build;
+
 use crate::columns::Schema;
 use serde::{Deserialize, Serialize};
 

@@ -32,6 +32,10 @@ pub const BATCH_ROWS_MAX: u32 = 65_536;
 pub const EPOCH_RECORDS_DEFAULT: u64 = 262_144;
 /// Bytes of input of an epoch at most: with what the steps add, an epoch fits into memory several times.
 pub const EPOCH_BYTES_DEFAULT: u64 = 32 << 20;
+/// Records of an epoch at most, whatever the file says: row numbers within an epoch are 32 bits wide.
+pub const EPOCH_RECORDS_MAX: u64 = 1 << 26;
+/// Bytes of an epoch at most, whatever the file says.
+pub const EPOCH_BYTES_MAX: u64 = 4 << 30;
 /// How long an epoch waits for more records. It bounds latency, and how often a quiet stream commits.
 pub const EPOCH_DELAY_DEFAULT: Duration = Duration::from_millis(500);
 /// Re-execution that a recovery may have to do.
@@ -62,9 +66,13 @@ pub struct Pipeline {
     /// Folder of the state store, the cache and the lock; `None`: the user's cache folder.
     pub work_dir: Option<PathBuf>,
     pub replay_detail: ReplayDetail,
+    /// Values of variables that must never be shown (`variables::mask`).
+    pub secrets: Vec<String>,
     /// What is allowed but risky.
     pub warnings: Vec<Error>,
     pub spots: Spots,
+    /// The entry of the file that each source comes from.
+    pub(super) source_entries: Vec<usize>,
 }
 
 impl Pipeline {
@@ -76,6 +84,21 @@ impl Pipeline {
     /// The source with its paths made relative to the process.
     pub fn source(&self, number: usize) -> SourceSpec {
         rooted(&self.file, &self.sources[number].spec)
+    }
+
+    /// The path of a source in the pipeline file.
+    pub fn source_path(&self, number: usize) -> String {
+        if !self.spots.has("sources") {
+            return "source".to_owned();
+        }
+        // A list of paths makes several sources of one entry.
+        let entry = self.source_entries.get(number).copied().unwrap_or(number);
+        format!("sources[{entry}]")
+    }
+
+    /// The path of a sink in the pipeline file.
+    pub fn sink_path(&self, number: usize) -> String {
+        if self.spots.has("sinks") { format!("sinks[{number}]") } else { "sink".to_owned() }
     }
 
     /// A place in the pipeline file, such as `steps[0].key`; the nearest part around it that is written there.
@@ -288,6 +311,11 @@ impl Spots {
 
     pub fn insert(&mut self, path: String, span: Range<usize>) {
         self.spans.insert(path, span);
+    }
+
+    /// True when the path is written in the file.
+    pub fn has(&self, path: &str) -> bool {
+        self.spans.contains_key(path)
     }
 
     /// The place of a path such as `steps[0].key`, or of the nearest part around it.

@@ -1,0 +1,209 @@
+//! `sinks`, `sink` and `dlq` of a pipeline file.
+
+use crate::Code;
+use crate::pipeline::fields::{Fields, Reader};
+use crate::pipeline::shape;
+use crate::pipeline::spec::*;
+use crate::pipeline::tree::{Node, Value};
+
+const KINDS: [&str; 3] = ["files", "stdout", "blackhole"];
+/// The name of the dead letters' sink.
+pub const DLQ_NAME: &str = "dlq";
+
+impl Reader {
+    #[allow(clippy::type_complexity)]
+    pub(super) fn sinks(&mut self, fields: &Fields<'_>) -> (Option<Vec<SinkSpec>>, Option<Option<SinkSpec>>) {
+        let sinks = self.sink_list(fields).and_then(|nodes| {
+            let mut sinks: Vec<SinkSpec> = Vec::new();
+            let mut whole = true;
+            for node in &nodes {
+                match self.sink(node, &sinks) {
+                    Some(sink) => sinks.push(sink),
+                    None => whole = false,
+                }
+            }
+            whole.then_some(sinks)
+        });
+        let dlq = match fields.get("dlq") {
+            None => Some(None),
+            Some(node) => self
+                .fields(node, "dlq", &shape::DLQ.names())
+                .and_then(|fields| self.sink_kind(&fields, "dlq", &shape::DLQ))
+                .map(|kind| Some(SinkSpec { name: DLQ_NAME.to_owned(), from: Upstream::Source, columns: None, kind })),
+        };
+        (sinks, dlq)
+    }
+
+    fn sink_list<'n>(&mut self, fields: &Fields<'n>) -> Option<Vec<&'n Node>> {
+        let example = "add for example sinks: [{ files: ./out }]";
+        match (fields.get("sinks"), fields.get("sink")) {
+            (Some(_), Some(_)) => {
+                let span = fields.key("sink").map_or(0..0, |key| key.span.clone());
+                self.invalid(&span, "the pipeline file has both sink and sinks", "write all of them under sinks")
+            }
+            (None, Some(node)) => Some(vec![node]),
+            (Some(node), None) => match &node.value {
+                Value::List(items) if !items.is_empty() => Some(items.iter().collect()),
+                Value::List(_) | Value::Null => {
+                    self.error(Code::MissingField, &node.span, "sinks is empty", example);
+                    None
+                }
+                other => self.invalid(
+                    &node.span,
+                    format!("sinks is a list, not {}", other.kind()),
+                    "start each sink with a dash, or write sink: for a single one",
+                ),
+            },
+            (None, None) => {
+                self.error(Code::MissingField, &fields.span(), "the pipeline file has no \"sinks\"", example);
+                None
+            }
+        }
+    }
+
+    fn sink(&mut self, node: &Node, before: &[SinkSpec]) -> Option<SinkSpec> {
+        let fields = self.fields(node, "the sink", &shape::SINK.names())?;
+        let kind = self.sink_kind(&fields, "the sink", &shape::SINK);
+        let name = match (fields.get("name"), &kind) {
+            (Some(node), _) => {
+                let name = self.name(node, "the sink's name");
+                if let Some(name) = &name {
+                    if name == DLQ_NAME || before.iter().any(|sink| sink.name == *name) {
+                        let whose = if name == DLQ_NAME { "the dead letters'" } else { "another sink's" };
+                        self.error(
+                            Code::NameTaken,
+                            &node.span,
+                            format!("\"{name}\" is {whose} name"),
+                            "give each sink a name of its own: journal and metrics tell sinks apart by it",
+                        );
+                    }
+                }
+                name
+            }
+            (None, Some(kind)) => {
+                let kind = match kind {
+                    SinkKind::Files { .. } => KINDS[0],
+                    SinkKind::Stdout { .. } => KINDS[1],
+                    SinkKind::Blackhole => KINDS[2],
+                };
+                // Removing one of two unnamed sinks would rename the other, and its high-water mark would be lost.
+                if before.iter().any(|sink| sink.name == kind) {
+                    self.error(
+                        Code::NameTaken,
+                        &node.span,
+                        format!("there are two sinks of the kind {kind}, and this one has no name"),
+                        format!("add a line such as name: {kind}-2"),
+                    );
+                }
+                Some(kind.to_owned())
+            }
+            (None, None) => None,
+        };
+        let from = match fields.get("from") {
+            Some(node) => self.upstream(node, self.step_ids.len(), "the sink"),
+            None => Some(match self.step_ids.len() {
+                0 => Upstream::Source,
+                count => Upstream::Step { step: count - 1, port: None },
+            }),
+        };
+        let columns = match fields.get("columns") {
+            None => Some(None),
+            Some(node) => self.texts(node, "a column").and_then(|texts| {
+                let mut columns: Vec<String> = Vec::new();
+                for (text, span) in &texts {
+                    let column = self.column_path(text, span, "columns")?;
+                    if columns.contains(&column) {
+                        return self.invalid(span, format!("column \"{column}\" is written twice"), "remove one of the two");
+                    }
+                    columns.push(column);
+                }
+                if columns.is_empty() {
+                    return self.invalid(&node.span, "columns is empty", "name the columns to write, or remove the field to write all");
+                }
+                Some(Some(columns))
+            }),
+        };
+        Some(SinkSpec { name: name?, from: from?, columns: columns?, kind: kind? })
+    }
+
+    fn sink_kind(&mut self, fields: &Fields<'_>, what: &str, shape: &shape::Shape) -> Option<SinkKind> {
+        let mut found = KINDS.iter().copied().filter(|kind| fields.key(kind).is_some());
+        let (first, second) = (found.next(), found.next());
+        let Some(kind) = first else {
+            // An unknown field has been reported already: it is the kind, misspelt or not there yet.
+            let names = shape.names();
+            if fields.iter().all(|(key, _)| names.contains(&key.name.as_str())) {
+                self.error(
+                    Code::MissingField,
+                    &fields.span(),
+                    format!("{what} does not say where rows go"),
+                    format!("add one of {}, for example files: ./out", KINDS.join(", ")),
+                );
+            }
+            return None;
+        };
+        if let Some(second) = second {
+            let span = fields.key(second).map_or(0..0, |key| key.span.clone());
+            return self.invalid(
+                &span,
+                format!("{what} is both {kind} and {second}"),
+                "write one list entry for each sink; several may read the same step",
+            );
+        }
+        let node = fields.get(kind)?;
+        let format = |reader: &mut Reader, fields: &Fields<'_>| match fields.get("format") {
+            None => Some(SinkFormat::default()),
+            Some(node) => reader.choice(
+                node,
+                "format",
+                &[("json", SinkFormat::Json), ("csv", SinkFormat::Csv), ("raw", SinkFormat::Raw)],
+            ),
+        };
+        match kind {
+            "files" => match &node.value {
+                Value::Map(_) => {
+                    let fields = self.fields(node, "files", &shape::FILE_SINK.names())?;
+                    let help = "name the folder: path: ./out";
+                    let path = self.required(&fields, "path", "files", help).and_then(|node| self.text(node, "path"));
+                    let format = format(self, &fields);
+                    Some(SinkKind::Files { path: path?.into(), format: format? })
+                }
+                _ => {
+                    let path = self.text(node, "files")?;
+                    Some(SinkKind::Files { path: path.into(), format: SinkFormat::default() })
+                }
+            },
+            "stdout" => {
+                let format = match &node.value {
+                    Value::Null => SinkFormat::default(),
+                    _ => {
+                        let fields = self.fields(node, "stdout", &shape::STDOUT_SINK.names())?;
+                        format(self, &fields)?
+                    }
+                };
+                let span = fields.key(kind).map_or(0..0, |key| key.span.clone());
+                self.warn(
+                    Code::AtLeastOnce,
+                    &span,
+                    "rows on standard output may repeat after a crash",
+                    "use a files sink where every row must appear exactly once",
+                );
+                Some(SinkKind::Stdout { format })
+            }
+            _ => {
+                match &node.value {
+                    Value::Null => {}
+                    Value::Map(map) if map.is_empty() => {}
+                    other => {
+                        return self.invalid(
+                            &node.span,
+                            format!("blackhole has no settings, and here is {}", other.kind()),
+                            "write blackhole: {}",
+                        );
+                    }
+                }
+                Some(SinkKind::Blackhole)
+            }
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Which fields a pipeline file has: the one list behind the check for unknown fields and `segno schema`.
+//!
+//! Owns: names, kinds and short descriptions. Does not own: what a value means (`file`).
+//!
+//! Invariant: the reader asks for no field that is not listed here (a test compares the two).
+
+/// A map with fixed names.
+pub struct Shape {
+    /// Name of the definition in the JSON Schema.
+    pub name: &'static str,
+    pub doc: &'static str,
+    pub fields: &'static [Field],
+}
+
+pub struct Field {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub required: bool,
+    pub doc: &'static str,
+}
+
+pub enum Kind {
+    Text,
+    Bool,
+    /// A whole number, or text with a decimal unit.
+    Count,
+    /// A number of bytes, or text with a unit.
+    Bytes,
+    /// Text with a unit of time.
+    Duration,
+    Choice(&'static [&'static str]),
+    /// The number 1.
+    Version,
+    Any,
+    /// The map may be empty or written as nothing.
+    Empty,
+    Map(&'static Shape),
+    /// Any names.
+    MapOf(&'static Kind),
+    List(&'static Kind),
+    OneOf(&'static [Kind]),
+}
+
+impl Shape {
+    pub fn names(&self) -> Vec<&'static str> {
+        self.fields.iter().map(|field| field.name).collect()
+    }
+}
+
+const fn field(name: &'static str, kind: Kind, doc: &'static str) -> Field {
+    Field { name, kind, required: false, doc }
+}
+
+const fn required(name: &'static str, kind: Kind, doc: &'static str) -> Field {
+    Field { name, kind, required: true, doc }
+}
+
+const TEXTS: Kind = Kind::OneOf(&[Kind::Text, Kind::List(&Kind::Text)]);
+pub const ON_ERROR: &[&str] = &["fail", "skip", "dlq"];
+pub const TIME_UNITS: &[&str] = &["s", "ms", "us"];
+pub const NEXMARK_KINDS: &[&str] = &["person", "auction", "bid"];
+pub const SINK_FORMATS: &[&str] = &["json", "csv", "raw"];
+pub const FORMATS: &[&str] = &["json", "csv", "raw", "parquet"];
+pub const REPLAY_DETAILS: &[&str] = &["block", "row"];
+
+pub static PIPELINE: Shape = Shape {
+    name: "pipeline",
+    doc: "A Segno pipeline.",
+    fields: &[
+        required("version", Kind::Version, "Version of the pipeline file: 1."),
+        required("name", Kind::Text, "Name of the pipeline: letters, digits, - and _. It names the pipeline's objects."),
+        field("tenant", Kind::Text, "Who the pipeline belongs to; `default` if not given."),
+        field("source", Kind::Map(&SOURCE), "Where records come from."),
+        field("sources", Kind::List(&Kind::Map(&SOURCE)), "Several sources, merged into one stream in the order of event time."),
+        field("steps", Kind::List(&Kind::Map(&STEP)), "Plugins, each after the step it reads."),
+        field("sinks", Kind::List(&Kind::Map(&SINK)), "Where rows go; at least one."),
+        field("sink", Kind::Map(&SINK), "The only sink."),
+        field("dlq", Kind::Map(&DLQ), "Where dead letters go."),
+        required("checkpoint", Kind::Map(&CHECKPOINT), "Where journal and checkpoints are kept."),
+        field("epoch", Kind::Map(&EPOCH), "When an epoch is closed and committed: whichever comes first. Decides no output."),
+        field("batch_rows", Kind::Count, "Rows that one call of a plugin gets at most; 1024 if not given."),
+        field("threads", Kind::Count, "Threads that run plugins; one for each core if not given. Decides no output."),
+        field("work_dir", Kind::Text, "Folder for local state; in the user's cache folder if not given."),
+        field("replay_detail", Kind::Choice(REPLAY_DETAILS), "How exactly `segno replay --verify` can name a difference: to a block of 64 rows, or to the row."),
+    ],
+};
+
+pub static SOURCE: Shape = Shape {
+    name: "source",
+    doc: "Where records come from: one of `files` and `nexmark`.",
+    fields: &[
+        field("name", Kind::Text, "Name in dead letters and messages; `source` if not given."),
+        field("files", Kind::OneOf(&[Kind::Text, Kind::List(&Kind::Text), Kind::Map(&FILES)]), "Files: a path, a glob, or a list of them. Each file is a partition."),
+        field("nexmark", Kind::OneOf(&[Kind::Map(&NEXMARK), Kind::Empty]), "A seeded generator of persons, auctions and bids."),
+        field("format", FORMAT, "How records are written: json, csv, raw or parquet."),
+        field("time", Kind::Text, "The event time: a column's path, as /a/b or a.b."),
+        field("time_format", Kind::Text, "strftime-like format of event times that are text, such as %Y/%m/%d %H:%M; RFC 3339 if not given."),
+        field("time_unit", Kind::Choice(TIME_UNITS), "What an integer event time counts since 1970; ms if not given."),
+        field("watermark_delay", Kind::Duration, "How late a record may come; 0s if not given."),
+        field("idle_timeout", Kind::Duration, "Silence after which a partition no longer holds the others back; it holds them for ever if not given."),
+        field("columns", Kind::MapOf(&Kind::Text), "Types of columns: name: type, with ? for nullable."),
+        field("on_error", Kind::Choice(ON_ERROR), "What happens to records that cannot be decoded; fail if not given."),
+    ],
+};
+
+pub static FILES: Shape = Shape {
+    name: "files",
+    doc: "Files as a source.",
+    fields: &[
+        field("path", TEXTS, "A path or a glob, or a list of them; relative to the pipeline file."),
+        field("glob", TEXTS, "The same as path."),
+        field("follow", Kind::Bool, "True: the files grow, and the pipeline waits for more at their end."),
+    ],
+};
+
+pub static NEXMARK: Shape = Shape {
+    name: "nexmark",
+    doc: "A seeded generator of Nexmark events.",
+    fields: &[
+        field("events", Kind::Count, "Number of events; without end if not given."),
+        field("seed", Kind::Count, "The same seed gives the same events; 0 if not given."),
+        field("partitions", Kind::Count, "Number of partitions; 1 if not given."),
+        field("events_per_second", Kind::Count, "Events per second of event time; 10,000 if not given."),
+        field("start", Kind::Text, "Event time of the first event, RFC 3339; 2015-07-15T00:00:00Z if not given."),
+        field("only", Kind::Choice(NEXMARK_KINDS), "Only events of one kind."),
+    ],
+};
+
+const FORMAT: Kind = Kind::OneOf(&[Kind::Choice(FORMATS), Kind::Map(&FORMAT_MAP)]);
+
+pub static FORMAT_MAP: Shape = Shape {
+    name: "format",
+    doc: "A format with its settings.",
+    fields: &[
+        field("json", Kind::OneOf(&[Kind::Map(&LINES), Kind::Empty]), "One object on each line, or one array of objects."),
+        field("csv", Kind::OneOf(&[Kind::Map(&CSV), Kind::Empty]), "Comma-separated values."),
+        field("raw", Kind::OneOf(&[Kind::Map(&LINES), Kind::Empty]), "Each line is one record with the column value: binary."),
+        field("parquet", Kind::Empty, "Parquet files."),
+    ],
+};
+
+pub static LINES: Shape = Shape {
+    name: "lines",
+    doc: "Settings of json and raw.",
+    fields: &[field("line_bytes_max", Kind::Bytes, "The longest record; longer ones are bad records. 1MiB if not given.")],
+};
+
+pub static CSV: Shape = Shape {
+    name: "csv",
+    doc: "Settings of csv.",
+    fields: &[
+        field("delimiter", Kind::Text, "One character; a comma if not given."),
+        field("header", Kind::OneOf(&[Kind::Bool, Kind::List(&Kind::Text)]), "Names of the columns, where the files have no header row."),
+        field("line_bytes_max", Kind::Bytes, "The longest record; longer ones are bad records. 1MiB if not given."),
+    ],
+};
+
+pub static STEP: Shape = Shape {
+    name: "step",
+    doc: "A plugin in the pipeline.",
+    fields: &[
+        required("id", Kind::Text, "A stable name: it names the step's state."),
+        required("plugin", Kind::Text, "Path of the component."),
+        field("from", Kind::Text, "What it reads: source, step or step.port; the step before if not given."),
+        field("config", Kind::Any, "Configuration for the plugin, as it wants it."),
+        field("tables", Kind::MapOf(&Kind::Map(&TABLE)), "Side tables by name."),
+        field("key", TEXTS, "Key columns of a keyed step: a path or a list of paths."),
+        field("limits", Kind::Map(&LIMITS), "What a call may use."),
+        field("on_error", Kind::Choice(ON_ERROR), "What happens to records that the plugin rejects or fails on; fail if not given."),
+        field("lanes", Kind::Count, "Key groups that run in parallel; 8 if not given. Fixed once there is state."),
+    ],
+};
+
+pub static TABLE: Shape = Shape {
+    name: "table",
+    doc: "A side table: a file that is read as a part of the configuration.",
+    fields: &[
+        required("path", Kind::Text, "Path of the file, relative to the pipeline file."),
+        field("format", FORMAT, "json, csv or parquet; by the file's ending if not given."),
+    ],
+};
+
+pub static LIMITS: Shape = Shape {
+    name: "limits",
+    doc: "What a call of a plugin may use.",
+    fields: &[
+        field("fuel_per_record", Kind::Count, "Fuel (about one wasm instruction each) for every record of a call."),
+        field("fuel_init", Kind::Count, "Fuel for the plugin's init."),
+        field("deadline", Kind::Duration, "Time that one call may take."),
+        field("memory", Kind::Bytes, "Memory of an instance."),
+        field("tables", Kind::Count, "Elements in the tables of an instance."),
+        field("output_bytes", Kind::Bytes, "Bytes that one call may return."),
+        field("mutations", Kind::Count, "State changes of one call."),
+        field("log_lines", Kind::Count, "Log lines of one call; more are dropped and counted."),
+        field("stack", Kind::Bytes, "Stack of a call."),
+    ],
+};
+
+const SINK_FORMAT: Kind = Kind::Choice(SINK_FORMATS);
+
+pub static SINK: Shape = Shape {
+    name: "sink",
+    doc: "Where rows go: one of `files`, `stdout` and `blackhole`.",
+    fields: &[
+        field("name", Kind::Text, "A name, unique in the pipeline; the kind if not given."),
+        field("from", Kind::Text, "What it writes: source, step or step.port; the last step if not given."),
+        field("columns", Kind::List(&Kind::Text), "Columns to write, in this order; all that flow here if not given."),
+        field("files", Kind::OneOf(&[Kind::Text, Kind::Map(&FILE_SINK)]), "A folder with one file for each epoch."),
+        field("stdout", Kind::OneOf(&[Kind::Map(&STDOUT_SINK), Kind::Empty]), "Standard output; rows may repeat after a crash."),
+        field("blackhole", Kind::Empty, "Counts rows and keeps none."),
+    ],
+};
+
+pub static DLQ: Shape = Shape {
+    name: "dlq",
+    doc: "Where dead letters go: one of `files`, `stdout` and `blackhole`.",
+    fields: &[
+        field("files", Kind::OneOf(&[Kind::Text, Kind::Map(&FILE_SINK)]), "A folder with one file for each epoch that has dead letters."),
+        field("stdout", Kind::OneOf(&[Kind::Map(&STDOUT_SINK), Kind::Empty]), "Standard output; letters may repeat after a crash."),
+        field("blackhole", Kind::Empty, "Counts dead letters and keeps none."),
+    ],
+};
+
+pub static FILE_SINK: Shape = Shape {
+    name: "file_sink",
+    doc: "A folder with one file for each epoch, published atomically.",
+    fields: &[
+        required("path", Kind::Text, "The folder, relative to the pipeline file; made if it is not there."),
+        field("format", SINK_FORMAT, "json (lines), csv or raw; json if not given."),
+    ],
+};
+
+pub static STDOUT_SINK: Shape = Shape {
+    name: "stdout_sink",
+    doc: "Standard output.",
+    fields: &[field("format", SINK_FORMAT, "json (lines), csv or raw; json if not given.")],
+};
+
+pub static CHECKPOINT: Shape = Shape {
+    name: "checkpoint",
+    doc: "Where journal and checkpoints are kept.",
+    fields: &[
+        required("store", Kind::Text, "s3://bucket/prefix, or file://folder for development."),
+        field("ephemeral", Kind::Bool, "True: accepts that a file:// store is lost with the machine."),
+        field("replay_debt", Kind::Duration, "Re-execution that a recovery may have to do: decides when a checkpoint is made. 10s if not given."),
+        field("keep", Kind::Count, "Checkpoints to keep; 20 if not given."),
+    ],
+};
+
+pub static EPOCH: Shape = Shape {
+    name: "epoch",
+    doc: "When an epoch is closed and committed.",
+    fields: &[
+        field("max_records", Kind::Count, "Records of an epoch; 262144 if not given."),
+        field("max_bytes", Kind::Bytes, "Bytes of input of an epoch; 32MiB if not given."),
+        field("max_delay", Kind::Duration, "How long an epoch waits for more records; 500ms if not given."),
+    ],
+};
