@@ -12,13 +12,13 @@
 //! It owns the layout and its checks. It does not own Arrow, Wasm, or what an author of a plugin sees.
 //! Invariant: no input makes it panic or read outside the bytes that it was given.
 
-mod append;
 pub mod describe;
 mod effects;
 mod error;
 mod frame;
 pub mod json;
 pub mod message;
+mod short;
 mod state;
 mod types;
 
@@ -31,5 +31,6 @@ pub use frame::{
     FrameReader, FrameWriter, Payload, Value, VarBuilder, canonical_f64,
 };
 pub use message::{MessageKind, MessageReader, MessageWriter, Section};
+pub use short::same_bytes;
 pub use state::{StateReader, StateWriter, decode_state};
 pub use types::{ColumnType, DECIMAL_PRECISION_MAX, UnknownType};

@@ -5,10 +5,10 @@
 //! brought it.
 
 use crate::ColumnType;
-use crate::append::append;
 use crate::describe::StateTable;
 use crate::error::{Fault, Result};
 use crate::frame::{Fixed, Value};
+use crate::short::append;
 
 /// Appends one state value to a buffer.
 #[derive(Debug)]

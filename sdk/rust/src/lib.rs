@@ -101,7 +101,7 @@ pub use observe::{Level, count};
 pub use output::{Emit, Extend, Keep, Output, OutputField, Outputs, Port, SINGLE_PORT};
 pub use record::{Input, InputField};
 pub use segno_sdk_derive::{Config, Input, Output, Outputs, State, TableRow};
-pub use side::{FixedHasher, SideTables, Table, TableRow};
+pub use side::{SideTables, Table, TableKey, TableRow};
 pub use state::{Keyed, State, StateField, States};
 pub use time::{Date, Decimal, Timestamp};
 pub use transform::{Context, Outcome, Plugin, Reject, Transform};

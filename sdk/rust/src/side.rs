@@ -3,13 +3,12 @@
 //! Invariant: a table does not change after `init`, and the order of a lookup structure never reaches output.
 
 use core::borrow::Borrow;
-use core::hash::{BuildHasherDefault, Hash, Hasher};
-use std::collections::HashMap;
 
 use segno_wire::describe::{ColumnSpec, SideTable};
-use segno_wire::{FrameReader, MessageReader, WireError, message};
+use segno_wire::{FrameReader, MessageReader, WireError, message, same_bytes};
 
 use crate::engine::OpenFrame;
+use crate::time::{Date, Timestamp};
 
 /// A row of a side table. Implemented by `#[derive(TableRow)]`.
 pub trait TableRow: Sized {
@@ -18,7 +17,7 @@ pub trait TableRow: Sized {
     /// The key column's name; empty when there is none.
     const KEY: &'static str;
     /// The type of the field with `#[segno(key)]`; `()` when there is none.
-    type Key: Eq + Hash + Clone;
+    type Key: TableKey;
     fn columns(columns: &mut Vec<ColumnSpec>);
     fn read_all(frame: &FrameReader<'_>) -> Result<Vec<Self>, WireError>;
     fn key(&self) -> &Self::Key;
@@ -27,7 +26,7 @@ pub trait TableRow: Sized {
 /// The rows of a side table.
 pub struct Table<R: TableRow> {
     rows: Vec<R>,
-    by_key: HashMap<R::Key, u32, BuildHasherDefault<FixedHasher>>,
+    index: Index,
 }
 
 impl<R: TableRow> Table<R> {
@@ -36,9 +35,12 @@ impl<R: TableRow> Table<R> {
     pub fn get<Q>(&self, key: &Q) -> Option<&R>
     where
         R::Key: Borrow<Q>,
-        Q: Eq + Hash + ?Sized,
+        Q: TableKey + ?Sized,
     {
-        self.by_key.get(key).map(|&row| &self.rows[row as usize])
+        let row = self.index.find(key.hash(), |row| {
+            key.same(self.rows[row as usize].key().borrow())
+        })?;
+        Some(&self.rows[row as usize])
     }
 
     /// All rows, in the pipeline's order.
@@ -53,19 +55,23 @@ impl<R: TableRow> Table<R> {
         }
         let frame = open.section(message, message::init::SIDE_TABLE, index)?;
         let rows = R::read_all(&frame).map_err(|error| format!("side table `{name}`: {error}"))?;
-        let mut by_key = HashMap::default();
+        let mut index = Index::default();
         if !R::KEY.is_empty() {
-            by_key.reserve(rows.len());
+            index = Index::with_room_for(rows.len());
             for (number, row) in rows.iter().enumerate() {
-                if let Some(first) = by_key.insert(row.key().clone(), number as u32) {
+                let key = row.key();
+                if let Some(first) =
+                    index.find(key.hash(), |other| key.same(rows[other as usize].key()))
+                {
                     return Err(format!(
                         "side table `{name}`: rows {first} and {number} have the same `{}`; a key is unique",
                         R::KEY
                     ));
                 }
+                index.insert(key.hash(), number as u32);
             }
         }
-        Ok(Self { rows, by_key })
+        Ok(Self { rows, index })
     }
 }
 
@@ -118,69 +124,212 @@ macro_rules! tuple {
 tuple!(A 0, B 1);
 tuple!(A 0, B 1, C 2);
 
-/// A hash that is the same in every process and on every machine: the standard one is keyed at random.
-/// Eight bytes at a time, a rotation and a multiplication each (the scheme of rustc's FxHash).
+/// From keys to rows: open addressing at most half full, so that a key is found at its place or soon after.
 #[derive(Default)]
-pub struct FixedHasher(u64);
+struct Index {
+    /// A power of two of them; empty for a table without key.
+    slots: Vec<Slot>,
+    /// The place of a hash is in its upper bits, which depend on all of the key.
+    shift: u32,
+}
 
-const MULTIPLIER: u64 = 0xf135_7aea_2e62_a9c5;
+#[derive(Clone, Copy)]
+struct Slot {
+    tag: u32,
+    row: u32,
+}
 
-impl FixedHasher {
-    #[inline]
-    fn add(&mut self, word: u64) {
-        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(MULTIPLIER);
+/// No row; tables are shorter, because their frames are.
+const NO_ROW: u32 = u32::MAX;
+
+impl Index {
+    fn with_room_for(rows: usize) -> Self {
+        let slots = (2 * rows).next_power_of_two().max(2);
+        Self {
+            slots: vec![
+                Slot {
+                    tag: 0,
+                    row: NO_ROW
+                };
+                slots
+            ],
+            shift: 64 - slots.trailing_zeros(),
+        }
+    }
+
+    #[inline(always)]
+    fn find(&self, hash: u64, is_key_of: impl Fn(u32) -> bool) -> Option<u32> {
+        let last = self.slots.len().checked_sub(1)?;
+        let mut at = (hash >> self.shift) as usize;
+        loop {
+            let slot = self.slots[at & last];
+            if slot.row == NO_ROW {
+                return None;
+            }
+            if slot.tag == hash as u32 && is_key_of(slot.row) {
+                return Some(slot.row);
+            }
+            at += 1;
+        }
+    }
+
+    /// The key is not there yet, and there is room.
+    fn insert(&mut self, hash: u64, row: u32) {
+        let last = self.slots.len() - 1;
+        let mut at = (hash >> self.shift) as usize;
+        while self.slots[at & last].row != NO_ROW {
+            at += 1;
+        }
+        self.slots[at & last] = Slot {
+            tag: hash as u32,
+            row,
+        };
     }
 }
 
-impl Hasher for FixedHasher {
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) {
-        let (words, rest) = bytes.as_chunks::<8>();
-        for word in words {
-            self.add(u64::from_le_bytes(*word));
-        }
-        // Not through a copy: one of unknown length is a call out of the sandbox's compiled code.
-        let word = |bytes: Option<&[u8; 4]>| {
+/// A type that a side table's key may have. The standard hash is keyed at random, which no plugin may be.
+pub trait TableKey {
+    fn hash(&self) -> u64;
+    fn same(&self, other: &Self) -> bool;
+}
+
+const MULTIPLIER: u64 = 0xf135_7aea_2e62_a9c5;
+
+/// Mixes one word into a hash: the upper half of the product depends on every bit below it.
+#[inline(always)]
+fn mix(hash: u64, word: u64) -> u64 {
+    let product = (hash ^ word).wrapping_mul(MULTIPLIER);
+    product ^ (product >> 32)
+}
+
+impl TableKey for [u8] {
+    #[inline(always)]
+    fn hash(&self) -> u64 {
+        let half = |bytes: Option<&[u8; 4]>| {
             bytes.map_or(0, |bytes| u64::from(u32::from_le_bytes(*bytes)))
         };
-        match rest {
-            [] => {}
-            [first, .., last] if rest.len() <= 3 => {
-                let middle = rest[rest.len() / 2];
-                self.add(u64::from_le_bytes([
-                    *first,
-                    middle,
-                    *last,
-                    rest.len() as u8,
-                    0,
-                    0,
-                    0,
-                    0,
-                ]));
-            }
-            [only] => self.add(u64::from_le_bytes([*only, 0, 0, 1, 0, 0, 0, 0])),
-            _ => self.add(word(rest.first_chunk()) | word(rest.last_chunk()) << 32),
+        let mut hash = self.len() as u64;
+        let (words, rest) = self.as_chunks::<8>();
+        for word in words {
+            hash = mix(hash, u64::from_le_bytes(*word));
         }
+        // Not through a copy: one of unknown length is a call out of the sandbox's compiled code.
+        let last = match rest.len() {
+            0 => 0,
+            length @ 1..=3 => {
+                u64::from(rest[0])
+                    | u64::from(rest[length / 2]) << 8
+                    | u64::from(rest[length - 1]) << 16
+            }
+            _ => half(rest.first_chunk()) | half(rest.last_chunk()) << 32,
+        };
+        mix(hash, last).wrapping_mul(MULTIPLIER)
     }
-    #[inline]
-    fn write_u8(&mut self, value: u8) {
-        self.add(u64::from(value));
+    #[inline(always)]
+    fn same(&self, other: &Self) -> bool {
+        same_bytes(self, other)
     }
-    #[inline]
-    fn write_u32(&mut self, value: u32) {
-        self.add(u64::from(value));
+}
+
+macro_rules! keys {
+    ($($type:ty, |$key:ident| $bytes:expr;)*) => {$(
+        impl TableKey for $type {
+            #[inline(always)]
+            fn hash(&self) -> u64 {
+                let $key = self;
+                $bytes.hash()
+            }
+            #[inline(always)]
+            fn same(&self, other: &Self) -> bool {
+                self == other
+            }
+        }
+    )*};
+}
+
+keys! {
+    (), |_key| [][..];
+    Vec<u8>, |key| key[..];
+    i32, |key| key.to_le_bytes()[..];
+    i64, |key| key.to_le_bytes()[..];
+    u64, |key| key.to_le_bytes()[..];
+    Date, |key| key.days().to_le_bytes()[..];
+    Timestamp, |key| key.micros().to_le_bytes()[..];
+}
+
+impl TableKey for str {
+    #[inline(always)]
+    fn hash(&self) -> u64 {
+        self.as_bytes().hash()
     }
-    #[inline]
-    fn write_u64(&mut self, value: u64) {
-        self.add(value);
+    #[inline(always)]
+    fn same(&self, other: &Self) -> bool {
+        same_bytes(self.as_bytes(), other.as_bytes())
     }
-    #[inline]
-    fn write_usize(&mut self, value: usize) {
-        self.add(value as u64);
+}
+
+impl TableKey for String {
+    #[inline(always)]
+    fn hash(&self) -> u64 {
+        self.as_bytes().hash()
     }
-    #[inline]
-    fn finish(&self) -> u64 {
-        // The map takes its group from the low and its tag from the high bits; the multiplication mixes upwards only.
-        self.0.rotate_left(26)
+    #[inline(always)]
+    fn same(&self, other: &Self) -> bool {
+        same_bytes(self.as_bytes(), other.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_found_at_its_row_and_no_other() {
+        let keys: Vec<String> = (0..5000)
+            .map(|number| "x".repeat(number % 40) + &number.to_string())
+            .collect();
+        let mut index = Index::with_room_for(keys.len());
+        for (row, key) in keys.iter().enumerate() {
+            index.insert(key.hash(), row as u32);
+        }
+        let find = |key: &str| index.find(key.hash(), |row| key.same(&keys[row as usize]));
+        for (row, key) in keys.iter().enumerate() {
+            assert_eq!(find(key), Some(row as u32));
+            assert_eq!(find(&format!("{key}y")), None);
+        }
+        assert_eq!(Index::default().find(0, |_| true), None);
+    }
+
+    /// Keys that come in the wild, and differ in a few bits only, must not pile up.
+    #[test]
+    fn similar_keys_are_spread() {
+        let longest = |keys: &[u64]| {
+            let mut index = Index::with_room_for(keys.len());
+            for (row, hash) in keys.iter().enumerate() {
+                index.insert(*hash, row as u32);
+            }
+            let last = index.slots.len() - 1;
+            (0..keys.len())
+                .map(|row| {
+                    let home = (keys[row] >> index.shift) as usize;
+                    (0..)
+                        .find(|step| index.slots[(home + step) & last].row == row as u32)
+                        .unwrap()
+                })
+                .max()
+                .unwrap()
+        };
+        let codes: Vec<u64> = (0..17_576_u32)
+            .map(|n| {
+                let letter = |by: u32| b'A' + (n / by % 26) as u8;
+                [letter(676), letter(26), letter(1)][..].hash()
+            })
+            .collect();
+        let numbers: Vec<u64> = (0..20_000_i64).map(|n| n.hash()).collect();
+        let thousands: Vec<u64> = (0..20_000_i64).map(|n| (n * 1000).hash()).collect();
+        let high: Vec<u64> = (0..20_000_i64).map(|n| (n << 40).hash()).collect();
+        for keys in [codes, numbers, thousands, high] {
+            assert!(longest(&keys) < 40, "{}", longest(&keys));
+        }
     }
 }

@@ -12,24 +12,29 @@ const MICROS_PER_DAY: i64 = 24 * MICROS_PER_HOUR;
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    #[inline]
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
 
+    #[inline]
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis.saturating_mul(1000))
     }
 
+    #[inline]
     pub const fn micros(self) -> i64 {
         self.0
     }
 
     /// The day in UTC.
+    #[inline]
     pub const fn date(self) -> Date {
         Date(self.0.div_euclid(MICROS_PER_DAY) as i32)
     }
 
     /// The hour of the day in UTC, 0 to 23.
+    #[inline]
     pub const fn hour(self) -> u8 {
         (self.0.rem_euclid(MICROS_PER_DAY) / MICROS_PER_HOUR) as u8
     }
@@ -38,6 +43,7 @@ impl Timestamp {
     ///
     /// # Panics
     /// When the width is not positive.
+    #[inline]
     pub const fn floor(self, width_micros: i64) -> Self {
         assert!(width_micros > 0, "a window has a positive width");
         Self(self.0.saturating_sub(self.0.rem_euclid(width_micros)))
@@ -49,15 +55,18 @@ impl Timestamp {
 pub struct Date(i32);
 
 impl Date {
+    #[inline]
     pub const fn from_days(days: i32) -> Self {
         Self(days)
     }
 
+    #[inline]
     pub const fn days(self) -> i32 {
         self.0
     }
 
     /// Year, month (1 to 12) and day (1 to 31) in the Gregorian calendar.
+    #[inline]
     pub const fn civil(self) -> (i32, u8, u8) {
         // Howard Hinnant's days-to-civil: eras of 400 years that start on the first of March.
         let days = self.0 as i64 + 719_468;
@@ -107,6 +116,7 @@ pub struct Decimal<const P: u8, const S: i8>(i128);
 
 impl<const P: u8, const S: i8> Decimal<P, S> {
     /// The number with these digits, or nothing when there are more than `P`.
+    #[inline]
     pub const fn from_unscaled(unscaled: i128) -> Option<Self> {
         if unscaled.unsigned_abs() < 10_u128.pow(P as u32) {
             Some(Self(unscaled))
@@ -115,10 +125,12 @@ impl<const P: u8, const S: i8> Decimal<P, S> {
         }
     }
 
+    #[inline]
     pub(crate) const fn from_wire(unscaled: i128) -> Self {
         Self(unscaled)
     }
 
+    #[inline]
     pub const fn unscaled(self) -> i128 {
         self.0
     }

@@ -6,8 +6,8 @@
 use super::writer::ColumnWriter;
 use super::{FrameWriter, canonical_f64};
 use crate::ColumnType;
-use crate::append::append;
 use crate::error::{Fault, Result};
+use crate::short::append;
 
 /// Validity bits, made only when the first null comes.
 #[derive(Clone, Debug, Default)]
