@@ -86,9 +86,12 @@ fn io(what: &str, path: &Path, error: std::io::Error) -> Error {
 /// Number of the newest manifest, found by probing upwards; 0 when there is none.
 pub fn newest(objects: &Objects) -> Result<u64> {
     let hint = objects.get("manifest-hint")?;
-    let hint: u64 = hint.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.trim().parse().ok()).unwrap_or(0);
-    // Collection removes from the oldest side, so the hint or number 1 exists, unless somebody deleted it.
-    let mut number = hint;
+    let hint: Option<u64> = hint.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.trim().parse().ok());
+    // A listing may be stale: it only replaces a lost hint, and probing goes on from there.
+    let mut number = match hint {
+        Some(number) => number,
+        None => objects.list("manifest")?.iter().filter_map(|(name, _)| name.parse().ok()).max().unwrap_or(0),
+    };
     while objects.head(&manifest_name(number + 1))?.is_some() {
         number += 1;
     }
@@ -152,6 +155,7 @@ pub fn restore(objects: &Objects, manifest: &Manifest, target: &Path) -> Result<
     std::fs::create_dir_all(target).map_err(|error| io("creating", target, error))?;
     for file in &manifest.files {
         let bytes = fetch(objects, manifest, file)?;
+        crate::fail_point!("recovery::amid_restore");
         let path = target.join(&file.name);
         std::fs::write(&path, &bytes).map_err(|error| io("writing", &path, error))?;
     }
@@ -172,7 +176,9 @@ impl Checkpoints {
         let number = self.last;
         let image = self.scratch.join(format!("{number:06}"));
         let _ = std::fs::remove_dir_all(&image);
+        crate::fail_point!("checkpoint::before_image");
         state.checkpoint(&image)?;
+        crate::fail_point!("checkpoint::after_image");
         let objects = self.objects.clone();
         let author = Author { nonce: nonce(), ..self.author.clone() };
         let known = Arc::clone(&self.known);
@@ -185,6 +191,46 @@ impl Checkpoints {
             })
             .map_err(|error| Error::new(Code::Internal, "the checkpoint thread cannot start").with_cause(error))?;
         Ok(Upload { thread: Some(thread) })
+    }
+
+    /// Keeps the newest `keep` checkpoints, the journal back to the oldest of them, and what they name.
+    pub fn collect(&self, keep: u32) -> Result<()> {
+        let newest = newest(&self.objects)?;
+        let Some(oldest) = (newest + 1).checked_sub(u64::from(keep.max(1))).filter(|&oldest| oldest > 1) else {
+            return Ok(());
+        };
+        // A manifest that cannot be read names nothing: then nothing is collected.
+        let mut named = BTreeSet::new();
+        let mut sequence = u64::MAX;
+        let mut epoch = u64::MAX;
+        for number in oldest..=newest {
+            let Ok(Some(manifest)) = read(&self.objects, number) else { return Ok(()) };
+            named.extend(manifest.files.into_iter().map(|file| file.sha256));
+            sequence = sequence.min(manifest.sequence);
+            epoch = epoch.min(manifest.epoch);
+        }
+        crate::fail_point!("checkpoint::amid_collection");
+        // Manifests go first: a manifest must never name a file that is gone.
+        for (name, _) in self.objects.list("manifest")? {
+            if name.parse().is_ok_and(|number: u64| number < oldest) {
+                self.objects.delete(&format!("manifest/{name}"))?;
+            }
+        }
+        for (name, age) in self.objects.list("files")? {
+            if !named.contains(&name) && age >= COLLECT_AGE_MIN {
+                self.objects.delete(&format!("files/{name}"))?;
+            }
+        }
+        // The entry of the oldest kept checkpoint stays: its digest is where the chain begins.
+        for (folder, first) in [("journal", sequence), ("detail", epoch)] {
+            for (name, _) in self.objects.list(folder)? {
+                let number = name.split('-').next().and_then(|number| number.parse::<u64>().ok());
+                if number.is_some_and(|number| number < first) {
+                    self.objects.delete(&format!("{folder}/{name}"))?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -220,6 +266,7 @@ fn upload(
                 sha256
             }
         };
+        crate::fail_point!("checkpoint::amid_upload");
         if immutable {
             seen.insert(key, sha256.clone());
         }
@@ -244,8 +291,10 @@ fn upload(
     let body = serde_json::to_string(&manifest)
         .map_err(|error| Error::new(Code::Internal, "a manifest cannot be written").with_cause(error))?;
     let text = format!("{body}\n{}\n", sha256_hex(body.as_bytes()));
+    crate::fail_point!("checkpoint::before_manifest");
     match objects.create(&manifest_name(number), Bytes::from(text))? {
         Created::Ours => {
+            crate::fail_point!("checkpoint::after_manifest");
             objects.put("manifest-hint", Bytes::from(number.to_string()))?;
             Ok(manifest)
         }

@@ -15,7 +15,8 @@ fn name(generation: u64) -> String {
 /// The highest generation, 0 when there is none.
 pub fn current(objects: &Objects) -> Result<u64> {
     let hint = objects.get("generation-hint")?;
-    let mut number = hint.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.trim().parse().ok()).unwrap_or(0);
+    let hint: Option<u64> = hint.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.trim().parse().ok());
+    let mut number = hint.unwrap_or(0);
     while objects.head(&name(number + 1))?.is_some() {
         number += 1;
     }

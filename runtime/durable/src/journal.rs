@@ -78,7 +78,12 @@ fn damaged(name: &str, why: impl std::fmt::Display) -> Error {
 /// Sequence of the last entry, found by probing upwards from `from` (an entry known to exist, or 0).
 pub fn find_end(objects: &Objects, from: u64) -> Result<u64> {
     let hint = objects.get("journal-hint")?;
-    let hint = hint.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.trim().parse().ok()).unwrap_or(0);
+    let hint: Option<u64> = hint.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.trim().parse().ok());
+    // A listing may be stale: it only replaces a lost hint, and probing goes on from there.
+    let hint = match hint {
+        Some(hint) => hint,
+        None => objects.list("journal")?.iter().filter_map(|(name, _)| name.parse().ok()).max().unwrap_or(0),
+    };
     let exists = |sequence: u64| objects.head(&entry_name(sequence)).map(|found| found.is_some());
     let mut low = from;
     if hint > low && exists(hint)? {

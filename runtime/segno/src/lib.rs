@@ -1,1 +1,11 @@
+//! Segno: a stream runtime whose transforms are sandboxed, deterministic WebAssembly components.
+//!
+//! - `shard`: the epoch loop: plan, execute, commit, recover
+//! - `worker`: from a pipeline file to a running shard; replay
+//! - `cli`: the command line
+//!
+//! Owns: putting the parts together. The parts are crates of their own: `segno-core` (vocabulary and pure decisions),
+//! `segno-input` (formats and sources), `segno-plugin` (the sandbox), `segno-durable` (state, journal, checkpoints, sinks).
 
+pub mod shard;
+pub mod worker;

@@ -253,4 +253,10 @@ codes! {
         "A plugin reads rows from a table that the step names under tables. Every row must be readable with the columns that the plugin declares; a bad row is an error here, since a side table is configuration.";
     PluginMissing, "C033", Configuration, "a plugin file cannot be read",
         "The path is relative to the folder of the pipeline file. Build the plugin with `segno build`.";
+    NothingToReplay, "R007", Failed, "there is no history to replay",
+        "The checkpoint store holds no journal of this pipeline. Run it first, or check checkpoint.store, name and tenant.";
+    JournalCollected, "R008", Failed, "the oldest epochs were collected",
+        "The journal is kept back to the oldest checkpoint that is kept. Start the replay from that checkpoint, or keep more checkpoints with checkpoint.keep.";
+    NoSuchCheckpoint, "R009", Failed, "there is no such checkpoint",
+        "Checkpoints are numbered from 1; old ones are collected. `segno checkpoint list` shows those that are kept.";
 }

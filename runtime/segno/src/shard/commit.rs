@@ -33,6 +33,7 @@ impl Shard {
         let outputs = self.stage(epoch, &executed)?;
         fail_point!("commit::after_stage");
         let record = self.record(epoch, input, &executed, outputs, logical_time_ms)?;
+        fail_point!("commit::after_detail");
         let outputs = record.outputs.clone();
         self.append(JournalBody::Epoch(Box::new(record.clone())))?;
         fail_point!("commit::after_journal");
@@ -116,7 +117,7 @@ impl Shard {
     }
 
     /// Appends an entry after the last one; whoever else holds the number has taken the shard over.
-    pub(super) fn append(&mut self, body: JournalBody) -> Result<()> {
+    pub(crate) fn append(&mut self, body: JournalBody) -> Result<()> {
         match self.journal.append(body)? {
             Appended::Ours => Ok(()),
             Appended::Lost(other) => Err(Error::new(
@@ -130,7 +131,7 @@ impl Shard {
         }
     }
 
-    pub(super) fn publish(&mut self, outputs: &Staged) -> Result<()> {
+    pub(crate) fn publish(&mut self, outputs: &Staged) -> Result<()> {
         for (name, objects) in outputs {
             if objects.is_empty() {
                 continue;
@@ -142,18 +143,25 @@ impl Shard {
             };
             // A sink that the pipeline no longer has keeps what it has; the change was accepted and journalled.
             if let Some(sink) = sink {
+                fail_point!("commit::amid_publish");
                 sink.publish(objects)?;
             }
         }
         Ok(())
     }
 
-    pub(super) fn apply(&mut self, epoch: u64, executed: &Executed) -> Result<()> {
+    fn apply(&mut self, epoch: u64, executed: &Executed) -> Result<()> {
+        let chain = self.journal.chain().to_owned();
+        self.apply_at(epoch, &chain, executed)
+    }
+
+    /// Applies an epoch's changes and marks the state with the epoch and the digest of its journal entry.
+    pub(crate) fn apply_at(&mut self, epoch: u64, chain: &str, executed: &Executed) -> Result<()> {
         let changes = executed.changes.iter().flat_map(|(step, changes)| {
             changes.changes.iter().map(move |(key, table, value)| {
                 (step.as_str(), *table, changes.keys.get(*key as usize), value.as_deref())
             })
         });
-        self.state.apply(epoch, self.journal.chain(), changes)
+        self.state.apply(epoch, chain, changes)
     }
 }

@@ -75,6 +75,31 @@ pub struct StepContext<'a> {
     pub effects_limits: EffectsLimits,
 }
 
+/// Writes the message of one call.
+fn write_batch(
+    context: &StepContext<'_>,
+    out: &mut Vec<u8>,
+    rows: &RowSet<'_>,
+    row_keys: &[u32],
+    batch_keys: &[u32],
+    state: &LaneState,
+) -> Result<(), segno_wire::WireError> {
+    let keyed = !context.graph.key.is_empty();
+    let sections = 1 + if keyed { 1 + state.values.len() } else { 0 } + usize::from(context.times.is_some());
+    let mut message = BatchMessage::new(out, sections);
+    message.columns(&context.columns, &context.types, rows)?;
+    if keyed {
+        message.row_keys(row_keys)?;
+        for (table, values) in state.values.iter().enumerate() {
+            message.states(table as u16, batch_keys.iter().map(|&key| values[key as usize].as_deref()))?;
+        }
+    }
+    if let Some(times) = &context.times {
+        message.times(times, rows)?;
+    }
+    message.finish()
+}
+
 /// The outputs of one call on one port; causes are rows of the step's input.
 pub struct CallOutput {
     pub port: usize,
@@ -266,7 +291,7 @@ impl<'a> LaneRun<'a> {
         deadline_aborts: u32,
         calls: &mut Vec<ScriptedCall>,
     ) -> Result<usize> {
-        self.abort_on_deadline(&failure, deadline_aborts)?;
+        self.stop_on(&failure, deadline_aborts)?;
         let mut split = Split::new(cut.len());
         let mut good: Option<Called> = None;
         let mut last = failure;
@@ -280,7 +305,7 @@ impl<'a> LaneRun<'a> {
                             split.report(true);
                         }
                         Err(failure) => {
-                            self.abort_on_deadline(&failure, deadline_aborts)?;
+                            self.stop_on(&failure, deadline_aborts)?;
                             last = failure;
                             split.report(false);
                         }
@@ -296,7 +321,7 @@ impl<'a> LaneRun<'a> {
                     match self.call(cut.start + before..cut.start + before + 1) {
                         Ok(_) => split.report(true),
                         Err(failure) => {
-                            self.abort_on_deadline(&failure, deadline_aborts)?;
+                            self.stop_on(&failure, deadline_aborts)?;
                             last = failure;
                             split.report(false);
                         }
@@ -338,7 +363,14 @@ impl<'a> LaneRun<'a> {
         }
     }
 
-    fn abort_on_deadline(&self, failure: &CallFailure, deadline_aborts: u32) -> Result<()> {
+    fn stop_on(&self, failure: &CallFailure, deadline_aborts: u32) -> Result<()> {
+        if failure.is_fatal() {
+            return Err(Error::new(
+                failure.code(),
+                format!("step \"{}\", lane {}: {failure}", self.context.graph.id, self.lane),
+            )
+            .with_help("nothing of this epoch was committed; mend the plugin, or remove the cause that it names"));
+        }
         if !failure.is_deadline() || deadline_aborts >= DEADLINE_ABORTS_MAX {
             return Ok(());
         }
@@ -397,24 +429,15 @@ impl<'a> LaneRun<'a> {
                 RowSet::Take(&picked[rows.clone()])
             }
         };
-        let mut message = BatchMessage::new(&mut self.message, rows.len());
-        message.columns(&context.columns, &context.types, &row_set);
-        if !context.graph.key.is_empty() {
-            message.row_keys(&row_keys);
-            for (table, values) in self.result.state.values.iter().enumerate() {
-                message.states(table as u16, batch_keys.iter().map(|&key| values[key as usize].as_deref()));
-            }
-        }
-        if let Some(times) = &context.times {
-            message.times(times, &row_set);
-        }
-        message.finish();
+        write_batch(context, &mut self.message, &row_set, &row_keys, &batch_keys, &self.result.state)
+            .map_err(|error| CallFailure::Engine(format!("the batch cannot be written: {error}")))?;
         let instance = match &mut self.instance {
             Some(instance) => instance,
             none => none.insert(context.program.template.instantiate()?),
         };
+        let description = &context.program.template.description;
         let outcome = instance.process(&self.message, rows.len(), |answer| {
-            parse_effects(answer, context.graph, rows.len(), batch_keys.len(), &context.effects_limits)
+            parse_effects(answer, description, rows.len(), batch_keys.len(), &context.effects_limits)
         });
         let observed = instance.take_observed();
         for (name, delta) in observed.counters {

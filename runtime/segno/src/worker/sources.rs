@@ -1,0 +1,76 @@
+//! Opening the sources of a plan, with names that do not depend on where the process runs.
+//!
+//! Owns: the map between a path as it is opened and a partition's name as it is journalled.
+//! Invariant: a partition's name is its path relative to the pipeline file's folder, where it lies below it; so the
+//! journal and the dead letters stay the same when the folder is moved.
+
+use super::plan::Plan;
+use crate::shard::plan::TimeRules;
+use segno_core::pipeline::{Pipeline, rooted};
+use segno_core::source::{Partition, PartitionReader, ReadPlan, Source};
+use segno_core::Result;
+use std::sync::Arc;
+
+struct Rooted {
+    inner: Box<dyn Source>,
+    /// Ends with a separator; empty when the pipeline file has no folder.
+    folder: String,
+}
+
+impl Source for Rooted {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn partitions(&self) -> Result<Vec<Partition>> {
+        let mut partitions = self.inner.partitions()?;
+        for partition in &mut partitions {
+            if let Some(relative) = partition.name.strip_prefix(&self.folder) {
+                partition.name = relative.to_owned();
+            }
+        }
+        Ok(partitions)
+    }
+
+    fn open(
+        &self,
+        partition: u32,
+        offset: u64,
+        mark: Option<u64>,
+        plan: &ReadPlan,
+    ) -> Result<Box<dyn PartitionReader>> {
+        self.inner.open(partition, offset, mark, plan)
+    }
+
+    fn mark(&self, partition: u32, offset: u64) -> Result<u64> {
+        self.inner.mark(partition, offset)
+    }
+
+    fn identity(&self) -> String {
+        self.inner.identity()
+    }
+}
+
+/// Opens every source of a plan; paths are relative to the pipeline file.
+pub fn open(pipeline: &Pipeline, plan: &Plan) -> Result<Vec<Arc<dyn Source>>> {
+    let folder = match pipeline.file.parent().map(|folder| folder.to_string_lossy().into_owned()) {
+        Some(folder) if !folder.is_empty() => format!("{}/", folder.trim_end_matches('/')),
+        _ => String::new(),
+    };
+    plan.sources
+        .iter()
+        .map(|source| {
+            let inner = segno_input::source::open_source(&rooted(&pipeline.file, &source.spec))?;
+            Ok(Arc::new(Rooted { inner, folder: folder.clone() }) as Arc<dyn Source>)
+        })
+        .collect()
+}
+
+/// The event-time rules of a plan. Idleness is decided live only, so it comes from the pipeline file.
+pub fn time_rules(pipeline: &Pipeline, plan: &Plan) -> TimeRules {
+    TimeRules {
+        by_event_time: plan.sources.iter().any(|source| source.time.is_some()),
+        watermark_delay_us: plan.sources.iter().map(|source| source.watermark_delay_us).max().unwrap_or(0),
+        idle_timeout: pipeline.sources.iter().filter_map(|source| source.idle_timeout).min(),
+    }
+}
