@@ -105,8 +105,6 @@ codes! {
         "A step reads one stream. Plugins with several inputs (joins) cannot be used yet.";
     EventTimeMissing, "C027", Configuration, "a plugin wants event times, and the source has none",
         "The plugin's description says that it reads the records' event time. Say on the source which column holds it: time: column, with time_format: where it is text that is not RFC 3339.";
-    StepFailsToStart, "C028", Configuration, "a plugin refused its configuration or its side tables",
-        "The plugin's own init said no; the message holds its words. Correct config: or tables: of the step.";
 
     RecordMalformed, "D001", Failed, "a record is not well-formed",
         "The bytes of the record break the grammar of its format (JSON, CSV). The whole record is always checked, whichever columns are read, so this verdict does not change when a pipeline reads other columns. The reason says what was wrong at which byte of the record; the original bytes are kept with it. It takes the way that on_error says.";

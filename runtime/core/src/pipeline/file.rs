@@ -46,6 +46,15 @@ impl Pipeline {
             unknown,
         };
         tree::record_spots(&mut reader.spots, "", &root);
+        // A single source or sink is found as the first of its kind, too.
+        if let Value::Map(fields) = &root.value {
+            for (one, first) in [("source", "sources[0]"), ("sink", "sinks[0]")] {
+                if let Some((key, node)) = fields.iter().find(|(key, _)| key.name == one) {
+                    tree::record_spots(&mut reader.spots, first, node);
+                    reader.spots.insert(first.to_owned(), key.span.clone());
+                }
+            }
+        }
         let pipeline = reader.pipeline(&root, secrets);
         match pipeline {
             Some(pipeline) if reader.errors.is_empty() => {

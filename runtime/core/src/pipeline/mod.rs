@@ -8,6 +8,7 @@ mod file;
 pub mod graph;
 pub mod schema;
 mod shape;
+mod show;
 mod spec;
 mod tree;
 mod units;

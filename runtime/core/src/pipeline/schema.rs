@@ -74,13 +74,18 @@ fn variable() -> Value {
 pub(super) mod tests {
     use super::*;
 
-    /// What is wrong with a value, as far as structure goes: patterns are not looked at.
+    /// What is wrong with a value, as far as structure goes: patterns other than that of variables are not looked at.
     pub fn problems(value: &Value, schema: &Value, root: &Value, path: &str) -> Vec<String> {
         if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
             let target = root.pointer(&reference[1..]).expect("references lead somewhere");
             return problems(value, target, root, path);
         }
         let mut found = Vec::new();
+        if let (Some(r"\$\{"), Value::String(text)) = (schema.get("pattern").and_then(Value::as_str), value) {
+            if !text.contains("${") {
+                found.push(format!("{path}: no variable"));
+            }
+        }
         if let Some(choices) = schema.get("anyOf").and_then(Value::as_array) {
             let all: Vec<_> = choices.iter().map(|choice| problems(value, choice, root, path)).collect();
             if all.iter().all(|one| !one.is_empty()) {

@@ -192,7 +192,6 @@ pub static LIMITS: Shape = Shape {
         field("output_bytes", Kind::Bytes, "Bytes that one call may return."),
         field("mutations", Kind::Count, "State changes of one call."),
         field("log_lines", Kind::Count, "Log lines of one call; more are dropped and counted."),
-        field("stack", Kind::Bytes, "Stack of a call."),
     ],
 };
 

@@ -88,9 +88,6 @@ impl Pipeline {
 
     /// The path of a source in the pipeline file.
     pub fn source_path(&self, number: usize) -> String {
-        if !self.spots.has("sources") {
-            return "source".to_owned();
-        }
         // A list of paths makes several sources of one entry.
         let entry = self.source_entries.get(number).copied().unwrap_or(number);
         format!("sources[{entry}]")
@@ -98,7 +95,7 @@ impl Pipeline {
 
     /// The path of a sink in the pipeline file.
     pub fn sink_path(&self, number: usize) -> String {
-        if self.spots.has("sinks") { format!("sinks[{number}]") } else { "sink".to_owned() }
+        format!("sinks[{number}]")
     }
 
     /// A place in the pipeline file, such as `steps[0].key`; the nearest part around it that is written there.
@@ -211,8 +208,6 @@ pub struct LimitsSpec {
     pub mutations: Option<u64>,
     /// Log lines of one call; further ones are counted and dropped.
     pub log_lines: Option<u64>,
-    /// Bytes of stack.
-    pub stack: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -297,7 +297,6 @@ impl Reader {
         limits.log_lines = fields.get("log_lines").and_then(|node| self.count(node, "limits.log_lines", 0..=u64::MAX));
         limits.memory = bytes(self, "memory");
         limits.output_bytes = bytes(self, "output_bytes");
-        limits.stack = bytes(self, "stack");
         if let Some(node) = fields.get("deadline") {
             limits.deadline = self.duration(node, "limits.deadline");
             if limits.deadline.is_some_and(|deadline| deadline.is_zero()) {

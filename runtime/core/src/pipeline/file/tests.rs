@@ -201,9 +201,7 @@ fn a_small_file_gets_defaults() {
     assert_eq!((files.name.as_str(), files.path.as_str(), files.format), ("source", "./a.jsonl", FormatSpec::Json));
 }
 
-#[test]
-fn every_setting_reaches_the_pipeline() {
-    let yaml = r#"
+const FULL: &str = r#"
 version: 1
 name: full
 tenant: team-a
@@ -227,7 +225,7 @@ steps:
     config: { threshold: 0.8, name: "${SET}", list: [1, true, null, -3] }
     tables: { airports: { path: airports.csv }, more: { path: m.dat, format: json } }
     key: [/id, nested.x]
-    limits: { fuel_per_record: 1M, fuel_init: 1G, deadline: 5s, memory: 64MiB, tables: 10k, output_bytes: 1MiB, mutations: 100, log_lines: 0, stack: 512KiB }
+    limits: { fuel_per_record: 1M, fuel_init: 1G, deadline: 5s, memory: 64MiB, tables: 10k, output_bytes: 1MiB, mutations: 100, log_lines: 0 }
     on_error: skip
     lanes: 4
   - { id: b, plugin: /abs/b.wasm, from: a.late }
@@ -243,6 +241,10 @@ threads: 2
 work_dir: ./work
 replay_detail: row
 "#;
+
+#[test]
+fn every_setting_reaches_the_pipeline() {
+    let yaml = FULL;
     let pipeline = good(yaml);
     let codes: Vec<_> = pipeline.warnings.iter().map(Error::code).collect();
     assert_eq!(codes, [Code::AtLeastOnce, Code::EphemeralStore]);
@@ -291,4 +293,57 @@ fn a_pipeline_without_steps_connects_source_and_sink() {
     let pipeline = good(yaml);
     assert_eq!(pipeline.sinks[0].from, Upstream::Source);
     assert_eq!(pipeline.warnings[0].code(), Code::NoEventTime);
+}
+
+#[test]
+fn what_is_shown_is_the_same_pipeline() {
+    for yaml in [FULL, GOOD] {
+        let pipeline = good(yaml);
+        let shown = pipeline.show_yaml();
+        let again = good(&shown);
+        assert_eq!(again.show(), pipeline.show(), "{shown}");
+        assert_eq!(again.steps, pipeline.steps);
+        assert_eq!(again.sources, pipeline.sources);
+        assert_eq!(again.sinks, pipeline.sinks);
+        let schema = crate::pipeline::schema::json_schema();
+        assert_eq!(crate::pipeline::schema::tests::problems(&pipeline.show(), &schema, &schema, ""), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let yaml = with("  - { id: one", "  - { id: one, plugin: a, config: { token: \"Bearer ${API_TOKEN}\", pin: \"${PIN_KEY}\" } }");
+    let lookup = |name: &str| match name {
+        "API_TOKEN" => Some("hunter2".to_owned()),
+        "PIN_KEY" => Some("1234".to_owned()),
+        _ => None,
+    };
+    let pipeline = Pipeline::parse(Path::new("p.yaml"), &yaml, &lookup).unwrap();
+    assert_eq!(pipeline.steps[0].config["pin"], "1234");
+    let shown = pipeline.show_yaml();
+    assert!(!shown.contains("hunter2") && !shown.contains("1234") && shown.contains("Bearer ****"), "{shown}");
+}
+
+/// The example pipelines of the repository, wherever they are.
+#[test]
+fn every_example_fits_the_schema() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let schema = crate::pipeline::schema::json_schema();
+    let mut found = 0;
+    for folder in ["examples", "tests/scenarios"] {
+        let Ok(entries) = std::fs::read_dir(root.join(folder)) else { continue };
+        for entry in entries.flatten() {
+            let file = entry.path().join("pipeline.yaml");
+            // A scenario whose point is an error may break the schema.
+            if entry.path().join("error.txt").exists() {
+                continue;
+            }
+            let Ok(text) = std::fs::read_to_string(&file) else { continue };
+            let json: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+            let problems = crate::pipeline::schema::tests::problems(&json, &schema, &schema, "");
+            assert!(problems.is_empty(), "{}: {problems:#?}", file.display());
+            found += 1;
+        }
+    }
+    println!("{found} examples");
 }

@@ -1,0 +1,199 @@
+//! A pipeline as a pipeline file: variables replaced, defaults written out, secrets masked.
+//!
+//! Owns: `segno config show --resolved`. Invariant: what is shown, read as a pipeline file, is the same pipeline (where
+//! nothing is masked).
+
+use super::spec::*;
+use super::units::show_duration;
+use super::variables::mask;
+use crate::columns::Column;
+use crate::source::{FormatSpec, NexmarkKind, SourceSpec, TimeUnit};
+use serde_json::{Map, Value, json};
+
+impl Pipeline {
+    /// The resolved pipeline file, without secrets.
+    pub fn show(&self) -> Value {
+        let mut shown = json!({
+            "version": PIPELINE_VERSION,
+            "name": self.name,
+            "tenant": self.tenant,
+            "sources": self.sources.iter().map(source).collect::<Vec<_>>(),
+            "steps": self.steps.iter().map(|step| self.step(step)).collect::<Vec<_>>(),
+            "sinks": self.sinks.iter().map(|sink| self.sink(sink)).collect::<Vec<_>>(),
+        });
+        if let Some(dlq) = &self.dlq {
+            shown["dlq"] = Value::Object(sink_kind(&dlq.kind));
+        }
+        let store = match &self.checkpoint.store {
+            StoreUrl::File(path) => format!("file://{}", path.display()),
+            StoreUrl::S3(url) => url.clone(),
+        };
+        shown["checkpoint"] = json!({
+            "store": store,
+            "ephemeral": self.checkpoint.ephemeral,
+            "replay_debt": show_duration(self.checkpoint.replay_debt),
+            "keep": self.checkpoint.keep,
+        });
+        shown["epoch"] = json!({
+            "max_records": self.epoch.max_records,
+            "max_bytes": self.epoch.max_bytes,
+            "max_delay": show_duration(self.epoch.max_delay),
+        });
+        shown["batch_rows"] = json!(self.batch_rows);
+        if let Some(threads) = self.threads {
+            shown["threads"] = json!(threads);
+        }
+        if let Some(folder) = &self.work_dir {
+            shown["work_dir"] = json!(folder.display().to_string());
+        }
+        shown["replay_detail"] = json!(self.replay_detail);
+        mask(&mut shown, &self.secrets);
+        shown
+    }
+
+    /// The same as YAML.
+    pub fn show_yaml(&self) -> String {
+        serde_saphyr::to_string(&self.show()).unwrap_or_default()
+    }
+
+    fn upstream(&self, from: &Upstream) -> String {
+        match from {
+            Upstream::Source => "source".to_owned(),
+            Upstream::Step { step, port } => {
+                let id = &self.steps[*step].id;
+                port.as_ref().map_or_else(|| id.clone(), |port| format!("{id}.{port}"))
+            }
+        }
+    }
+
+    fn step(&self, step: &StepSpec) -> Value {
+        let mut shown = json!({
+            "id": step.id,
+            "plugin": step.plugin.display().to_string(),
+            "from": self.upstream(&step.from),
+            "config": step.config,
+        });
+        if !step.tables.is_empty() {
+            let table = |table: &TableSpec| {
+                let format = format(&table.files.format, table.files.line_bytes_max);
+                (table.name.clone(), json!({"path": table.files.path, "format": format}))
+            };
+            shown["tables"] = step.tables.iter().map(table).collect::<Map<_, _>>().into();
+        }
+        if !step.key.is_empty() {
+            shown["key"] = json!(step.key);
+        }
+        let limits = &step.limits;
+        let mut shown_limits = Map::new();
+        for (name, value) in [
+            ("fuel_per_record", limits.fuel_per_record),
+            ("fuel_init", limits.fuel_init),
+            ("memory", limits.memory),
+            ("tables", limits.tables),
+            ("output_bytes", limits.output_bytes),
+            ("mutations", limits.mutations),
+            ("log_lines", limits.log_lines),
+        ] {
+            if let Some(value) = value {
+                shown_limits.insert(name.to_owned(), json!(value));
+            }
+        }
+        if let Some(deadline) = limits.deadline {
+            shown_limits.insert("deadline".to_owned(), json!(show_duration(deadline)));
+        }
+        if !shown_limits.is_empty() {
+            shown["limits"] = shown_limits.into();
+        }
+        shown["on_error"] = json!(step.on_error);
+        shown["lanes"] = json!(step.lanes);
+        shown
+    }
+
+    fn sink(&self, sink: &SinkSpec) -> Value {
+        let mut shown = json!({"name": sink.name, "from": self.upstream(&sink.from)});
+        if let Some(columns) = &sink.columns {
+            shown["columns"] = json!(columns);
+        }
+        if let Value::Object(fields) = &mut shown {
+            fields.extend(sink_kind(&sink.kind));
+        }
+        shown
+    }
+}
+
+fn sink_kind(kind: &SinkKind) -> Map<String, Value> {
+    let (name, settings) = match kind {
+        SinkKind::Files { path, format } => ("files", json!({"path": path.display().to_string(), "format": format})),
+        SinkKind::Stdout { format } => ("stdout", json!({"format": format})),
+        SinkKind::Blackhole => ("blackhole", json!({})),
+    };
+    Map::from_iter([(name.to_owned(), settings)])
+}
+
+fn format(format: &FormatSpec, line_bytes_max: usize) -> Value {
+    match format {
+        FormatSpec::Json => json!({"json": {"line_bytes_max": line_bytes_max}}),
+        FormatSpec::Raw => json!({"raw": {"line_bytes_max": line_bytes_max}}),
+        FormatSpec::Parquet => json!("parquet"),
+        FormatSpec::Csv { header, delimiter } => json!({"csv": {
+            "delimiter": char::from(*delimiter).to_string(),
+            "header": header.as_ref().map_or(Value::Bool(true), |names| json!(names)),
+            "line_bytes_max": line_bytes_max,
+        }}),
+    }
+}
+
+fn source(source: &SourceBlock) -> Value {
+    let mut shown = json!({"name": source.spec.name()});
+    match &source.spec {
+        SourceSpec::Files(files) => {
+            shown["files"] = json!({"path": files.path, "follow": files.follow});
+            shown["format"] = format(&files.format, files.line_bytes_max);
+        }
+        SourceSpec::Nexmark(nexmark) => {
+            let mut settings = json!({
+                "seed": nexmark.seed,
+                "partitions": nexmark.partitions,
+                "events_per_second": nexmark.events_per_second,
+            });
+            if let Some(events) = nexmark.events {
+                settings["events"] = json!(events);
+            }
+            if let Ok(start) = jiff::Timestamp::from_microsecond(nexmark.start_micros) {
+                settings["start"] = json!(start.to_string());
+            }
+            if let Some(only) = nexmark.only {
+                settings["only"] = json!(match only {
+                    NexmarkKind::Person => "person",
+                    NexmarkKind::Auction => "auction",
+                    NexmarkKind::Bid => "bid",
+                });
+            }
+            shown["nexmark"] = settings;
+        }
+    }
+    if let Some(time) = &source.time {
+        shown["time"] = json!(time.name);
+        if let Some(format) = &time.format {
+            shown["time_format"] = json!(format);
+        }
+        shown["time_unit"] = json!(match time.unit {
+            TimeUnit::Seconds => "s",
+            TimeUnit::Milliseconds => "ms",
+            TimeUnit::Microseconds => "us",
+        });
+        shown["watermark_delay"] = json!(show_duration(source.watermark_delay));
+        if let Some(timeout) = source.idle_timeout {
+            shown["idle_timeout"] = json!(show_duration(timeout));
+        }
+    }
+    if !source.columns.is_empty() {
+        let column = |column: &Column| {
+            let mark = if column.nullable { "?" } else { "" };
+            (column.name.clone(), json!(format!("{}{mark}", column.ty)))
+        };
+        shown["columns"] = source.columns.iter().map(column).collect::<Map<_, _>>().into();
+    }
+    shown["on_error"] = json!(source.on_error);
+    shown
+}
