@@ -65,12 +65,9 @@ impl Rows {
     /// Takes a record, or returns why it is bad; then nothing of it is left behind.
     #[inline]
     pub fn push(&mut self, fields: &impl Fields, offset: u64, span: (u32, u32)) -> Result<(), (Code, String)> {
-        let plan = Arc::as_ptr(&self.plan);
-        // SAFETY: `self.plan` is neither replaced nor dropped while this function runs; going through the pointer
-        // lets the columns change without counting a reference for every record.
-        let plan: &Plan = unsafe { &*plan };
+        let Rows { plan, columns, times, .. } = self;
         let mut problem = None;
-        for (at, (column, builder)) in plan.columns.iter().zip(&mut self.columns).enumerate() {
+        for (at, (column, builder)) in plan.columns.iter().zip(&mut *columns).enumerate() {
             let value = fields.value(column.field);
             let outcome = match value {
                 Value::Missing | Value::Null | Value::Empty => {
@@ -90,7 +87,7 @@ impl Rows {
         if problem.is_none()
             && let Some(time) = &plan.time
         {
-            let micros = match (time.column.map(|at| &self.columns[at]), fields.value(time.field)) {
+            let micros = match (time.column.map(|at| &columns[at]), fields.value(time.field)) {
                 (_, Value::Missing) => Err(Problem::Missing),
                 (_, Value::Null | Value::Empty) => Err(Problem::Null),
                 (Some(Column { values: Values::Timestamp(values), .. }), _) => {
@@ -99,7 +96,7 @@ impl Rows {
                 (_, value) => time.parser.micros(&value),
             };
             match micros {
-                Ok(micros) => self.times.push(micros),
+                Ok(micros) => times.push(micros),
                 Err(found) => problem = Some((None, found)),
             }
         }

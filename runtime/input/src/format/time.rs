@@ -6,7 +6,7 @@
 //! Invariants: text without a zone is UTC. The fast path only says yes where the slow one (jiff) says the same; what
 //! it does not know it leaves to jiff. Digits below a microsecond are cut off.
 
-use super::value::{Problem, Value, to_i64, to_scaled, unescape};
+use super::value::{Problem, Value, is_loose_number, to_i64, to_scaled, unescape};
 use jiff::fmt::strtime;
 use jiff::tz::Offset;
 use jiff::{Timestamp, civil};
@@ -101,11 +101,11 @@ impl TimeParser {
             Value::Number(_) => self.fraction(value),
             Value::Loose(text) => {
                 let text = text.trim_ascii();
-                match self.text(text) {
-                    Ok(micros) => Ok(micros),
-                    Err(problem) if self.format.is_some() => Err(problem),
-                    Err(problem) => self.fraction(&Value::Loose(text)).map_err(|_| problem),
+                // Without a format, `20010203` is a number, not a date without hyphens.
+                if self.format.is_none() && is_loose_number(text) {
+                    return self.fraction(&Value::Loose(text));
                 }
+                self.text(text)
             }
             _ => Err(Problem::WrongType),
         }
@@ -376,6 +376,8 @@ mod tests {
         assert_eq!(seconds.micros(&Value::Number(b"1436918400.25")), Ok(1_436_918_400_250_000));
         assert_eq!(seconds.micros(&Value::Number(b"0.0000001")), Err(Problem::NotHeld));
         assert_eq!(seconds.micros(&Value::Int(b"9223372036854775807")), Err(Problem::NotHeld));
+        assert_eq!(seconds.micros(&Value::Loose(b" 20010203 ")), Ok(20_010_203_000_000));
+        assert_eq!(seconds.micros(&Value::Loose(b"2001-02-03")), Ok(981_158_400_000_000));
     }
 
     proptest! {

@@ -339,7 +339,7 @@ fn parse_exponent(text: &[u8]) -> i64 {
 }
 
 /// Numbers as people write them in CSV: also with `+`, leading zeros, `.5` or `5.`.
-fn is_loose_number(text: &[u8]) -> bool {
+pub(crate) fn is_loose_number(text: &[u8]) -> bool {
     let text = match text.split_first() {
         Some((b'+' | b'-', rest)) => rest,
         _ => text,
