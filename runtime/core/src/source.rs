@@ -61,7 +61,8 @@ pub struct Chunk {
     pub bad: Vec<Bad>,
     /// Original bytes, where the format keeps them.
     pub raw: Option<Raw>,
-    /// Where this chunk's range starts: where reading began, or the `end` of the chunk before.
+    /// Where this chunk's range starts: where reading began, or the `end` of the chunk before, or behind it when what
+    /// lies between holds no record.
     pub start: u64,
     /// Where the next chunk starts.
     pub end: u64,

@@ -6,7 +6,8 @@
 //! Invariants: text without a zone is UTC. The fast path only says yes where the slow one (jiff) says the same; what
 //! it does not know it leaves to jiff. Digits below a microsecond are cut off.
 
-use super::value::{Problem, Value, is_loose_number, to_i64, to_scaled, unescape};
+use super::number::is_loose_number;
+use super::value::{Problem, Value, to_i64, to_scaled, unescape};
 use jiff::fmt::strtime;
 use jiff::tz::Offset;
 use jiff::{Timestamp, civil};

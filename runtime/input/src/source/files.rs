@@ -6,6 +6,7 @@
 //! Invariants: a partition's number never changes: files known from earlier runs come first, new ones are appended in
 //! the order of their names. Offsets are byte offsets, for Parquet row numbers.
 
+use super::peek::{PEEK_BYTES, byte_before, first_byte};
 use super::place::{changed, check_mark, mark, shrunk, unreadable};
 use super::text::{BLOCK_BYTES, TextReader, TextStart};
 use crate::format::csv::{Csv, RowParser};
@@ -26,9 +27,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bounds of `line_bytes_max`, in bytes: below, no record fits; above, a record would not be held in memory lightly.
 const LINE_BYTES_BOUNDS: std::ops::RangeInclusive<usize> = 16..=256 << 20;
-
-/// Bytes looked at in one go when searching for the first or last byte that is no white space.
-const PEEK_BYTES: usize = 4096;
 
 #[derive(Debug)]
 pub struct FilesSource {
@@ -315,42 +313,6 @@ fn name_of(path: &Path) -> Result<String> {
         Some(name) => Ok(name.to_owned()),
         None => Err(Error::new(Code::SourceUnreadable, format!("the name of {} is not UTF-8", path.display()))),
     }
-}
-
-/// The first byte that is neither byte order mark nor white space.
-fn first_byte(path: &Path, file: &File) -> Result<Option<u8>> {
-    let mut buf = [0; PEEK_BYTES];
-    let mut offset = 0;
-    loop {
-        let count = file.read_at(&mut buf, offset).map_err(|error| unreadable(path, &error))?;
-        if count == 0 {
-            return Ok(None);
-        }
-        let bytes = match offset {
-            0 => buf[..count].strip_prefix(BYTE_ORDER_MARK).unwrap_or(&buf[..count]),
-            _ => &buf[..count],
-        };
-        if let Some(byte) = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
-            return Ok(Some(*byte));
-        }
-        offset += count as u64;
-    }
-}
-
-/// The last byte before `offset` that is no white space.
-fn byte_before(path: &Path, file: &File, offset: u64) -> Result<Option<u8>> {
-    let mut buf = [0; PEEK_BYTES];
-    let mut end = offset;
-    while end > 0 {
-        let start = end.saturating_sub(PEEK_BYTES as u64);
-        let bytes = &mut buf[..(end - start) as usize];
-        file.read_exact_at(bytes, start).map_err(|error| unreadable(path, &error))?;
-        if let Some(byte) = bytes.iter().rev().find(|byte| !byte.is_ascii_whitespace()) {
-            return Ok(Some(*byte));
-        }
-        end = start;
-    }
-    Ok(None)
 }
 
 fn csv_header(spec: &FilesSpec, path: &Path, file: &File) -> Result<Option<Vec<String>>> {

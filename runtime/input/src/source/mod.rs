@@ -5,6 +5,7 @@
 
 pub mod files;
 pub mod nexmark;
+mod peek;
 pub(crate) mod place;
 mod text;
 
