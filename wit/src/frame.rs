@@ -6,11 +6,13 @@
 mod builder;
 mod column;
 mod reader;
+mod variable;
 mod writer;
 
-pub use builder::{BoolBuilder, ColumnBuilder, Fixed, FixedBuilder, VarBuilder};
+pub use builder::{BoolBuilder, ColumnBuilder, Fixed, FixedBuilder};
 pub use column::{Column, Value};
 pub use reader::{Check, FrameReader};
+pub use variable::VarBuilder;
 pub(crate) use writer::pad;
 pub use writer::{Bits, FrameWriter, Payload};
 

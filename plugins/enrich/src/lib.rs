@@ -112,7 +112,7 @@ mod tests {
         row! { "iata": iata, "name": name, "city": city, "state": state }
     }
 
-    fn setup(config: &str) -> Setup {
+    fn setup(config: &str) -> Setup<Enrich> {
         Harness::<Enrich>::setup(config).side_table(
             "airports",
             [
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn airports_are_found_by_their_code() {
-        let mut enrich: Harness<Enrich> = setup("{}").start().unwrap();
+        let mut enrich = setup("{}").start().unwrap();
         enrich.push(flight("ATL", "ROR"));
         enrich.push(flight("XXX", "ATL"));
         let result = enrich.run();
@@ -157,8 +157,7 @@ mod tests {
 
     #[test]
     fn an_unknown_airport_rejects_the_flight_if_the_pipeline_says_so() {
-        let mut enrich: Harness<Enrich> =
-            setup(r#"{"unknown_airport": "reject"}"#).start().unwrap();
+        let mut enrich = setup(r#"{"unknown_airport": "reject"}"#).start().unwrap();
         enrich.push(flight("ATL", "X\nX"));
         let result = enrich.run();
         assert!(result.rows().is_empty());
@@ -170,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_table_that_cannot_be_used_is_refused() {
-        let refused = |setup: Setup| setup.start::<Enrich>().err().unwrap();
+        let refused = |setup: Setup<Enrich>| setup.start().err().unwrap();
         assert_eq!(
             refused(Harness::<Enrich>::setup("{}")),
             "side table `airports` is missing"

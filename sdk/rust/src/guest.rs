@@ -96,6 +96,9 @@ impl<T: Plugin> Instance<T> {
         // SAFETY: promised by the caller; frames come from the host, which owns all memory here and has checked them.
         let engine = unsafe { Engine::init_trusted(core::slice::from_raw_parts(at, length)) };
         give_back();
+        // Side tables may be much larger than any batch: their memory is for others to use.
+        // SAFETY: nothing is lent any more.
+        unsafe { *ARENA.memory.get() = Vec::new() };
         match engine {
             Ok(engine) => {
                 // SAFETY: one call at a time.

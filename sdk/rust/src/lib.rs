@@ -45,6 +45,7 @@
 //!         Ok(Self { settings })
 //!     }
 //!
+//!     #[inline]
 //!     fn process(&mut self, flight: Flight<'_>, ctx: &mut Context<'_, Self>) -> Outcome {
 //!         if flight.delay > self.settings.max_delay {
 //!             reject!("{}: a delay of {} minutes is not plausible", flight.origin, flight.delay);
@@ -74,6 +75,10 @@
 //! assert_eq!(harness.state("ATL", "stats").unwrap().u64("flights"), 2);
 //! # }
 //! ```
+//!
+//! A plugin's crate is a library of two kinds, `crate-type = ["cdylib", "rlib"]`: the module that becomes a component,
+//! and ordinary Rust for tests. `#[inline]` on `process` lets the compiler build it into the loop over the records, which
+//! is worth a nanosecond or two for each.
 //!
 //! It owns what an author sees, and runs it over the messages of `segno-wire`. It does not own the layout of those
 //! messages, the sandbox, or how a component is built.

@@ -9,6 +9,7 @@ mod encode;
 mod value;
 
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 
 use segno_wire::describe::Description;
 use segno_wire::{Check, EffectsReader, decode_state};
@@ -28,12 +29,13 @@ macro_rules! row {
 }
 
 /// What a plugin's `init` is given.
-pub struct Setup {
+pub struct Setup<T: Plugin> {
     config: String,
     tables: BTreeMap<String, Vec<Row>>,
+    plugin: PhantomData<fn() -> T>,
 }
 
-impl Setup {
+impl<T: Plugin> Setup<T> {
     /// Adds a side table.
     pub fn side_table(mut self, name: &str, rows: impl IntoIterator<Item = Row>) -> Self {
         self.tables
@@ -45,7 +47,7 @@ impl Setup {
     ///
     /// # Errors
     /// What the host would show to the author of the pipeline.
-    pub fn start<T: Plugin>(self) -> Result<Harness<T>, String> {
+    pub fn start(self) -> Result<Harness<T>, String> {
         observe::capture();
         let description = Engine::<T>::description();
         // A description that the host would refuse is a mistake in the plugin; here is the place to learn of it.
@@ -58,7 +60,7 @@ impl Setup {
             init,
             rows: Vec::new(),
             states: BTreeMap::new(),
-            plugin: std::marker::PhantomData,
+            plugin: PhantomData,
         })
     }
 }
@@ -72,7 +74,7 @@ pub struct Harness<T: Plugin> {
     init: Vec<u8>,
     rows: Vec<Row>,
     states: States,
-    plugin: std::marker::PhantomData<fn() -> T>,
+    plugin: PhantomData<fn() -> T>,
 }
 
 /// A row that came out.
@@ -151,10 +153,11 @@ impl<T: Plugin> Harness<T> {
     }
 
     /// Starts with a configuration; side tables follow.
-    pub fn setup(config: &str) -> Setup {
+    pub fn setup(config: &str) -> Setup<T> {
         Setup {
             config: config.to_owned(),
             tables: BTreeMap::new(),
+            plugin: PhantomData,
         }
     }
 

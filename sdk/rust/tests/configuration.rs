@@ -112,7 +112,7 @@ fn refused(config: &str) -> String {
         .side_table("city", cities())
         .side_table("notes", []);
     setup
-        .start::<Guide>()
+        .start()
         .err()
         .unwrap_or_else(|| panic!("accepted: {config}"))
 }
@@ -201,7 +201,7 @@ fn a_mistake_is_told_with_its_place_and_the_way_out() {
 
 #[test]
 fn side_tables_are_found_by_key_or_read_in_order() {
-    let mut guide: Harness<Guide> = Harness::<Guide>::setup(r#"{"limit": 1}"#)
+    let mut guide = Harness::<Guide>::setup(r#"{"limit": 1}"#)
         .side_table("city", cities())
         .side_table(
             "notes",

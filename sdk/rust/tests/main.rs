@@ -5,3 +5,4 @@ mod allocation;
 mod configuration;
 mod records;
 mod state;
+mod world;
