@@ -1,0 +1,66 @@
+# Segno. `make demo` runs the main job, `make test` passes every test; both install what is missing.
+#
+# One build profile (release) for demo, tests and benchmarks, in one target folder outside the clone, so that
+# dependencies compile once on a machine.
+
+SEGNO_CACHE ?= $(HOME)/.cache/segno
+CARGO_TARGET_DIR ?= $(SEGNO_CACHE)/target
+MINUTES ?= 60
+export SEGNO_CACHE CARGO_TARGET_DIR
+
+OUT := $(CARGO_TARGET_DIR)/segno-out
+export SEGNO_COMPONENTS := $(OUT)/components
+export SEGNO_BIN := $(OUT)/segno
+export SEGNO_TESTING_BIN := $(OUT)/segno-testing
+export SEGNO_CHECKER_BIN := $(OUT)/segno-checker
+export SEGNO_GUESTS := $(OUT)/modules
+export FLIGHTS_DATA := $(SEGNO_CACHE)/flights
+
+.PHONY: help setup build components data testing demo test bench torture clean
+
+help:
+	@sed -n 's/^## //p' Makefile
+
+## make setup            install what is missing on this machine
+setup:
+	@scripts/setup.sh
+
+## make build            the segno command and the first-party plugins
+build: setup
+	@mkdir -p $(OUT)
+	@echo "building segno (the first time on a machine this takes a while)"
+	@cargo build --release --quiet -p segno -p segno-checker
+	@cmp -s $(CARGO_TARGET_DIR)/release/segno $(SEGNO_BIN) || install $(CARGO_TARGET_DIR)/release/segno $(SEGNO_BIN)
+	@cmp -s $(CARGO_TARGET_DIR)/release/segno-checker $(SEGNO_CHECKER_BIN) || install $(CARGO_TARGET_DIR)/release/segno-checker $(SEGNO_CHECKER_BIN)
+	@$(MAKE) --no-print-directory components
+
+components:
+	@scripts/build-guests.sh
+	@cargo run --release --quiet -p segno-plugin --example componentize -- $(SEGNO_COMPONENTS) $(SEGNO_GUESTS)/*.wasm
+
+data: build
+	@[ -s $(FLIGHTS_DATA)/flights.parquet ] || $(CARGO_TARGET_DIR)/release/flights-prepare $(SEGNO_CACHE)/vega-datasets/data $(FLIGHTS_DATA)
+
+testing: build
+	@cargo build --release --quiet -p segno --features testing
+	@install $(CARGO_TARGET_DIR)/release/segno $(SEGNO_TESTING_BIN)
+
+## make demo             US flights through three plugins, two kills, a replay that proves itself
+demo: data
+	@examples/flights/demo.sh
+
+## make test             every test, with the time of each suite
+test: testing
+	@scripts/test.sh
+
+## make bench            measure; writes ratios side by side
+bench: data
+	@[ -x bench/run.sh ] && bench/run.sh
+
+## make torture MINUTES=60   long versions of the fault tests; resumes and adds up its counts
+torture: testing
+	@SEGNO_TORTURE_MINUTES=$(MINUTES) cargo test --release --quiet -p segno-faults -- --ignored --nocapture torture
+
+## make clean            forget what was built from this clone
+clean:
+	@rm -rf $(OUT)

@@ -1,0 +1,59 @@
+#!/bin/sh
+# Installs what is missing on this machine, quietly: system packages, the WebAssembly target, the example's data.
+#
+#   scripts/setup.sh            Debian or Ubuntu: installs; elsewhere: says what is missing
+set -eu
+cd "$(dirname "$0")/.."
+cache=${SEGNO_CACHE:-$HOME/.cache/segno}
+mkdir -p "$cache"
+
+say() { echo "setup: $*"; }
+
+missing=
+need() { # need COMMAND PACKAGE
+    command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+need cmake cmake
+need clang clang
+need pkg-config pkg-config
+need npm npm
+need strace strace
+[ -n "$(ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* 2>/dev/null | head -n 1)" ] || missing="$missing libclang-dev"
+command -v cargo >/dev/null 2>&1 || {
+    say "Rust is missing: install it from https://rustup.rs (the version that rust-version in Cargo.toml names)"
+    exit 1
+}
+install() {
+    if [ "$(id -u)" = 0 ]; then as=; elif command -v sudo >/dev/null 2>&1; then as=sudo; else as=none; fi
+    if [ "$as" = none ] || ! command -v apt-get >/dev/null 2>&1; then
+        say "please install these packages:$*"
+        exit 1
+    fi
+    say "installing$*"
+    # shellcheck disable=SC2086,SC2048
+    { $as apt-get update -qq && DEBIAN_FRONTEND=noninteractive $as apt-get install -y -qq $*; } >"$cache/apt.log" 2>&1 || {
+        say "apt-get failed; see $cache/apt.log"
+        tail -n 5 "$cache/apt.log"
+        exit 1
+    }
+}
+[ -z "$missing" ] || install "$missing"
+
+# The standard library for wasm32: rustup's, or else Debian's sources and compiler.
+if ! scripts/wasm-target.sh >/dev/null 2>&1; then
+    install " rustc-web rust-web-src lld-22"
+    scripts/wasm-target.sh >/dev/null
+fi
+
+# Flights and airports of the npm package vega-datasets.
+if [ ! -s "$cache/vega-datasets/data/flights-3m.parquet" ]; then
+    say "fetching the example's data (npm package vega-datasets)"
+    work=$(mktemp -d)
+    (cd "$work" && npm pack --silent vega-datasets@3.2.1 >/dev/null && tar xzf vega-datasets-*.tgz) || {
+        say "npm could not fetch vega-datasets: is the npm registry reachable?"
+        exit 1
+    }
+    rm -rf "$cache/vega-datasets"
+    mv "$work/package" "$cache/vega-datasets"
+    rm -rf "$work"
+fi
