@@ -47,11 +47,11 @@ pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
 }
 
 /// The canonical form of a floating-point number: every NaN becomes [`CANONICAL_NAN`].
-#[inline]
+///
+/// On the bits, because a choice between whole numbers is one instruction without a branch, also in a sandbox.
+#[inline(always)]
 pub const fn canonical_f64(value: f64) -> f64 {
-    if value.is_nan() {
-        f64::from_bits(CANONICAL_NAN)
-    } else {
-        value
-    }
+    let bits = value.to_bits();
+    let is_nan = bits & (u64::MAX >> 1) > f64::INFINITY.to_bits();
+    f64::from_bits(if is_nan { CANONICAL_NAN } else { bits })
 }
