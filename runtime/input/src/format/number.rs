@@ -6,7 +6,7 @@
 //! Invariants: nothing is rounded. Exponents of any length saturate far outside of every range.
 
 /// Digits with an optional `-`: at most an `i64`. `None`: out of range.
-#[inline]
+#[inline(always)]
 pub(crate) fn parse_i64(digits: &[u8]) -> Option<i64> {
     let (negative, digits) = match digits.split_first() {
         Some((b'-', rest)) => (true, rest),

@@ -63,7 +63,7 @@ impl Rows {
     }
 
     /// Takes a record, or returns why it is bad; then nothing of it is left behind.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, fields: &impl Fields, offset: u64, span: (u32, u32)) -> Result<(), (Code, String)> {
         let Rows { plan, columns, times, .. } = self;
         let mut problem = None;
@@ -225,7 +225,7 @@ impl Column {
         Column { values, valid: Vec::new() }
     }
 
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, value: &Value<'_>, parser: &super::time::TimeParser) -> Result<(), Problem> {
         match &mut self.values {
             Values::I64(values) => values.push(to_i64(value)?),

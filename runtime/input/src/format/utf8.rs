@@ -7,8 +7,8 @@
 
 use crate::format::Window;
 
-/// Bytes checked at once: they stay in the first-level cache for the decoding that follows.
-const STRETCH_BYTES: usize = 16 << 10;
+/// Bytes checked at once: they stay in the first-level cache for the decoding that follows. Tests cross many borders.
+const STRETCH_BYTES: usize = if cfg!(test) { 64 } else { 16 << 10 };
 
 /// Offsets `from..to` of the stream are UTF-8 and stand at the borders of characters.
 #[derive(Default)]

@@ -109,7 +109,7 @@ pub(crate) fn to_bool(value: &Value<'_>) -> Result<bool, Problem> {
 }
 
 /// Integers of every width pass through here; the caller narrows.
-#[inline]
+#[inline(always)]
 pub(crate) fn to_i64(value: &Value<'_>) -> Result<i64, Problem> {
     match value {
         Value::Int(digits) => match parse_i64(digits) {
