@@ -21,6 +21,7 @@ use segno_core::source::{Next, PartitionReader, ReadLimit};
 use segno_core::{Code, Error, Result};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use types::{View, fits, natural};
@@ -46,6 +47,8 @@ pub struct ParquetReader {
     next_row: u64,
     /// Bytes of a row, about.
     row_bytes: usize,
+    /// Decoding failed; what comes next from the decoder means nothing.
+    broken: bool,
 }
 
 impl ParquetReader {
@@ -84,13 +87,10 @@ impl ParquetReader {
             }
         }
         let within = usize::try_from(offset - skipped).unwrap_or(usize::MAX);
-        let reader = builder
-            .with_projection(mask)
-            .with_row_groups(groups)
-            .with_offset(within)
-            .with_batch_size(BATCH_ROWS)
-            .build()
-            .map_err(|error| damaged(path, &error))?;
+        let reader = guarded(path, || {
+            let builder = builder.with_projection(mask).with_row_groups(groups);
+            builder.with_offset(within).with_batch_size(BATCH_ROWS).build()
+        })?;
         Ok(ParquetReader {
             path: path.to_owned(),
             partition,
@@ -102,13 +102,22 @@ impl ParquetReader {
             at: 0,
             next_row: offset,
             row_bytes: usize::try_from(bytes / total.max(1)).unwrap_or(1).max(1),
+            broken: false,
         })
     }
 
     /// Decodes the next batch; false at the end of the file.
     fn load(&mut self) -> Result<bool> {
-        let Some(batch) = self.reader.next() else { return Ok(false) };
-        let batch = batch.map_err(|error| damaged(&self.path, &error))?;
+        if self.broken {
+            return Err(damaged(&self.path, &"an earlier read failed"));
+        }
+        self.broken = true;
+        let reader = &mut self.reader;
+        let Some(batch) = guarded(&self.path, || reader.next().transpose())? else {
+            self.broken = false;
+            return Ok(false);
+        };
+        self.broken = false;
         let view = |way: &Option<Vec<String>>| match way {
             Some(way) => View::new(&batch, way).map(Some),
             None => Ok(None),
@@ -254,7 +263,19 @@ pub(crate) fn mark(path: &Path, offset: u64) -> Result<u64> {
 
 fn builder(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     let file = File::open(path).map_err(|error| unreadable(path, &error))?;
-    ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| damaged(path, &error))
+    guarded(path, || ParquetRecordBatchReaderBuilder::try_new(file))
+}
+
+/// Runs the decoder, which panics on some damaged files. What it leaves behind then is not used again.
+fn guarded<T, E: std::fmt::Display>(path: &Path, decode: impl FnOnce() -> Result<T, E>) -> Result<T> {
+    match catch_unwind(AssertUnwindSafe(decode)) {
+        Ok(Ok(decoded)) => Ok(decoded),
+        Ok(Err(error)) => Err(damaged(path, &error)),
+        Err(panic) => {
+            let words = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+            Err(damaged(path, &words.unwrap_or("the decoder gave up")))
+        }
+    }
 }
 
 #[cold]

@@ -127,3 +127,34 @@ fn a_damaged_or_changed_file_is_an_error() {
     let spec = SourceSpec::Files(files(&path, FormatSpec::Parquet));
     assert_eq!(discover_schema(&spec).unwrap_err().code(), Code::SourceFormat);
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn no_damage_makes_it_panic(
+        damage in proptest::collection::vec((proptest::prelude::any::<proptest::sample::Index>(), proptest::prelude::any::<u8>()), 1..6),
+    ) {
+        let folder = Folder::new();
+        let path = flights(&folder, 30);
+        let spec = files(&path, FormatSpec::Parquet);
+        let schema = discover_schema(&SourceSpec::Files(spec.clone())).unwrap().unwrap();
+        let all = timed(ReadPlan { columns: schema.columns, time: None }, "date");
+        let mut bytes = std::fs::read(&path).unwrap();
+        for (at, byte) in damage {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        folder.write("in.parquet", &bytes);
+        let source = FilesSource::open(&spec).unwrap();
+        match source.open(0, 0, None, &all) {
+            Ok(mut reader) => {
+                let (_, _, found) = read(&mut *reader, &[ALL]);
+                proptest::prop_assert!(found.is_none_or(|code| code == Code::SourceFormat));
+            }
+            Err(error) => {
+                proptest::prop_assert!(matches!(error.code(), Code::SourceFormat | Code::SourceColumn), "{}", error);
+            }
+        }
+    }
+}
