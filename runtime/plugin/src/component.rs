@@ -69,6 +69,14 @@ fn toolchain() -> Result<Toolchain> {
         .with_help("run `rustup target add wasm32-unknown-unknown`; on Debian without it: apt-get install rustc-web rust-web-src lld"))
 }
 
+/// How plugins would be built here, in words; an error when they cannot be.
+pub fn toolchain_found() -> Result<String> {
+    Ok(match toolchain()? {
+        Toolchain::Rustup => format!("{TARGET} is installed"),
+        Toolchain::Debian { linker } => format!("{DEBIAN_RUSTC} builds the standard library, {linker} links"),
+    })
+}
+
 /// Builds the crate in `folder` and writes its component to `out` (default: `<folder>/<name>.wasm`).
 pub fn build(folder: &Path, out: Option<&Path>) -> Result<Built> {
     let started = Instant::now();

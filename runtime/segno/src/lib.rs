@@ -7,5 +7,6 @@
 //! Owns: putting the parts together. The parts are crates of their own: `segno-core` (vocabulary and pure decisions),
 //! `segno-input` (formats and sources), `segno-plugin` (the sandbox), `segno-durable` (state, journal, checkpoints, sinks).
 
+pub mod cli;
 pub mod shard;
 pub mod worker;

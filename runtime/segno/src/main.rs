@@ -1,1 +1,7 @@
-fn main(){}
+//! The `segno` program. Everything is in the library (`segno::cli`).
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    segno::cli::main()
+}

@@ -257,4 +257,15 @@ codes! {
         "The journal is kept back to the oldest checkpoint that is kept. Start the replay from that checkpoint, or keep more checkpoints with checkpoint.keep.";
     NoSuchCheckpoint, "R009", Failed, "there is no such checkpoint",
         "Checkpoints are numbered from 1; old ones are collected. `segno checkpoint list` shows those that are kept.";
+
+    UnknownCode, "U001", Usage, "there is no such error code",
+        "Codes are a letter and three digits, as in C003. Errors show them in brackets.";
+    UnknownStep, "U002", Usage, "the pipeline has no such step, or the step no such table",
+        "`segno validate` lists the steps of a pipeline, and `segno inspect` the tables of a plugin.";
+    KeyUnreadable, "U003", Usage, "the key on the command line cannot be read",
+        "A key is given as one word for each key column, in the order of key: in the pipeline file, and written as the column's type: numbers in decimal, timestamps in RFC 3339, dates as YYYY-MM-DD, binary in hexadecimal.";
+    NotKept, "U004", Failed, "the sink keeps nothing that could be read back",
+        "Dead letters can be listed only when dlq: is a files sink. Standard output and blackhole keep nothing.";
+    HiddenMemory, "P051", Failed, "a plugin's answers depend on how records are cut into calls",
+        "The same records were handed to the plugin in calls of different sizes, and it answered differently. It keeps memory between calls (a static, a field of the plugin that process changes), which a fresh instance does not have. Then output would depend on batch sizes and restarts. Keep what must last in keyed state.";
 }

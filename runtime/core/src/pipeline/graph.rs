@@ -32,6 +32,16 @@ pub struct Graph {
     pub sinks: Vec<GraphSink>,
 }
 
+impl Graph {
+    /// The columns that flow along an edge.
+    pub fn stream(&self, port: PortRef) -> Option<&Schema> {
+        match port {
+            PortRef::Source => Some(&self.source),
+            PortRef::Step { step, port } => Some(&self.steps.get(step)?.outputs.get(port)?.schema),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GraphStep {
     pub id: String,

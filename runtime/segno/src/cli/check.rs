@@ -1,0 +1,402 @@
+//! `segno check`: may a component run, and does it keep memory that it should not?
+//!
+//! Owns: records made up for a plugin, and running it with calls of different sizes. Does not own: admission
+//! (`segno_plugin`), the epoch loop, which is the one of every run.
+//!
+//! Invariant: the made-up records follow from the plugin's description alone, so a check gives the same answer always.
+
+use super::Outcome;
+use super::console::{Console, number, size};
+use super::plugin::load;
+use crate::worker::load as worker_load;
+use crate::worker::open::{RunOptions, open};
+use segno_core::columns::ColumnType;
+use segno_core::pipeline::Pipeline;
+use segno_core::{Code, Error, Place, Result};
+use segno_plugin::Engine;
+use segno_wire::Description;
+use segno_wire::describe::ColumnSpec;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+/// Sizes of the calls that are compared. One row per call gives a plugin the least to remember.
+const CUTS: [u32; 3] = [1024, 7, 1];
+/// Records that are made up: a few calls of the largest size.
+const RECORDS_DEFAULT: u32 = 3_000;
+/// The event time of made-up records, and the name of its column where the plugin reads none.
+const TIME_COLUMN: &str = "segno_event_time";
+const TIME_FIRST_US: i64 = 978_307_200_000_000;
+const TIME_STEP_US: i64 = 37_000_000;
+
+#[derive(clap::Args)]
+pub struct CheckArgs {
+    /// The component.
+    #[arg(value_name = "X.wasm")]
+    file: PathBuf,
+    /// The plugin's configuration as JSON.
+    #[arg(long, env = "SEGNO_CONFIG", value_name = "JSON")]
+    config: Option<String>,
+    /// A side table: NAME=PATH; repeat for several.
+    #[arg(long = "table", env = "SEGNO_TABLES", value_name = "NAME=PATH", value_delimiter = ',')]
+    tables: Vec<String>,
+    /// Key columns of a keyed plugin; its first column that can be one if not given.
+    #[arg(long, env = "SEGNO_KEY", value_name = "COLUMN", value_delimiter = ',')]
+    key: Vec<String>,
+    /// JSON lines to run it on; made up from its description if not given.
+    #[arg(long, env = "SEGNO_INPUT", value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// How many records to make up.
+    #[arg(long, env = "SEGNO_RECORDS", default_value_t = RECORDS_DEFAULT, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    records: u32,
+}
+
+/// What a run with one cut gave.
+#[derive(Debug, PartialEq)]
+struct Answer {
+    /// Published bytes by sink.
+    output: BTreeMap<String, Vec<u8>>,
+    state: String,
+    rows: u64,
+    rejected: u64,
+}
+
+pub fn check(console: &Console, args: &CheckArgs) -> Outcome {
+    let engine = Engine::new(None)?;
+    let component = load(&engine, &args.file)?;
+    let description = &component.description;
+    let progress = console.progress();
+    let ran = match runnable(args, description)? {
+        Err(why_not) => Err(why_not),
+        Ok(columns) => {
+            let scratch = tempfile::tempdir()
+                .map_err(|error| Error::new(Code::WorkDirUnusable, "no scratch folder can be made").with_cause(error))?;
+            let mut answers: Vec<(u32, Answer)> = Vec::new();
+            for cut in CUTS {
+                progress.set(|| format!("calls of {cut} rows"));
+                let answer = run_with(args, description, &columns, scratch.path(), cut)?;
+                if let Some((first, expected)) = answers.first()
+                    && answer != *expected
+                {
+                    return Err(differs(&args.file, *first, expected, cut, &answer).into());
+                }
+                answers.push((cut, answer));
+            }
+            Ok(answers)
+        }
+    };
+    drop(progress);
+    let inspection = &component.inspection;
+    let first = ran.as_ref().ok().and_then(|answers| answers.first()).map(|(_, answer)| answer);
+    let shown = json!({
+        "file": args.file.display().to_string(),
+        "admitted": true,
+        "sha256": inspection.sha256,
+        "name": description.name,
+        "version": description.version,
+        "ran": ran.is_ok(),
+        "cuts": CUTS,
+        "rows": first.map(|answer| answer.rows),
+        "rejected": first.map(|answer| answer.rejected),
+        "not_run_because": ran.as_ref().err(),
+    });
+    console.result(
+        || {
+            let mut text = format!("{}: {} {} may run\n", args.file.display(), description.name, description.version);
+            let bytes = size(inspection.bytes as u64);
+            text.push_str(&format!("  imports nothing but Segno's interfaces; {bytes}, sha256 {}\n", inspection.sha256));
+            match (&ran, first) {
+                (Err(why), _) => text.push_str(&format!("  not run: {why}\n")),
+                (_, Some(first)) => text.push_str(&format!(
+                    "  calls of 1024, 7 and 1 rows give the same {} rows, {} rejections and state\n",
+                    number(first.rows),
+                    number(first.rejected),
+                )),
+                _ => {}
+            }
+            text
+        },
+        &shown,
+    );
+    Ok(0)
+}
+
+/// The columns to make up, or why the plugin cannot be run without the user's help.
+fn runnable(args: &CheckArgs, description: &Description) -> Result<std::result::Result<Vec<ColumnSpec>, String>> {
+    let named: Vec<&str> = args.tables.iter().filter_map(|table| table.split_once('=')).map(|(name, _)| name).collect();
+    if let Some(missing) = description.side_tables.iter().find(|table| !named.contains(&table.name.as_str())) {
+        return Ok(Err(format!("it wants a side table; add --table {}=PATH", missing.name)));
+    }
+    let [input] = description.inputs.as_slice() else {
+        return Ok(Err(format!("it has {} input ports", description.inputs.len())));
+    };
+    if args.input.is_none() && input.columns.iter().any(|column| column.kind == ColumnType::Binary) {
+        return Ok(Err("it reads binary columns, which cannot be made up; add --input FILE".to_owned()));
+    }
+    Ok(Ok(input.columns.clone()))
+}
+
+fn wrong(file: &Path, message: String, help: &str) -> Error {
+    Error::new(Code::InvalidValue, message).with_help(help).with_place(Place::file(file))
+}
+
+/// Runs the plugin over the records, one pipeline for each cut.
+fn run_with(args: &CheckArgs, description: &Description, columns: &[ColumnSpec], scratch: &Path, cut: u32) -> Result<Answer> {
+    let folder = scratch.join(cut.to_string());
+    std::fs::create_dir_all(&folder).map_err(|error| Error::new(Code::WorkDirUnusable, "the scratch folder is not writable").with_cause(error))?;
+    let input = match &args.input {
+        Some(input) => absolute(input),
+        None => {
+            let input = scratch.join("input.jsonl");
+            std::fs::write(&input, records(columns, args.records))
+                .map_err(|error| Error::new(Code::WorkDirUnusable, "the scratch folder is not writable").with_cause(error))?;
+            input
+        }
+    };
+    let pipeline = pipeline(args, description, columns, &input, &folder, cut)?;
+    let first_of = |errors: Vec<Error>| errors.into_iter().next().unwrap_or_else(|| Error::new(Code::Internal, "an error without an error"));
+    // Places are in a pipeline file that the user does not have.
+    let unplaced = |error: Error| {
+        let mut shown = Error::new(error.code(), error.message()).with_place(Place::file(&args.file));
+        if let Some(help) = error.help() {
+            shown = shown.with_help(help);
+        }
+        error.causes().iter().fold(shown, |shown, cause| shown.with_cause(cause))
+    };
+    let pipeline = Pipeline::parse(&folder.join("pipeline.yaml"), &pipeline, &|_| None).map_err(first_of).map_err(unplaced)?;
+    let loaded = worker_load::load(pipeline).map_err(first_of).map_err(unplaced)?;
+    let mut opened = open(&loaded, &RunOptions::default())?;
+    opened.shard.run(&AtomicBool::new(false), &mut |_| {}).map_err(unplaced)?;
+    let totals = &opened.shard.totals;
+    let mut answer = Answer {
+        output: BTreeMap::new(),
+        state: opened.shard.state.digest()?,
+        rows: totals.rows_out.iter().filter(|(name, _)| *name != "dlq").map(|(_, rows)| rows).sum(),
+        rejected: totals.dead_letters,
+    };
+    for name in loaded.pipeline.sinks.iter().map(|sink| sink.name.clone()).chain(["dlq".to_owned()]) {
+        answer.output.insert(name.clone(), published(&folder.join("out").join(&name))?);
+    }
+    Ok(answer)
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// The files of a sink, one after the other.
+fn published(folder: &Path) -> Result<Vec<u8>> {
+    let failed = |error: std::io::Error| Error::new(Code::FileUnreadable, format!("{} cannot be read", folder.display())).with_cause(error);
+    let entries = std::fs::read_dir(folder).map_err(failed)?;
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()).collect();
+    paths.sort();
+    let mut bytes = Vec::new();
+    for path in paths {
+        bytes.extend(std::fs::read(&path).map_err(failed)?);
+    }
+    Ok(bytes)
+}
+
+/// A pipeline file around the plugin. JSON is YAML.
+fn pipeline(
+    args: &CheckArgs,
+    description: &Description,
+    columns: &[ColumnSpec],
+    input: &Path,
+    folder: &Path,
+    cut: u32,
+) -> Result<String> {
+    let config: Value = match &args.config {
+        Some(text) => serde_json::from_str(text)
+            .map_err(|error| wrong(&args.file, format!("--config is not JSON: {error}"), "for example --config '{\"threshold\": 5}'"))?,
+        None => json!({}),
+    };
+    let mut tables = Map::new();
+    for table in &args.tables {
+        let (name, path) = table
+            .split_once('=')
+            .ok_or_else(|| wrong(&args.file, format!("--table \"{table}\" has no ="), "for example --table airports=./airports.csv"))?;
+        tables.insert(name.to_owned(), json!({"path": absolute(Path::new(path)).display().to_string()}));
+    }
+    let mut step = json!({
+        "id": "plugin",
+        "plugin": absolute(&args.file).display().to_string(),
+        "config": config,
+        "tables": tables,
+        "on_error": "dlq",
+    });
+    if !description.tables.is_empty() {
+        let key: Vec<String> = if args.key.is_empty() {
+            let first = columns.iter().find(|column| column.kind != ColumnType::F64);
+            first.map(|column| vec![column.name.clone()]).unwrap_or_default()
+        } else {
+            args.key.clone()
+        };
+        if key.is_empty() {
+            return Err(wrong(&args.file, "it keeps state by key, and none of its columns can be a key".to_owned(), "add --key COLUMN"));
+        }
+        step["key"] = json!(key);
+    }
+    let mut declared: Map<String, Value> = columns
+        .iter()
+        .map(|column| {
+            let mark = if column.nullable { "?" } else { "" };
+            (column.name.clone(), json!(format!("{}{mark}", column.kind)))
+        })
+        .collect();
+    for key in &args.key {
+        declared.entry(key.clone()).or_insert(json!("utf8?"));
+    }
+    let mut source = json!({
+        "files": input.display().to_string(),
+        "format": "json",
+        "columns": declared,
+        "on_error": "dlq",
+    });
+    if description.event_time {
+        let own = columns.iter().find(|column| column.kind == ColumnType::Timestamp);
+        source["time"] = json!(own.map_or(TIME_COLUMN, |column| column.name.as_str()));
+        source["time_unit"] = json!("us");
+    }
+    let out = folder.join("out");
+    let sink = |name: &str| json!({"files": out.join(name).display().to_string(), "name": name});
+    let sinks: Vec<Value> = match description.outputs.as_slice() {
+        [] => vec![json!({"blackhole": {}, "name": "none", "from": "source"})],
+        ports => ports
+            .iter()
+            .enumerate()
+            .map(|(at, port)| {
+                let mut sink = sink(&format!("port-{at}"));
+                sink["from"] = json!(format!("plugin.{}", port.name));
+                sink
+            })
+            .collect(),
+    };
+    let pipeline = json!({
+        "version": 1,
+        "name": "check",
+        "source": source,
+        "steps": [step],
+        "sinks": sinks,
+        "dlq": {"files": out.join("dlq").display().to_string()},
+        "checkpoint": {"store": format!("file://{}", folder.join("store").display()), "ephemeral": true},
+        "work_dir": folder.join("work").display().to_string(),
+        "batch_rows": cut,
+        "threads": 1,
+    });
+    // A dollar sign in a configuration is itself here.
+    Ok(pipeline.to_string().replace("${", "$${"))
+}
+
+/// Made-up records as JSON lines: small ranges, so that keys and thresholds meet, with odd values among them.
+fn records(columns: &[ColumnSpec], count: u32) -> String {
+    let mut random = SplitMix(0x5e67_6e6f);
+    let mut text = String::new();
+    for row in 0..count {
+        let mut record = Map::new();
+        let time_us = TIME_FIRST_US + i64::from(row) * TIME_STEP_US;
+        for column in columns {
+            record.insert(column.name.clone(), value(column, time_us, &mut random));
+        }
+        record.insert(TIME_COLUMN.to_owned(), json!(time_us));
+        text.push_str(&nested(record).to_string());
+        text.push('\n');
+    }
+    text
+}
+
+/// `bid.price` as a field `price` of an object `bid`.
+fn nested(flat: Map<String, Value>) -> Value {
+    let mut root = json!({});
+    for (path, value) in flat {
+        let mut at = &mut root;
+        for part in path.split('.') {
+            if !at.is_object() {
+                *at = json!({});
+            }
+            at = &mut at[part];
+        }
+        *at = value;
+    }
+    root
+}
+
+fn value(column: &ColumnSpec, time_us: i64, random: &mut SplitMix) -> Value {
+    const WORDS: [&str; 12] =
+        ["ATL", "ORD", "LAX", "a", "", "Zürich", "a longer text with spaces", "0", "x-1", "数", "NULL", "\"quoted\""];
+    let roll = random.next();
+    if column.nullable && roll.is_multiple_of(10) {
+        return Value::Null;
+    }
+    let small = (random.next() % 100) as i64;
+    match column.kind {
+        ColumnType::Bool => json!(small % 2 == 0),
+        ColumnType::I32 | ColumnType::I64 => json!(if roll % 5 == 1 { -small * 7 } else { small * 13 }),
+        ColumnType::U64 | ColumnType::U32 => json!(small * 13),
+        ColumnType::F64 => json!((small as f64 - 20.0) * 0.75),
+        ColumnType::Utf8 | ColumnType::Binary => json!(WORDS[(small as usize) % WORDS.len()]),
+        ColumnType::Timestamp => json!(super::console::time_us(time_us)),
+        ColumnType::Date => json!(super::console::time_us(time_us).get(..10).unwrap_or("2001-01-01")),
+        ColumnType::Decimal128 { scale, .. } => {
+            if scale > 0 { json!(format!("{small}.5")) } else { json!(small.to_string()) }
+        }
+    }
+}
+
+/// A fixed sequence that looks random (SplitMix64).
+struct SplitMix(u64);
+
+impl SplitMix {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+fn differs(file: &Path, first: u32, expected: &Answer, cut: u32, found: &Answer) -> Error {
+    let what = expected
+        .output
+        .iter()
+        .find(|(name, bytes)| found.output.get(*name) != Some(bytes))
+        .map(|(name, bytes)| {
+            let other = found.output.get(name).map_or(&[][..], Vec::as_slice);
+            let line = bytes.split(|&b| b == b'\n').zip(other.split(|&b| b == b'\n')).position(|(a, b)| a != b);
+            let line = line.map_or_else(|| "their number differs".to_owned(), |line| format!("the first that differs is row {}", line + 1));
+            match name.as_str() {
+                "dlq" => format!("rejections differ; {line}"),
+                name => format!("rows of output {name} differ; {line}"),
+            }
+        })
+        .unwrap_or_else(|| "its state differs".to_owned());
+    Error::new(Code::HiddenMemory, format!("calls of {first} rows and calls of {cut} rows give different answers: {what}"))
+        .with_help("keep what must last between calls in keyed state; `segno explain P051` tells more")
+        .with_place(Place::file(file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(name: &str, kind: ColumnType, nullable: bool) -> ColumnSpec {
+        ColumnSpec { name: name.to_owned(), kind, nullable }
+    }
+
+    #[test]
+    fn made_up_records_are_the_same_always_and_hold_every_column() {
+        let columns = [
+            column("id", ColumnType::U64, false),
+            column("bid.price", ColumnType::F64, true),
+            column("bid.at", ColumnType::Timestamp, false),
+        ];
+        let text = records(&columns, 50);
+        assert_eq!(text, records(&columns, 50));
+        let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(rows.len(), 50);
+        assert!(rows.iter().all(|row| row["id"].is_u64() && row["bid"]["at"].is_string()));
+        assert!(rows.iter().any(|row| row["bid"]["price"].is_null()) && rows.iter().any(|row| row["bid"]["price"].is_number()));
+    }
+}

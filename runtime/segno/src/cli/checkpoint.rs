@@ -1,0 +1,223 @@
+//! `segno checkpoint`: create, list, inspect, verify.
+//!
+//! Only `create` owns the pipeline; the others read the store beside a running one.
+
+use super::console::{Console, number, size, table, time_ms, time_us};
+use super::pipeline::read;
+use super::{Outcome, PipelineFile};
+use crate::worker::load;
+use crate::worker::open::{RunOptions, objects, open};
+use segno_core::persisted::Manifest;
+use segno_core::{Code, Error, Result};
+use segno_durable::checkpoint;
+use segno_durable::store::Objects;
+use serde_json::{Value, json};
+
+#[derive(clap::Subcommand)]
+pub enum CheckpointCommand {
+    /// Recover a stopped pipeline to the end of its journal and make a checkpoint.
+    Create {
+        #[command(flatten)]
+        pipeline: PipelineFile,
+    },
+    /// List the checkpoints that are kept, newest first.
+    List {
+        #[command(flatten)]
+        pipeline: PipelineFile,
+    },
+    /// Show one checkpoint: position, files, digests.
+    Inspect {
+        #[command(flatten)]
+        pipeline: PipelineFile,
+        /// Number of the checkpoint; the newest if not given.
+        number: Option<u64>,
+    },
+    /// Read every object of the checkpoints and compare its hash.
+    Verify {
+        #[command(flatten)]
+        pipeline: PipelineFile,
+        /// Number of the checkpoint; all if not given.
+        number: Option<u64>,
+    },
+}
+
+pub fn run(console: &Console, command: CheckpointCommand) -> Outcome {
+    match command {
+        CheckpointCommand::Create { pipeline } => create(console, &pipeline),
+        CheckpointCommand::List { pipeline } => list(console, &pipeline),
+        CheckpointCommand::Inspect { pipeline, number } => inspect(console, &pipeline, number),
+        CheckpointCommand::Verify { pipeline, number } => verify(console, &pipeline, number),
+    }
+}
+
+fn create(console: &Console, pipeline: &PipelineFile) -> Outcome {
+    let loaded = load::load(read(&pipeline.file)?)?;
+    let mut opened = open(&loaded, &RunOptions::default())?;
+    opened.shard.checkpoint_now()?;
+    let objects = objects(&loaded.pipeline)?;
+    let newest = checkpoint::newest(&objects)?;
+    let epoch = opened.shard.epoch;
+    console.result(
+        || format!("checkpoint {newest} holds the state after epoch {}\n", number(epoch)),
+        &json!({"number": newest, "epoch": epoch}),
+    );
+    Ok(0)
+}
+
+/// Numbers of the checkpoints that are kept, newest first, with what each says.
+pub fn kept(objects: &Objects) -> Result<Vec<(u64, Result<Manifest>)>> {
+    let newest = checkpoint::newest(objects)?;
+    let mut found = Vec::new();
+    let mut missing = 0;
+    for number in (1..=newest).rev() {
+        match checkpoint::read(objects, number) {
+            Ok(Some(manifest)) => {
+                missing = 0;
+                found.push((number, Ok(manifest)));
+            }
+            // Collected ones are gone all together; a single gap is damage, and those behind it still count.
+            Ok(None) => {
+                missing += 1;
+                if missing > 1 {
+                    break;
+                }
+            }
+            Err(error) if error.code() == Code::CheckpointDamaged => found.push((number, Err(error))),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+fn none_there(objects: &Objects) -> Error {
+    Error::new(Code::NoSuchCheckpoint, format!("{} holds no checkpoint of this pipeline", objects.url()))
+        .with_help("run the pipeline, or make one with `segno checkpoint create`")
+}
+
+fn bytes_of(manifest: &Manifest) -> u64 {
+    manifest.files.iter().map(|file| file.bytes).sum()
+}
+
+fn list(console: &Console, pipeline: &PipelineFile) -> Outcome {
+    let objects = objects(&read(&pipeline.file)?)?;
+    let kept = kept(&objects)?;
+    if console.is_json() {
+        for (number, manifest) in &kept {
+            match manifest {
+                Ok(manifest) => console.json(&json!({
+                    "number": number,
+                    "epoch": manifest.epoch,
+                    "written_at": time_ms(manifest.written_at_ms),
+                    "files": manifest.files.len(),
+                    "bytes": bytes_of(manifest),
+                    "replay_debt_ms": manifest.replay_debt_ms,
+                    "damaged": false,
+                })),
+                Err(error) => console.json(&json!({"number": number, "damaged": true, "why": error.message()})),
+            }
+        }
+        return Ok(0);
+    }
+    if kept.is_empty() {
+        console.note("no checkpoint yet");
+        return Ok(0);
+    }
+    let mut rows = vec![["NUMBER", "EPOCH", "WRITTEN", "FILES", "SIZE"].map(str::to_owned).to_vec()];
+    for (at, manifest) in &kept {
+        rows.push(match manifest {
+            Ok(manifest) => vec![
+                at.to_string(),
+                manifest.epoch.to_string(),
+                time_ms(manifest.written_at_ms),
+                manifest.files.len().to_string(),
+                size(bytes_of(manifest)),
+            ],
+            Err(_) => vec![at.to_string(), "?".to_owned(), "damaged".to_owned()],
+        });
+    }
+    console.bytes(table(&rows).as_bytes());
+    Ok(0)
+}
+
+fn read_one(objects: &Objects, number: Option<u64>) -> Result<Manifest> {
+    let number = match number {
+        Some(number) => number,
+        None => match checkpoint::newest(objects)? {
+            0 => return Err(none_there(objects)),
+            newest => newest,
+        },
+    };
+    checkpoint::read(objects, number)?.ok_or_else(|| {
+        Error::new(Code::NoSuchCheckpoint, format!("there is no checkpoint {number}"))
+            .with_help("`segno checkpoint list` shows those that are kept")
+    })
+}
+
+fn inspect(console: &Console, pipeline: &PipelineFile, number: Option<u64>) -> Outcome {
+    let objects = objects(&read(&pipeline.file)?)?;
+    let manifest = read_one(&objects, number)?;
+    console.result(|| describe(&manifest), &manifest);
+    Ok(0)
+}
+
+fn describe(manifest: &Manifest) -> String {
+    let mut text = format!("checkpoint {}: the state after epoch {}\n", manifest.number, number(manifest.epoch));
+    text.push_str(&format!("  written        {} by {}\n", time_ms(manifest.written_at_ms), manifest.author.writer));
+    text.push_str(&format!("  generation     {}\n", manifest.author.generation));
+    text.push_str(&format!("  journal entry  {} ({})\n", manifest.sequence, manifest.chain));
+    text.push_str(&format!("  watermark      {}\n", manifest.watermark.map_or("none".to_owned(), time_us)));
+    text.push_str(&format!("  configuration  {}\n", manifest.identity.configuration));
+    for (step, component) in &manifest.identity.components {
+        text.push_str(&format!("  component      {step} {component}\n"));
+    }
+    text.push_str(&format!("  engine         {}\n", manifest.identity.engine));
+    for partition in &manifest.position.partitions {
+        text.push_str(&format!("  position       {} at {}\n", partition.name, partition.offset));
+    }
+    for file in &manifest.files {
+        text.push_str(&format!("  file           {:<24} {:>10}  {}\n", file.name, size(file.bytes), file.sha256));
+    }
+    text
+}
+
+fn verify(console: &Console, pipeline: &PipelineFile, number: Option<u64>) -> Outcome {
+    let objects = objects(&read(&pipeline.file)?)?;
+    let chosen = match number {
+        Some(_) => {
+            let manifest = read_one(&objects, number);
+            vec![(number.unwrap_or_default(), manifest)]
+        }
+        None => kept(&objects)?,
+    };
+    if chosen.is_empty() {
+        return Err(none_there(&objects).into());
+    }
+    let progress = console.progress();
+    let mut bad = 0;
+    let mut results: Vec<(u64, Option<u64>, Vec<Error>)> = Vec::new();
+    for (at, manifest) in chosen {
+        progress.set(|| format!("checkpoint {at}"));
+        let (epoch, wrong) = match manifest {
+            Ok(manifest) => (Some(manifest.epoch), checkpoint::verify(&objects, &manifest)?),
+            Err(error) if error.code() == Code::CheckpointDamaged => (None, vec![error]),
+            Err(error) => return Err(error.into()),
+        };
+        bad += usize::from(!wrong.is_empty());
+        results.push((at, epoch, wrong));
+    }
+    drop(progress);
+    for (at, epoch, wrong) in &results {
+        let shown: Vec<Value> = wrong.iter().map(|error| json!(error.message())).collect();
+        console.result(
+            || match wrong.as_slice() {
+                [] => format!("checkpoint {at}: intact\n"),
+                wrong => format!("checkpoint {at}: DAMAGED, {} objects\n", wrong.len()),
+            },
+            &json!({"number": at, "epoch": epoch, "intact": wrong.is_empty(), "damages": shown}),
+        );
+        for error in wrong {
+            console.error(error);
+        }
+    }
+    Ok(u8::from(bad > 0))
+}

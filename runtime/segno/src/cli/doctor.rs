@@ -1,0 +1,249 @@
+//! `segno doctor`: is this machine ready, and if not, what to do.
+//!
+//! Owns: the list of checks. Each says what it found and, when that is bad, what to do. Nothing outside scratch folders
+//! is changed; in a checkpoint store, only a probe object is written and removed.
+
+use super::Outcome;
+use super::console::{Console, number, size};
+use super::pipeline::read;
+use crate::worker::load::{cache_dir, work_dir};
+use crate::worker::open::SINGLE_SHARD;
+use segno_core::Result;
+use segno_core::pipeline::{Pipeline, StoreUrl};
+use segno_durable::state::StateStore;
+use segno_durable::store::{Created, Objects};
+use segno_plugin::Engine;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Open files that a run may need: state files, input files and their readers.
+const FILES_WANTED: u64 = 4_096;
+/// Free space in the work folder, bytes: state, its images while they are uploaded, logs.
+const SPACE_WANTED: u64 = 2 << 30;
+/// Writers that race in the probe of conditional creates.
+const RACERS: usize = 4;
+
+#[derive(clap::Args)]
+pub struct DoctorArgs {
+    /// A pipeline file, to check its checkpoint store and work folder, too.
+    #[arg(value_name = "FILE", env = "SEGNO_PIPELINE")]
+    file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Health {
+    Good,
+    /// Works, with less than one would want.
+    Poor,
+    Bad,
+}
+
+#[derive(Debug, Serialize)]
+struct Finding {
+    check: &'static str,
+    health: Health,
+    found: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<String>,
+}
+
+fn good(check: &'static str, found: impl Into<String>) -> Finding {
+    Finding { check, health: Health::Good, found: found.into(), advice: None }
+}
+
+fn not_good(check: &'static str, health: Health, found: impl Into<String>, advice: impl Into<String>) -> Finding {
+    Finding { check, health, found: found.into(), advice: Some(advice.into()) }
+}
+
+pub fn doctor(console: &Console, args: &DoctorArgs) -> Outcome {
+    let pipeline = args.file.as_deref().map(read).transpose()?;
+    let progress = console.progress();
+    progress.set(|| "looking".to_owned());
+    let mut findings = vec![toolchain(), wasm_target(), engine(), plugin_cache(), state_store(), open_files(), cores()];
+    let work = pipeline.as_ref().map_or_else(std::env::temp_dir, work_dir);
+    findings.push(space(&work));
+    if let Some(pipeline) = &pipeline {
+        findings.push(checkpoint_store(pipeline));
+    }
+    drop(progress);
+    let bad = findings.iter().any(|finding| finding.health == Health::Bad);
+    for finding in &findings {
+        console.result(|| describe(finding), finding);
+    }
+    Ok(u8::from(bad))
+}
+
+fn describe(finding: &Finding) -> String {
+    let mark = match finding.health {
+        Health::Good => "ok  ",
+        Health::Poor => "poor",
+        Health::Bad => "BAD ",
+    };
+    let mut text = format!("{mark}  {:<18} {}\n", finding.check, finding.found);
+    if let Some(advice) = &finding.advice {
+        text.push_str(&format!("      {:<18} → {advice}\n", ""));
+    }
+    text
+}
+
+/// First line of what a program prints.
+fn says(program: &str, args: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(args).output().ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned())
+}
+
+fn toolchain() -> Finding {
+    match (says("rustc", &["--version"]), says("cargo", &["--version"])) {
+        (Some(rustc), Some(_)) => good("rust", rustc),
+        _ => not_good("rust", Health::Poor, "no Rust toolchain", "only `segno build` needs it: https://rustup.rs"),
+    }
+}
+
+fn wasm_target() -> Finding {
+    match segno_plugin::component::toolchain_found() {
+        Ok(which) => good("wasm target", which),
+        Err(error) => not_good("wasm target", Health::Poor, error.message(), error.help().unwrap_or("see `segno explain P010`")),
+    }
+}
+
+fn engine() -> Finding {
+    match Engine::new(None) {
+        Ok(engine) => good("engine", engine.fingerprint()),
+        Err(error) => not_good("engine", Health::Bad, error.to_string(), error.help().unwrap_or("this processor cannot run the engine")),
+    }
+}
+
+fn plugin_cache() -> Finding {
+    let folder = cache_dir();
+    match scratch_in(&folder) {
+        Ok(()) => good("plugin cache", folder.display().to_string()),
+        Err(error) => not_good(
+            "plugin cache",
+            Health::Poor,
+            format!("{}: {error}", folder.display()),
+            "plugins are compiled at every start; name a writable folder with SEGNO_PLUGIN_CACHE",
+        ),
+    }
+}
+
+fn scratch_in(folder: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    tempfile::tempfile_in(folder).map(drop)
+}
+
+fn state_store() -> Finding {
+    let open = || -> Result<(), String> {
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let path = folder.path().join("state");
+        let store = StateStore::open(&path).map_err(|error| error.to_string())?;
+        store.apply(1, "doctor", [("step", 0, &b"key"[..], Some(&b"value"[..]))].into_iter()).map_err(|error| error.to_string())?;
+        drop(store);
+        let store = StateStore::open(&path).map_err(|error| error.to_string())?;
+        let found = store.get_many("step", 0, [&b"key"[..]].into_iter()).map_err(|error| error.to_string())?;
+        if found == [Some(b"value".to_vec())] { Ok(()) } else { Err("a value did not come back".to_owned()) }
+    };
+    match open() {
+        Ok(()) => good("state store", "opens, writes and reads back"),
+        Err(error) => not_good("state store", Health::Bad, error, "check space and permissions of the folder for temporary files (TMPDIR)"),
+    }
+}
+
+fn open_files() -> Finding {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    let found = if limit == u64::MAX { "no limit".to_owned() } else { format!("at most {}", number(limit)) };
+    if limit >= FILES_WANTED {
+        good("open files", found)
+    } else {
+        not_good("open files", Health::Poor, found, format!("raise the limit: ulimit -n {FILES_WANTED}"))
+    }
+}
+
+fn cores() -> Finding {
+    match std::thread::available_parallelism() {
+        Ok(cores) => good("cores", cores.to_string()),
+        Err(error) => not_good("cores", Health::Poor, error.to_string(), "say threads: in the pipeline file"),
+    }
+}
+
+fn space(folder: &Path) -> Finding {
+    // The folder may not be there yet: its nearest ancestor is on the same disk.
+    let existing = folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+    match rustix::fs::statvfs(existing) {
+        Ok(stat) => {
+            let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+            let found = format!("{} free in {}", size(free), folder.display());
+            if free >= SPACE_WANTED {
+                good("disk space", found)
+            } else {
+                not_good("disk space", Health::Poor, found, format!("have {} for state and its images, or say work_dir:", size(SPACE_WANTED)))
+            }
+        }
+        Err(error) => not_good("disk space", Health::Poor, error.to_string(), "check the folder of work_dir"),
+    }
+}
+
+fn checkpoint_store(pipeline: &Pipeline) -> Finding {
+    const CHECK: &str = "checkpoint store";
+    let url = match &pipeline.checkpoint.store {
+        StoreUrl::File(path) => format!("file://{}", pipeline.path(path).display()),
+        StoreUrl::S3(url) => url.clone(),
+    };
+    // Beside the shards, under a name that no shard has.
+    let objects = match Objects::open(&url, Path::new("."), &pipeline.tenant, &pipeline.name, &format!("{SINGLE_SHARD}-doctor")) {
+        Ok(objects) => objects,
+        Err(error) => return not_good(CHECK, Health::Bad, error.to_string(), error.help().unwrap_or("check checkpoint.store")),
+    };
+    match race(&objects) {
+        Ok(1) => good(CHECK, format!("{url}: writable, and one of {RACERS} racing writers wins")),
+        Ok(winners) => not_good(
+            CHECK,
+            Health::Bad,
+            format!("{url}: {winners} of {RACERS} racing writers believe that they created an object"),
+            "use a store with conditional writes (If-None-Match): without them two processes could own one pipeline",
+        ),
+        Err(error) => not_good(CHECK, Health::Bad, error.to_string(), error.help().unwrap_or("check reachability and credentials")),
+    }
+}
+
+/// How many of several writers create the same object.
+fn race(objects: &Objects) -> Result<usize> {
+    let name = format!("probe/{}", segno_durable::journal::nonce());
+    let outcomes: Vec<Result<Created>> = std::thread::scope(|scope| {
+        let racers: Vec<_> = (0..RACERS)
+            .map(|racer| {
+                let body = format!("doctor {racer} {}", segno_durable::journal::nonce());
+                let name = &name;
+                scope.spawn(move || objects.create(name, body.into()))
+            })
+            .collect();
+        racers.into_iter().filter_map(|racer| racer.join().ok()).collect()
+    });
+    let mut winners = 0;
+    for outcome in outcomes {
+        winners += usize::from(outcome? == Created::Ours);
+    }
+    objects.delete(&name)?;
+    Ok(winners)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_local_folder_has_conditional_creates() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("file://{}", folder.path().display());
+        let objects = Objects::open(&url, Path::new("."), "t", "p", "doctor").unwrap();
+        assert_eq!(race(&objects).unwrap(), 1);
+        assert!(objects.list("probe").unwrap().is_empty(), "nothing is left behind");
+    }
+
+    #[test]
+    fn what_is_bad_comes_with_advice() {
+        let shown = describe(&not_good("x", Health::Bad, "found", "do this"));
+        assert!(shown.starts_with("BAD ") && shown.contains("→ do this"));
+    }
+}

@@ -1,0 +1,195 @@
+//! The command line.
+//!
+//! - `console`: data on standard output, everything else on standard error
+//! - `report`: errors as people and as programs read them
+//! - one file for each group of commands
+//!
+//! Owns: arguments, words and exit codes: 0 success, 1 a check or a run failed, 2 usage, 78 configuration.
+//! Does not own: anything that a command does (`worker`, `segno_plugin`, `segno_core::pipeline`).
+//!
+//! Invariants: standard output carries data only. Every flag has an environment variable. Nothing is asked.
+
+mod check;
+mod checkpoint;
+mod config;
+mod console;
+mod dlq;
+mod doctor;
+mod pipeline;
+mod plugin;
+mod replay;
+mod report;
+mod run;
+mod state;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use console::{Console, Output};
+use segno_core::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// A stream runtime whose transforms are sandboxed, deterministic WebAssembly components.
+#[derive(Parser)]
+#[command(name = "segno", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Args)]
+struct Global {
+    /// How results and errors are written.
+    #[arg(short, long, global = true, env = "SEGNO_OUTPUT", value_enum, default_value_t = Output::Text)]
+    output: Output,
+    /// No progress, no notes, no warnings.
+    #[arg(short, long, global = true, env = "SEGNO_QUIET")]
+    quiet: bool,
+    /// Log more: -v what happens, -vv why.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// What to log, as in `info` or `segno=debug,warn`; beats -v.
+    #[arg(long, global = true, env = "SEGNO_LOG", value_name = "FILTER")]
+    log: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a pipeline until its input ends; Ctrl-C finishes the epoch and makes a checkpoint.
+    Run(run::RunArgs),
+    /// Check a pipeline file, its plugins, and every edge between them.
+    Validate(pipeline::ValidateArgs),
+    /// Execute history again and compare it with what was recorded.
+    Replay(replay::ReplayArgs),
+    /// Make, list and verify checkpoints.
+    #[command(subcommand)]
+    Checkpoint(checkpoint::CheckpointCommand),
+    /// Look into keyed state.
+    #[command(subcommand)]
+    State(state::StateCommand),
+    /// Look at dead letters.
+    #[command(subcommand)]
+    Dlq(dlq::DlqCommand),
+    /// Build a plugin's crate into a component.
+    Build(plugin::BuildArgs),
+    /// Check a plugin: may it run, and does it depend on anything it should not?
+    Check(check::CheckArgs),
+    /// Show what a plugin reads, gives and keeps.
+    Inspect(plugin::InspectArgs),
+    /// Explain an error code.
+    Explain(config::ExplainArgs),
+    /// Show a pipeline's configuration.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Print the JSON Schema of the pipeline file.
+    Schema,
+    /// Check this machine.
+    Doctor(doctor::DoctorArgs),
+    /// Print the completions of a shell.
+    Completions {
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What a command ends with: an exit code, or errors that are still to be shown.
+type Outcome = Result<u8, Failure>;
+
+/// One error or several.
+struct Failure(Vec<Error>);
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure(vec![error])
+    }
+}
+
+impl From<Vec<Error>> for Failure {
+    fn from(errors: Vec<Error>) -> Failure {
+        Failure(errors)
+    }
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let console = Console::new(cli.global.output, cli.global.quiet);
+    console::start_log(&console, cli.global.verbose, cli.global.log.as_deref());
+    let outcome = match cli.command {
+        Command::Run(args) => run::run(&console, args),
+        Command::Validate(args) => pipeline::validate(&console, &args),
+        Command::Replay(args) => replay::replay(&console, &args),
+        Command::Checkpoint(command) => checkpoint::run(&console, command),
+        Command::State(command) => state::run(&console, command),
+        Command::Dlq(command) => dlq::run(&console, command),
+        Command::Build(args) => plugin::build(&console, &args),
+        Command::Check(args) => check::check(&console, &args),
+        Command::Inspect(args) => plugin::inspect(&console, &args),
+        Command::Explain(args) => config::explain(&console, &args),
+        Command::Config(command) => config::run(&console, command),
+        Command::Schema => config::schema(&console),
+        Command::Doctor(args) => doctor::doctor(&console, &args),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "segno", &mut script);
+            console.bytes(&script);
+            Ok(0)
+        }
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(Failure(errors)) => {
+            for error in &errors {
+                console.error(error);
+            }
+            // The first error names the kind; a run that failed for several reasons failed for the first.
+            ExitCode::from(errors.first().map_or(1, |error| error.kind().exit_code()))
+        }
+    }
+}
+
+/// A pipeline file as an argument.
+#[derive(clap::Args)]
+struct PipelineFile {
+    /// The pipeline file.
+    #[arg(value_name = "FILE", env = "SEGNO_PIPELINE")]
+    file: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_an_environment_variable() {
+        fn walk(command: &clap::Command) {
+            for arg in command.get_arguments() {
+                let named = arg.get_long().is_some_and(|long| !matches!(long, "help" | "version" | "verbose"));
+                if named {
+                    let env = arg.get_env().map(|env| env.to_string_lossy().into_owned()).unwrap_or_default();
+                    assert!(env.starts_with("SEGNO_"), "{} --{}", command.get_name(), arg.get_id());
+                }
+            }
+            command.get_subcommands().for_each(walk);
+        }
+        walk(&Cli::command());
+    }
+
+    #[test]
+    fn every_command_and_flag_is_described() {
+        fn walk(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for arg in command.get_arguments().filter(|arg| arg.get_long().is_some()) {
+                assert!(arg.get_help().is_some(), "{} --{}", command.get_name(), arg.get_id());
+            }
+            command.get_subcommands().for_each(walk);
+        }
+        walk(&Cli::command());
+    }
+}

@@ -1,0 +1,119 @@
+//! `segno build` and `segno inspect`.
+
+use super::Outcome;
+use super::console::{Console, size};
+use segno_core::{Code, Error, Place, Result};
+use segno_plugin::{Component, Engine, component};
+use segno_wire::Description;
+use segno_wire::describe::{ColumnSpec, OutputKind};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+#[derive(clap::Args)]
+pub struct BuildArgs {
+    /// Folder of the plugin's crate.
+    #[arg(value_name = "DIR", default_value = ".")]
+    folder: PathBuf,
+    /// Where to write the component; NAME.wasm in DIR if not given.
+    #[arg(long, env = "SEGNO_OUT", value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+pub struct InspectArgs {
+    /// The component.
+    #[arg(value_name = "X.wasm")]
+    file: PathBuf,
+}
+
+pub fn build(console: &Console, args: &BuildArgs) -> Outcome {
+    let built = component::build(&args.folder, args.out.as_deref())?;
+    let shown = json!({
+        "component": built.path.display().to_string(),
+        "sha256": built.inspection.sha256,
+        "bytes": built.inspection.bytes,
+        "seconds": built.took.as_secs_f64(),
+    });
+    console.result(
+        || {
+            let bytes = size(built.inspection.bytes as u64);
+            format!("{} ({bytes}, {:.1} s)\n", built.path.display(), built.took.as_secs_f64())
+        },
+        &shown,
+    );
+    Ok(0)
+}
+
+/// Reads a component file, admits and describes it. Every error names the file.
+pub fn load(engine: &Engine, file: &Path) -> Result<Component> {
+    let bytes = std::fs::read(file).map_err(|error| {
+        Error::new(Code::PluginMissing, "the component cannot be read")
+            .with_cause(error)
+            .with_help("name the .wasm file that `segno build` made")
+            .with_place(Place::file(file))
+    })?;
+    engine.load(&bytes).map_err(|error| if error.place().is_some() { error } else { error.with_place(Place::file(file)) })
+}
+
+pub fn inspect(console: &Console, args: &InspectArgs) -> Outcome {
+    let component = load(&Engine::new(None)?, &args.file)?;
+    let inspection = &component.inspection;
+    let shown = json!({
+        "file": args.file.display().to_string(),
+        "sha256": inspection.sha256,
+        "bytes": inspection.bytes,
+        "imports": inspection.imports,
+        "exports": inspection.exports,
+        "description": description_json(&component.description),
+    });
+    console.result(|| describe(&args.file, &component), &shown);
+    Ok(0)
+}
+
+/// The description as the plugin gave it.
+fn description_json(description: &Description) -> Value {
+    serde_json::from_slice(description.to_json().as_bytes()).unwrap_or(Value::Null)
+}
+
+fn columns(columns: &[ColumnSpec]) -> String {
+    if columns.is_empty() {
+        return "nothing".to_owned();
+    }
+    let one = |column: &ColumnSpec| format!("{}: {}{}", column.name, column.kind, if column.nullable { "?" } else { "" });
+    columns.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn describe(file: &Path, component: &Component) -> String {
+    let description = &component.description;
+    let inspection = &component.inspection;
+    let mut text = format!("{} {} ({})\n", description.name, description.version, file.display());
+    for port in &description.inputs {
+        text.push_str(&format!("  reads      {}\n", columns(&port.columns)));
+    }
+    if description.event_time {
+        text.push_str("             and the event time\n");
+    }
+    for port in &description.outputs {
+        let how = match port.kind {
+            OutputKind::Extend if port.columns.is_empty() => "the input's columns".to_owned(),
+            OutputKind::Extend => format!("the input's columns and {}", columns(&port.columns)),
+            OutputKind::Emit => columns(&port.columns),
+        };
+        text.push_str(&format!("  gives      {how} on {}\n", port.name));
+    }
+    for table in &description.tables {
+        let one = |column: &segno_wire::describe::StateColumn| {
+            format!("{}: {}{}", column.name, column.kind, if column.nullable { "?" } else { "" })
+        };
+        let columns = table.columns.iter().map(one).collect::<Vec<_>>().join(", ");
+        text.push_str(&format!("  keeps      {columns} by key in {} (version {})\n", table.name, table.version));
+    }
+    for table in &description.side_tables {
+        let key = table.key.as_ref().map_or(String::new(), |key| format!(", unique by {key}"));
+        text.push_str(&format!("  wants      side table {}: {}{key}\n", table.name, columns(&table.columns)));
+    }
+    text.push_str(&format!("  imports    {}\n", inspection.imports.join(", ")));
+    text.push_str(&format!("  exports    {}\n", inspection.exports.join(", ")));
+    text.push_str(&format!("  component  {}, sha256 {}\n", size(inspection.bytes as u64), inspection.sha256));
+    text
+}

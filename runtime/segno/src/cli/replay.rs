@@ -1,0 +1,87 @@
+//! `segno replay`.
+
+use super::console::{Console, number};
+use super::pipeline::read;
+use super::{Outcome, PipelineFile};
+use crate::worker::open::RunOptions;
+use crate::worker::replay::{From, Report, replay as replay_history};
+
+#[derive(clap::Args)]
+pub struct ReplayArgs {
+    #[command(flatten)]
+    pipeline: PipelineFile,
+    /// Where to start: `start`, or the number of a checkpoint.
+    #[arg(long, env = "SEGNO_FROM", value_name = "CHECKPOINT|start", default_value = "start", value_parser = parse_from)]
+    from: From,
+    /// Compare every digest with the journal; a difference ends with exit code 1. Always on: a replay is a comparison.
+    #[arg(long, env = "SEGNO_VERIFY")]
+    verify: bool,
+    /// Threads that run plugins; one for each core if not given.
+    #[arg(long, env = "SEGNO_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+fn parse_from(text: &str) -> Result<From, String> {
+    match text {
+        "start" => Ok(From::Start),
+        number => number
+            .parse::<u64>()
+            .ok()
+            .filter(|number| *number > 0)
+            .map(From::Checkpoint)
+            .ok_or_else(|| "write start, or the number of a checkpoint (`segno checkpoint list` shows them)".to_owned()),
+    }
+}
+
+pub fn replay(console: &Console, args: &ReplayArgs) -> Outcome {
+    let pipeline = read(&args.pipeline.file)?;
+    let options = RunOptions { threads: args.threads.map(usize::from), ..RunOptions::default() };
+    let progress = console.progress();
+    progress.set(|| "starting".to_owned());
+    let report = replay_history(&pipeline, args.from, &options, &mut |epochs, records| {
+        progress.set(|| format!("{} epochs, {} records identical", number(epochs), number(records)));
+    })?;
+    drop(progress);
+    console.result(|| describe(&report), &report);
+    Ok(if report.identical { 0 } else { 1 })
+}
+
+fn describe(report: &Report) -> String {
+    if report.epochs == 0 {
+        return "nothing to execute again: no epoch follows this place\n".to_owned();
+    }
+    let range = format!("epochs {} to {}", number(report.first), number(report.last));
+    let Some(difference) = &report.difference else {
+        return format!(
+            "identical: {range}, {} records in, {} rows out, executed again in {:.1} s\n",
+            number(report.records),
+            number(report.rows_out),
+            report.seconds,
+        );
+    };
+    let mut text = format!("DIFFERENT: {}\n", difference.describe());
+    if report.epochs > 1 {
+        let before = difference.epoch.saturating_sub(1);
+        text.push_str(&format!("  epochs {} to {} are identical\n", number(report.first), number(before)));
+    }
+    for field in &report.fields {
+        text.push_str(&format!(
+            "  {} line {}: {} was {}, replay gives {}\n",
+            field.object, field.line, field.field, field.published, field.replayed
+        ));
+    }
+    text.push_str("  `segno explain R001` tells what this can mean\n");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn from_is_the_start_or_a_checkpoint() {
+        assert_eq!(parse_from("start"), Ok(From::Start));
+        assert_eq!(parse_from("12"), Ok(From::Checkpoint(12)));
+        assert!(parse_from("0").is_err() && parse_from("end").is_err() && parse_from("-1").is_err());
+    }
+}

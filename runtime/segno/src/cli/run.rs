@@ -1,0 +1,128 @@
+//! `segno run`.
+//!
+//! Owns: signals, progress, the summary. The first SIGINT or SIGTERM stops after the epoch; the second one at once,
+//! which loses nothing either.
+
+use super::console::{Console, number, size};
+use super::pipeline::read_and_warn;
+use super::{Outcome, PipelineFile};
+use crate::shard::Totals;
+use crate::worker::load;
+use crate::worker::open::RunOptions;
+use crate::worker::run::{Summary, run as run_pipeline};
+use segno_core::pipeline::SinkKind;
+use segno_core::{Code, Error};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// What a shell reports for a program that SIGINT ended.
+const EXIT_INTERRUPTED: i32 = 130;
+
+#[derive(clap::Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pipeline: PipelineFile,
+    /// Take the pipeline over from another process, which commits nothing more.
+    #[arg(long, env = "SEGNO_TAKE_OVER")]
+    take_over: bool,
+    /// Go on with changed plugins, configuration or graph; the change is recorded.
+    #[arg(long, env = "SEGNO_ACCEPT_CHANGE")]
+    accept_change: bool,
+    /// Threads that run plugins; one for each core if not given. Output does not depend on it.
+    #[arg(long, env = "SEGNO_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+pub fn run(console: &Console, args: RunArgs) -> Outcome {
+    let stopping = stop_on_signals(console)?;
+    let pipeline = read_and_warn(console, &args.pipeline.file)?;
+    let rows_on_stdout = pipeline.sinks.iter().chain(&pipeline.dlq).any(|sink| matches!(sink.kind, SinkKind::Stdout { .. }));
+    let loaded = load::load(pipeline)?;
+    let options = RunOptions {
+        take_over: args.take_over,
+        accept_change: args.accept_change,
+        threads: args.threads.map(usize::from),
+    };
+    let progress = console.progress();
+    progress.set(|| "starting".to_owned());
+    let started = Instant::now();
+    let summary = run_pipeline(&loaded, &options, &stopping, &mut |totals| {
+        progress.set(|| progress_line(totals, started, stopping.load(Ordering::Relaxed)));
+    })?;
+    drop(progress);
+    if rows_on_stdout {
+        // Standard output belongs to the rows.
+        let text = if console.is_json() { serde_json::json!({"summary": summary}).to_string() + "\n" } else { describe(&summary) };
+        eprint!("{text}");
+    } else {
+        console.result(|| describe(&summary), &summary);
+    }
+    Ok(0)
+}
+
+fn stop_on_signals(console: &Console) -> Result<Arc<AtomicBool>, Error> {
+    let failed = |error: std::io::Error| Error::new(Code::Internal, "signals cannot be handled").with_cause(error);
+    let stopping = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the second signal finds the flag set and ends the process.
+        signal_hook::flag::register_conditional_shutdown(signal, EXIT_INTERRUPTED, Arc::clone(&stopping)).map_err(failed)?;
+        signal_hook::flag::register(signal, Arc::clone(&stopping)).map_err(failed)?;
+    }
+    let _ = console;
+    Ok(stopping)
+}
+
+fn rate(count: u64, seconds: f64) -> u64 {
+    if seconds > 0.0 { (count as f64 / seconds) as u64 } else { 0 }
+}
+
+fn progress_line(totals: &Totals, started: Instant, stopping: bool) -> String {
+    let seconds = started.elapsed().as_secs_f64();
+    let rows: u64 = totals.rows_out.values().sum();
+    let mut line = format!(
+        "{} records ({}/s), {} rows, {} dead letters, epoch {}",
+        number(totals.records),
+        number(rate(totals.records, seconds)),
+        number(rows),
+        number(totals.dead_letters),
+        number(totals.epochs),
+    );
+    if stopping {
+        line.push_str(", stopping");
+    }
+    line
+}
+
+fn describe(summary: &Summary) -> String {
+    let totals = &summary.totals;
+    let how = if summary.stopped { "stopped" } else { "finished" };
+    let mut text = format!("{} {how} after {:.1} s\n", summary.pipeline, summary.seconds);
+    text.push_str(&format!(
+        "  read          {} records, {} ({} records/s)\n",
+        number(totals.records),
+        size(totals.bytes),
+        number(rate(totals.records, summary.seconds)),
+    ));
+    for (sink, rows) in &totals.rows_out {
+        text.push_str(&format!("  wrote         {} rows to {sink}\n", number(*rows)));
+    }
+    if totals.dead_letters > 0 || totals.skipped > 0 {
+        text.push_str(&format!("  dead letters  {}, skipped {}\n", number(totals.dead_letters), number(totals.skipped)));
+    }
+    text.push_str(&format!(
+        "  epochs        {} committed, {} executed again at the start; the last is {}\n",
+        number(totals.epochs),
+        number(totals.reexecuted),
+        number(summary.epoch),
+    ));
+    text.push_str(&format!("  checkpoints   {}\n", number(totals.checkpoints)));
+    if summary.restarts > 0 {
+        text.push_str(&format!("  restarts      {}\n", number(summary.restarts.into())));
+    }
+    for (counter, value) in &totals.counters {
+        text.push_str(&format!("  counter       {counter} = {}\n", number(*value)));
+    }
+    text
+}
