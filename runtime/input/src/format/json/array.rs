@@ -204,7 +204,7 @@ impl Decoder for JsonArray {
                 (State::Next, b']') => {
                     let flaw = (Code::RecordMalformed, "an element is missing after the last comma".to_owned());
                     rows.push_bad(offset, flaw, &buf[next..=next]);
-                    self.state = State::Closed;
+                    self.state = State::Bracket;
                     at = next + 1;
                 }
                 (State::First | State::Next, _) => match self.element(window, chunk, next, rows) {
