@@ -17,7 +17,7 @@ fn an_array_that_is_cut_off_or_followed_by_something_is_an_error_after_its_recor
         ("[{\"a\":1}{\"a\":2},{\"a\":3}]", 2, None),
         ("[{\"a\":1},,{\"a\":3},]", 4, None),
         ("[,]", 2, None),
-        ("[{\"a\":\"not closed,\n]", 1, Some(Code::SourceFormat)),
+        ("[\"not closed,\n]", 1, None),
         ("[[1],{\"a\":\"x]\"},2,{\"a\":}]", 4, None),
         ("[{\"a\":\"not closed\n},{\"a\":3}]", 2, None),
     ] {
