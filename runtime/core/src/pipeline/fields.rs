@@ -24,8 +24,12 @@ pub fn nearest<'a>(name: &str, valid: impl IntoIterator<Item = &'a str>) -> Opti
         .into_iter()
         .map(|candidate| {
             let lower = candidate.to_ascii_lowercase();
-            let similarity =
-                strsim::jaro_winkler(&name, &lower).max(strsim::normalized_damerau_levenshtein(&name, &lower));
+            // The last part of a nested column's path is what people write first.
+            let ends = lower.rsplit_once('.').is_some_and(|(_, last)| last == name);
+            let similarity = match ends {
+                true => 1.0,
+                false => strsim::jaro_winkler(&name, &lower).max(strsim::normalized_damerau_levenshtein(&name, &lower)),
+            };
             (similarity, candidate)
         })
         .filter(|(similarity, _)| *similarity >= SIMILARITY_MIN)
@@ -303,6 +307,7 @@ mod tests {
         assert_eq!(nearest("plguin", valid), Some("plugin"));
         assert_eq!(nearest("on-error", valid), Some("on_error"));
         assert_eq!(nearest("Limits", valid), Some("limits"));
+        assert_eq!(nearest("price", ["rice", "bid.price"]), Some("bid.price"));
         assert_eq!(nearest("zzz", valid), None);
         assert_eq!(suggest("zzz", "valid are", valid), "valid are: plugin, config, limits, on_error");
     }

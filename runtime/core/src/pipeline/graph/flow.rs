@@ -326,7 +326,8 @@ impl<'a> Flow<'a> {
         }
         if self.errors.is_empty() {
             for (number, sink) in self.pipeline.sinks.iter().enumerate() {
-                if sink.columns.is_none() && self.flowing(self.sink_inputs[number]).is_empty() {
+                let writes = sink.kind != SinkKind::Blackhole;
+                if writes && sink.columns.is_none() && self.flowing(self.sink_inputs[number]).is_empty() {
                     self.error(
                         Code::NoColumns,
                         &self.pipeline.sink_path(number),
