@@ -40,7 +40,7 @@ rm -rf "$FLIGHTS_OUT/work/state"
 
 echo "2. Started again: it recovers from the checkpoint and goes on to the end."
 "$SEGNO_BIN" run --quiet $pipeline -o json >"$FLIGHTS_OUT/summary.json"
-"$SEGNO_BIN" state scan $pipeline stats --limit 0 >"$FLIGHTS_OUT/state.jsonl"
+"$SEGNO_BIN" state scan --quiet $pipeline stats --limit 0 >"$FLIGHTS_OUT/state.jsonl"
 python3 - "$FLIGHTS_OUT" <<'PY'
 import glob, json, sys
 out = sys.argv[1]

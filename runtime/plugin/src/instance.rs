@@ -168,6 +168,10 @@ impl Instance {
         let fuel = FUEL_PER_CALL.saturating_add(self.limits.fuel_per_record.saturating_mul(rows as u64));
         prepare(&mut self.store, fuel, self.deadline_ticks);
         self.store.data_mut().lines_left = self.limits.log_lines;
+        #[cfg(feature = "testing")]
+        let leaked = crate::planted::leak(batch);
+        #[cfg(feature = "testing")]
+        let batch = leaked.as_deref().unwrap_or(batch);
         // SAFETY: the function lowers its parameter into the guest during the call and keeps no reference: the lifetime
         // only names the parameter's type.
         let batch: &'static [u8] = unsafe { std::mem::transmute::<&[u8], &'static [u8]>(batch) };

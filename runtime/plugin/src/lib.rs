@@ -17,6 +17,8 @@ pub mod engine;
 mod failure;
 mod instance;
 pub mod limits;
+#[cfg(feature = "testing")]
+mod planted;
 mod template;
 
 pub use admission::Inspection;
