@@ -42,11 +42,11 @@ codes! {
     FileUnreadable, "C001", Configuration, "a file named by the user cannot be read",
         "The file does not exist, is a directory, or cannot be opened. Paths in a pipeline file are taken relative to the folder of the pipeline file. Check the spelling and the place.";
     YamlSyntax, "C002", Configuration, "the pipeline file is not well-formed YAML",
-        "The place shows where reading stopped. Common causes are tabs used for indentation, a missing colon, or an unclosed quote.";
+        "The place shows where reading stopped; the cause is there or just before. Common causes are tabs used for indentation, a missing colon, an unclosed quote, and ${NAME} without quotes inside { … } or [ … ].";
     UnknownField, "C003", Configuration, "the pipeline file has a field that Segno does not know",
         "Unknown fields are refused, because a misspelt setting that is silently ignored is worse than an error. The message names the nearest valid field. `segno schema` prints all of them.";
     InvalidValue, "C004", Configuration, "a field of the pipeline file has a value that is not allowed",
-        "The message says which values are allowed and which unit is meant.";
+        "The message says which values are allowed, and the help shows an example. Counts may be written with k, M and G, sizes with KiB, MiB and GiB, times always with their unit: 200ms, 5s, 10m, 1h.";
 
     DuplicateField, "C005", Configuration, "a field stands twice in the pipeline file",
         "Which of the two values is meant cannot be known, and YAML readers disagree about it. Remove one of them.";
@@ -94,7 +94,7 @@ codes! {
     KeyMissing, "C021", Configuration, "a step with keyed state has no key, or a key without state",
         "A plugin that keeps tables gets its state by key: key: names the columns that make it. All records of one key meet in one lane.";
     PortUnknown, "C022", Configuration, "from names a port that the plugin does not have",
-        "Ports are named in the plugin's description: `segno inspect X.wasm` prints it.";
+        "A step reads a port by its name: from: step.port. Ports are named in the plugin's description; `segno inspect X.wasm` prints them. Without a name, the first one is meant.";
     TableMismatch, "C023", Configuration, "side tables in the file and in the plugin do not agree",
         "The plugin's description lists the side tables it wants; each needs an entry under tables: with the path of a file, and no others may be there. `segno inspect X.wasm` prints the list.";
     ReadersDisagree, "C024", Configuration, "two steps read one source column with different types",
@@ -190,11 +190,11 @@ codes! {
     JournalChain, "J009", Failed, "the journal's chain of digests is broken",
         "Each entry names the digest of the entry before it. An entry was replaced by another one after it was written. Restore the original object from the bucket's versions.";
     NewerFormat, "J010", Failed, "the history was written by a newer Segno",
-        "A journal entry or manifest has a version that this Segno does not know. Run the newer one.";
+        "A journal entry or a manifest has a format version that this Segno does not know, so it cannot know what it would overlook. Run the version of Segno that wrote it, or a newer one.";
     StateDamaged, "J011", Transient, "the local state store is damaged",
         "RocksDB reports damaged files. The local store is only a copy: it is discarded and restored from the newest intact checkpoint, and the epochs after it are executed again.";
     StateUnwritable, "J012", Transient, "the local state store cannot be written",
-        "Usually the disk is full. The shard pauses and recovers from the journal when there is space.";
+        "Usually the disk is full, or the work folder was removed. Nothing is lost: the epoch is in the journal, and the shard recovers from there when there is space. work_dir: puts the folder elsewhere.";
     CheckpointDamaged, "J013", Failed, "a checkpoint is damaged",
         "An object of the checkpoint is gone, has another length or another hash. Recovery uses the checkpoint before it and executes more epochs again. `segno checkpoint verify` lists all damaged objects; restore them from the bucket's versions.";
     ArchiveDamaged, "J014", Failed, "an archived component or plan is gone or damaged",
@@ -208,7 +208,7 @@ codes! {
     OutputLost, "K004", Failed, "published output was changed or removed",
         "The journal names an object with its hash; the sink holds neither the staged nor the published object with that hash. Somebody changed the output folder. Restore the file.";
     RawColumns, "K005", Configuration, "format raw needs exactly one text or binary column",
-        "A sink with format raw writes the bytes of one column. Name it with columns: [value].";
+        "A sink with format raw writes the bytes of one column, each row followed by a line feed. Name the column with columns: [value], or choose json or csv to write several.";
     NotAComponent, "P001", Configuration, "the file is not a component",
         "A plugin is a WebAssembly component. A core module, text, or anything else is refused. `segno build` makes a component of a crate.";
     PluginDamaged, "P002", Configuration, "the component file is damaged",
@@ -224,13 +224,13 @@ codes! {
     PluginDescription, "P007", Configuration, "the plugin's description is not valid",
         "describe() returns JSON that names ports, columns and tables; see wit/frame.md. The SDK writes it.";
     PluginInit, "P008", Configuration, "the plugin failed while starting",
-        "describe() or init() trapped or ran out of fuel or memory. The message has the plugin's own words, where it logged any.";
+        "describe() or init() trapped, or ran out of fuel or memory. The message has the plugin's own words, where it logged any. A large side table may need a higher limits.fuel_init or limits.memory.";
     PluginConfiguration, "P009", Configuration, "the plugin refused its configuration",
-        "init() looked at the step's config and tables and returned an error, which is the message.";
+        "init() looked at the step's config and side tables and returned an error, which is the message. Correct config: or tables: of the step; the plugin's own documentation says what it wants.";
     ToolchainMissing, "P010", Configuration, "no toolchain for WebAssembly was found",
         "Building a plugin in Rust needs cargo and the standard library for wasm32-unknown-unknown: rustup target add wasm32-unknown-unknown.";
     BuildFailed, "P011", Failed, "the plugin could not be built",
-        "cargo's own messages are above the error.";
+        "cargo's own messages are above the error. If it builds natively and not for wasm32, look for a dependency that needs an operating system: files, threads, clocks, a C compiler.";
     CacheTampered, "P012", Failed, "an entry of the plugin cache is not what this installation wrote",
         "Compiled plugins are native code; each has a MAC under a key of this installation. An entry without the right MAC is not loaded: the plugin is compiled again. If you did not copy files into the cache, find out who did.";
     PluginTrapped, "P020", Failed, "a plugin trapped",
@@ -238,15 +238,15 @@ codes! {
     PluginOutOfFuel, "P021", Failed, "a call used up its fuel",
         "Fuel bounds the work for a record: limits.fuel_per_record times the records of the call. A record that needs more alone is rejected.";
     PluginOutOfMemory, "P022", Failed, "a plugin wanted more memory than allowed",
-        "limits.memory bounds all memories of an instance together.";
+        "limits.memory bounds all memories of an instance together. Instances are thrown away after a failure, so a leak over many calls shows here too. Raise the limit where the memory is meant; otherwise keep less between calls, and put what must last into keyed state.";
     PluginTableLimit, "P023", Failed, "a plugin wanted more table elements than allowed",
-        "limits.tables bounds all tables of an instance together.";
+        "limits.tables bounds the elements of all tables of an instance together. Tables hold functions, so a component needs as many as it has; growing them while running is unusual. Raise the limit where it is meant.";
     PluginStackOverflow, "P024", Failed, "a plugin overflowed its stack",
-        "Recursion went too deep for the record.";
+        "Recursion went too deep for the record: the stack of a call is 512 KiB. Usually a parser or a tree walk follows the depth of the input. Bound the depth, or use a loop with a list. The record is treated as the step's on_error says.";
     PluginAnswer, "P025", Failed, "a plugin's answer is malformed or too large",
         "The answer is checked before it is used: lengths, offsets, indices, types, UTF-8, and limits.output_bytes and limits.mutations. The SDK writes well-formed answers.";
     PluginFatal, "P026", Failed, "a plugin gave up",
-        "process() returned an error: the plugin says that it cannot go on, whatever the record. The shard stops; nothing of the epoch was committed.";
+        "process() returned an error: the plugin says that it cannot go on, whatever the record is. The shard stops, and nothing of the epoch was committed. To refuse single records, a plugin rejects them instead.";
     SideTable, "C032", Configuration, "a side table is missing or cannot be used",
         "A plugin reads rows from a table that the step names under tables. Every row must be readable with the columns that the plugin declares; a bad row is an error here, since a side table is configuration.";
     PluginMissing, "C033", Configuration, "a plugin file cannot be read",
@@ -254,7 +254,7 @@ codes! {
     NothingToReplay, "R007", Failed, "there is no history to replay",
         "The checkpoint store holds no journal of this pipeline. Run it first, or check checkpoint.store, name and tenant.";
     JournalCollected, "R008", Failed, "the oldest epochs were collected",
-        "The journal is kept back to the oldest checkpoint that is kept. Start the replay from that checkpoint, or keep more checkpoints with checkpoint.keep.";
+        "The journal is kept back to the oldest checkpoint that is kept; what came before was collected. Start the replay from that checkpoint (`segno checkpoint list`), or keep more with checkpoint.keep from now on.";
     NoSuchCheckpoint, "R009", Failed, "there is no such checkpoint",
         "Checkpoints are numbered from 1; old ones are collected. `segno checkpoint list` shows those that are kept.";
 

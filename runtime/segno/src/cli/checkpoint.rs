@@ -3,7 +3,7 @@
 //! Only `create` owns the pipeline; the others read the store beside a running one.
 
 use super::console::{Console, number, size, table, time_ms, time_us};
-use super::pipeline::read;
+use super::pipeline::{placed, read};
 use super::{Outcome, PipelineFile};
 use crate::worker::load;
 use crate::worker::open::{RunOptions, objects, open};
@@ -52,7 +52,7 @@ pub fn run(console: &Console, command: CheckpointCommand) -> Outcome {
 
 fn create(console: &Console, pipeline: &PipelineFile) -> Outcome {
     let loaded = load::load(read(&pipeline.file)?)?;
-    let mut opened = open(&loaded, &RunOptions::default())?;
+    let mut opened = open(&loaded, &RunOptions::default()).map_err(|error| placed(&loaded.pipeline, error))?;
     opened.shard.checkpoint_now()?;
     let objects = objects(&loaded.pipeline)?;
     let newest = checkpoint::newest(&objects)?;

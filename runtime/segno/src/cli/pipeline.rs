@@ -8,6 +8,7 @@ use segno_core::pipeline::graph::{Graph, PortRef};
 use segno_core::pipeline::{Pipeline, SinkKind};
 use segno_core::source::SourceSpec;
 use segno_core::{Code, Error, Place};
+use segno_input::source::open_source;
 use serde_json::json;
 use std::path::Path;
 
@@ -40,6 +41,55 @@ pub fn read_and_warn(console: &Console, file: &Path) -> Result<Pipeline, Vec<Err
     Ok(pipeline)
 }
 
+/// Opens every source once, so that a missing file, a wrong header or a time format that cannot be used is found before
+/// anything is owned or written, and shown where the pipeline file names it.
+pub fn check_sources(loaded: &load::Loaded) -> Result<(), Vec<Error>> {
+    let pipeline = &loaded.pipeline;
+    let mut errors = Vec::new();
+    for (number, plan) in loaded.plan.read_plans().iter().enumerate() {
+        let checked = open_source(&pipeline.source(number)).and_then(|source| {
+            source.partitions()?.iter().try_for_each(|partition| source.open(partition.number, 0, None, plan).map(drop))
+        });
+        if let Err(error) = checked {
+            errors.push(if error.place().is_some() {
+                error
+            } else {
+                let time = error.message().contains("time_format");
+                let part = if time { "time_format" } else { "files" };
+                error.with_place(pipeline.place(&format!("{}.{part}", pipeline.source_path(number))))
+            });
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+/// Gives an error that speaks of a step, a sink or a source the place where the pipeline file describes it.
+pub fn placed(pipeline: &Pipeline, error: Error) -> Error {
+    if error.place().is_some() {
+        return error;
+    }
+    let message = error.message();
+    let named = |kind: &str| {
+        let rest = message.strip_prefix(kind)?.strip_prefix(" \"")?;
+        rest.split_once('"').map(|(name, _)| name)
+    };
+    let path = if let Some(id) = named("step") {
+        pipeline.steps.iter().position(|step| step.id == id).map(|at| format!("steps[{at}]"))
+    } else if let Some(name) = named("sink") {
+        match pipeline.sinks.iter().position(|sink| sink.name == name) {
+            Some(at) => Some(pipeline.sink_path(at)),
+            None => pipeline.dlq.as_ref().filter(|dlq| dlq.name == name).map(|_| "dlq".to_owned()),
+        }
+    } else {
+        let at = named("source").and_then(|name| pipeline.sources.iter().position(|source| source.spec.name() == name));
+        at.map(|at| pipeline.source_path(at))
+    };
+    match path {
+        Some(path) => error.with_place(pipeline.place(&path)),
+        None => error,
+    }
+}
+
 pub fn validate(console: &Console, args: &ValidateArgs) -> Outcome {
     let pipeline = read_and_warn(console, &args.pipeline.file)?;
     let warnings: Vec<&str> = pipeline.warnings.iter().map(|warning| warning.code().name()).collect();
@@ -50,6 +100,7 @@ pub fn validate(console: &Console, args: &ValidateArgs) -> Outcome {
     });
     // Also runs each plugin's `init`: that is where a plugin refuses its configuration.
     let loaded = load::load(pipeline)?;
+    check_sources(&loaded)?;
     let mut shown = shown;
     shown["graph"] = json!(loaded.plan.graph);
     shown["components"] =
@@ -116,5 +167,42 @@ fn port_name(graph: &Graph, port: PortRef) -> String {
             let step = &graph.steps[step];
             format!("{}.{}", step.id, step.outputs[port].name)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const YAML: &str = "\
+version: 1
+name: x
+source: { files: a, format: json, name: input }
+steps: [{ id: clean, plugin: a.wasm }]
+sinks:
+  - { files: out }
+dlq: { files: dead }
+checkpoint: { store: \"s3://b\" }
+";
+
+    #[test]
+    fn an_error_about_a_part_is_shown_at_that_part() {
+        let pipeline = Pipeline::parse(Path::new("p.yaml"), YAML, &|_| None).unwrap();
+        let at = |message: &str| {
+            placed(&pipeline, Error::new(Code::SinkUnwritable, message)).place().map(Place::line_column)
+        };
+        assert_eq!(at("step \"clean\": failed"), Some((4, 9)));
+        assert_eq!(at("sink \"files\" cannot write"), Some((6, 5)));
+        assert_eq!(at("sink \"dlq\" cannot write"), Some((7, 1)));
+        assert_eq!(at("source \"input\": gone"), Some((3, 1)));
+        assert_eq!(at("step \"other\": failed"), None);
+        assert_eq!(at("something else"), None);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_named() {
+        let errors = read(Path::new("/nowhere/p.yaml")).unwrap_err();
+        assert_eq!(errors[0].code(), Code::FileUnreadable);
+        assert!(errors[0].to_string().contains("/nowhere/p.yaml"));
     }
 }

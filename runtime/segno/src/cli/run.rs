@@ -4,7 +4,7 @@
 //! which loses nothing either.
 
 use super::console::{Console, number, size};
-use super::pipeline::read_and_warn;
+use super::pipeline::{check_sources, placed, read_and_warn};
 use super::{Outcome, PipelineFile};
 use crate::shard::Totals;
 use crate::worker::load;
@@ -36,10 +36,11 @@ pub struct RunArgs {
 }
 
 pub fn run(console: &Console, args: RunArgs) -> Outcome {
-    let stopping = stop_on_signals(console)?;
+    let stopping = stop_on_signals()?;
     let pipeline = read_and_warn(console, &args.pipeline.file)?;
     let rows_on_stdout = pipeline.sinks.iter().chain(&pipeline.dlq).any(|sink| matches!(sink.kind, SinkKind::Stdout { .. }));
     let loaded = load::load(pipeline)?;
+    check_sources(&loaded)?;
     let options = RunOptions {
         take_over: args.take_over,
         accept_change: args.accept_change,
@@ -50,7 +51,8 @@ pub fn run(console: &Console, args: RunArgs) -> Outcome {
     let started = Instant::now();
     let summary = run_pipeline(&loaded, &options, &stopping, &mut |totals| {
         progress.set(|| progress_line(totals, started, stopping.load(Ordering::Relaxed)));
-    })?;
+    })
+    .map_err(|error| placed(&loaded.pipeline, error))?;
     drop(progress);
     if rows_on_stdout {
         // Standard output belongs to the rows.
@@ -62,7 +64,7 @@ pub fn run(console: &Console, args: RunArgs) -> Outcome {
     Ok(0)
 }
 
-fn stop_on_signals(console: &Console) -> Result<Arc<AtomicBool>, Error> {
+fn stop_on_signals() -> Result<Arc<AtomicBool>, Error> {
     let failed = |error: std::io::Error| Error::new(Code::Internal, "signals cannot be handled").with_cause(error);
     let stopping = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
@@ -70,7 +72,6 @@ fn stop_on_signals(console: &Console) -> Result<Arc<AtomicBool>, Error> {
         signal_hook::flag::register_conditional_shutdown(signal, EXIT_INTERRUPTED, Arc::clone(&stopping)).map_err(failed)?;
         signal_hook::flag::register(signal, Arc::clone(&stopping)).map_err(failed)?;
     }
-    let _ = console;
     Ok(stopping)
 }
 
