@@ -55,9 +55,24 @@ struct Piece {
     chunk: Arc<Chunk>,
 }
 
-enum Digester {
-    Bytes(Box<XxHash3_128>),
-    Rows(Box<RowsDigest>),
+/// The input digest of a partition: over original bytes where the format keeps them, over canonical rows where not.
+/// Undecodable records have bytes in any case.
+#[derive(Default)]
+struct Digester {
+    bytes: Option<Box<XxHash3_128>>,
+    rows: Option<Box<RowsDigest>>,
+}
+
+impl Digester {
+    fn bytes(&mut self) -> &mut XxHash3_128 {
+        self.bytes.get_or_insert_with(|| Box::new(XxHash3_128::new()))
+    }
+
+    fn finish(self) -> String {
+        let bytes = self.bytes.map(|digest| format!("{:032x}", digest.finish_128()));
+        let rows = self.rows.map(|digest| digest.finish().digest);
+        [bytes, rows].into_iter().flatten().collect::<Vec<_>>().join("+")
+    }
 }
 
 pub struct EpochBuilder {
@@ -140,20 +155,9 @@ impl EpochBuilder {
         self.bytes += bad.bytes.len();
         let row = self.rows as u32;
         self.bad.push(BadRow { before_row: row, source, partition, bad: bad.clone() });
-        if let Digester::Bytes(digest) = self.digester(source, partition, true) {
-            digest.write(&bad.bytes);
-            digest.write(b"\n");
-        }
-    }
-
-    fn digester(&mut self, source: u32, partition: u32, bytes: bool) -> &mut Digester {
-        self.digests.entry((source, partition)).or_insert_with(|| {
-            if bytes {
-                Digester::Bytes(Box::new(XxHash3_128::new()))
-            } else {
-                Digester::Rows(Box::new(RowsDigest::new()))
-            }
-        })
+        let digest = self.digests.entry((source, partition)).or_default().bytes();
+        digest.write(&bad.bytes);
+        digest.write(b"\n");
     }
 
     pub fn take_rows(&mut self, position: &PartitionPosition, chunk: &Arc<Chunk>, rows: Range<usize>) {
@@ -161,13 +165,13 @@ impl EpochBuilder {
             Some(raw) => (raw.rows[rows.end - 1].1 - raw.rows[rows.start].0) as usize,
             None => rows.len() * RECORD_BYTES_ASSUMED,
         };
-        match self.digester(position.source, position.partition, chunk.raw.is_some()) {
-            Digester::Bytes(digest) => {
-                if let Some(raw) = &chunk.raw {
-                    digest_lines(digest, &raw.bytes, &raw.rows[rows.clone()]);
-                }
+        let digester = self.digests.entry((position.source, position.partition)).or_default();
+        match &chunk.raw {
+            Some(raw) => digest_lines(digester.bytes(), &raw.bytes, &raw.rows[rows.clone()]),
+            None => {
+                let digest = digester.rows.get_or_insert_with(|| Box::new(RowsDigest::new()));
+                digest.update(&chunk.columns.slice(rows.start, rows.len()));
             }
-            Digester::Rows(digest) => digest.update(&chunk.columns.slice(rows.start, rows.len())),
         }
         let known = self.pieces.last().is_some_and(|piece| Arc::ptr_eq(&piece.chunk, chunk));
         let piece = if known {
@@ -205,10 +209,7 @@ impl EpochBuilder {
             .map(|((source, partition), digest)| InputDigest {
                 source,
                 partition,
-                digest: match digest {
-                    Digester::Bytes(digest) => format!("{:032x}", digest.finish_128()),
-                    Digester::Rows(digest) => digest.finish().digest,
-                },
+                digest: digest.finish(),
             })
             .collect();
         Ok(EpochInput {
