@@ -52,10 +52,13 @@ pub struct CheckArgs {
     records: u32,
 }
 
+/// What the rejected records are called among the outputs.
+const REJECTIONS: &str = "what it rejects";
+
 /// What a run with one cut gave.
 #[derive(Debug, PartialEq)]
 struct Answer {
-    /// Published bytes by sink.
+    /// Published bytes by output.
     output: BTreeMap<String, Vec<u8>>,
     state: String,
     rows: u64,
@@ -175,9 +178,10 @@ fn run_with(args: &CheckArgs, description: &Description, columns: &[ColumnSpec],
         rows: totals.rows_out.iter().filter(|(name, _)| *name != "dlq").map(|(_, rows)| rows).sum(),
         rejected: totals.dead_letters,
     };
-    for name in loaded.pipeline.sinks.iter().map(|sink| sink.name.clone()).chain(["dlq".to_owned()]) {
-        answer.output.insert(name.clone(), published(&folder.join("out").join(&name))?);
+    for (at, port) in description.outputs.iter().enumerate() {
+        answer.output.insert(format!("output {}", port.name), published(&folder.join("out").join(format!("port-{at}")))?);
     }
+    answer.output.insert(REJECTIONS.to_owned(), published(&folder.join("out").join("dlq"))?);
     Ok(answer)
 }
 
@@ -366,10 +370,7 @@ fn differs(file: &Path, first: u32, expected: &Answer, cut: u32, found: &Answer)
             let other = found.output.get(name).map_or(&[][..], Vec::as_slice);
             let line = bytes.split(|&b| b == b'\n').zip(other.split(|&b| b == b'\n')).position(|(a, b)| a != b);
             let line = line.map_or_else(|| "their number differs".to_owned(), |line| format!("the first that differs is row {}", line + 1));
-            match name.as_str() {
-                "dlq" => format!("rejections differ; {line}"),
-                name => format!("rows of output {name} differ; {line}"),
-            }
+            format!("{name} differs; {line}")
         })
         .unwrap_or_else(|| "its state differs".to_owned());
     Error::new(Code::HiddenMemory, format!("calls of {first} rows and calls of {cut} rows give different answers: {what}"))

@@ -7,7 +7,7 @@ use segno_core::columns::Schema;
 use segno_core::pipeline::graph::{Graph, PortRef};
 use segno_core::pipeline::{Pipeline, SinkKind};
 use segno_core::source::SourceSpec;
-use segno_core::{Code, Error, Place};
+use segno_core::{Code, Error, Kind, Place};
 use segno_input::source::open_source;
 use serde_json::json;
 use std::path::Path;
@@ -86,8 +86,14 @@ pub fn placed(pipeline: &Pipeline, error: Error) -> Error {
     };
     match path {
         Some(path) => error.with_place(pipeline.place(&path)),
+        None if error.kind() == Kind::Configuration => error.with_place(Place::file(&pipeline.file)),
         None => error,
     }
+}
+
+/// An error of the checkpoint store, shown where the pipeline file names it.
+pub fn at_store(pipeline: &Pipeline, error: Error) -> Error {
+    if error.place().is_some() { error } else { error.with_place(pipeline.place("checkpoint.store")) }
 }
 
 pub fn validate(console: &Console, args: &ValidateArgs) -> Outcome {
@@ -195,8 +201,9 @@ checkpoint: { store: \"s3://b\" }
         assert_eq!(at("sink \"files\" cannot write"), Some((6, 5)));
         assert_eq!(at("sink \"dlq\" cannot write"), Some((7, 1)));
         assert_eq!(at("source \"input\": gone"), Some((3, 1)));
-        assert_eq!(at("step \"other\": failed"), None);
-        assert_eq!(at("something else"), None);
+        let whole = placed(&pipeline, Error::new(Code::ChangedPipeline, "it has changed"));
+        assert_eq!(whole.place(), Some(&Place::file("p.yaml")));
+        assert!(placed(&pipeline, Error::new(Code::JournalGap, "step \"other\": failed")).place().is_none());
     }
 
     #[test]

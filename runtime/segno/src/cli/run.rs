@@ -4,11 +4,11 @@
 //! which loses nothing either.
 
 use super::console::{Console, number, size};
-use super::pipeline::{check_sources, placed, read_and_warn};
+use super::pipeline::{at_store, check_sources, placed, read_and_warn};
 use super::{Outcome, PipelineFile};
 use crate::shard::Totals;
 use crate::worker::load;
-use crate::worker::open::RunOptions;
+use crate::worker::open::{RunOptions, objects};
 use crate::worker::run::{Summary, run as run_pipeline};
 use segno_core::pipeline::SinkKind;
 use segno_core::{Code, Error};
@@ -41,6 +41,8 @@ pub fn run(console: &Console, args: RunArgs) -> Outcome {
     let rows_on_stdout = pipeline.sinks.iter().chain(&pipeline.dlq).any(|sink| matches!(sink.kind, SinkKind::Stdout { .. }));
     let loaded = load::load(pipeline)?;
     check_sources(&loaded)?;
+    // A store that cannot even be opened now is a mistake, not a failure that passes.
+    objects(&loaded.pipeline).map_err(|error| at_store(&loaded.pipeline, error))?;
     let options = RunOptions {
         take_over: args.take_over,
         accept_change: args.accept_change,

@@ -175,6 +175,7 @@ impl Store {
                 Err(error) => return Err(error),
             }
         }
+        let running = local.exists();
         let objects = objects(pipeline)?;
         let scratch = tempfile::tempdir()
             .map_err(|error| Error::new(Code::WorkDirUnusable, "no scratch folder can be made").with_cause(error))?;
@@ -191,7 +192,7 @@ impl Store {
             }
         }
         Err(Error::new(Code::NoSuchCheckpoint, "there is no local state and no usable checkpoint")
-            .with_help("run the pipeline first"))
+            .with_help(if running { "its first checkpoint comes later; stop the pipeline to read its local store" } else { "run the pipeline first" }))
     }
 }
 

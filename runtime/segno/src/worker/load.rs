@@ -56,7 +56,7 @@ pub fn check(pipeline: &Pipeline, engine: &Engine) -> Result<Checked, Vec<Error>
     for number in 0..pipeline.sources.len() {
         match segno_input::source::discover_schema(&pipeline.source(number)) {
             Ok(schema) => schemas.push(schema),
-            Err(error) => errors.push(placed(error, pipeline, &format!("sources[{number}]"))),
+            Err(error) => errors.push(placed(error, pipeline, &format!("{}.files", pipeline.source_path(number)))),
         }
     }
     if !errors.is_empty() {
