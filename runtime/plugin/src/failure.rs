@@ -70,3 +70,5 @@ impl fmt::Display for CallFailure {
         }
     }
 }
+
+impl std::error::Error for CallFailure {}

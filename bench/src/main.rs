@@ -1,0 +1,50 @@
+//! Benchmarks: each figure beside what it is compared with, measured in one run, medians printed.
+//!
+//! - `micro`: boundary, sandbox against native, hot key, fresh instance, cached load
+//! - `bids`: writes a file of Nexmark bids for the runs of the whole command (bench/run.sh)
+//!
+//! Owns: measuring. Does not own: goals (bench/RESULTS.md).
+
+mod micro;
+
+use clap::{Parser, Subcommand};
+use segno_core::source::{NexmarkKind, NexmarkSpec};
+use std::error::Error;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+
+#[derive(Parser)]
+struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Boundary, sandbox against native, instances.
+    Micro {
+        /// Folder with the components.
+        #[arg(long, env = "SEGNO_COMPONENTS")]
+        components: PathBuf,
+    },
+    /// Writes Nexmark bids as JSON lines.
+    Bids {
+        #[arg(long, default_value_t = 5_000_000)]
+        events: u64,
+        out: PathBuf,
+    },
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    match Args::parse().what {
+        What::Micro { components } => micro::run(&components),
+        What::Bids { events, out } => {
+            let mut spec = NexmarkSpec::new("bids", 42, Some(events));
+            spec.only = Some(NexmarkKind::Bid);
+            let mut file = BufWriter::with_capacity(1 << 20, std::fs::File::create(&out)?);
+            segno_input::source::nexmark::write_json_lines(&spec, 0..events, &mut file)?;
+            file.flush()?;
+            Ok(())
+        }
+    }
+}
