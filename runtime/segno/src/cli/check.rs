@@ -13,7 +13,7 @@ use crate::worker::open::{RunOptions, open};
 use segno_core::columns::ColumnType;
 use segno_core::pipeline::Pipeline;
 use segno_core::{Code, Error, Place, Result};
-use segno_plugin::Engine;
+use segno_plugin::{Component, Engine};
 use segno_wire::Description;
 use segno_wire::describe::ColumnSpec;
 use serde_json::{Map, Value, json};
@@ -78,7 +78,14 @@ pub fn check(console: &Console, args: &CheckArgs) -> Outcome {
             let mut answers: Vec<(u32, Answer)> = Vec::new();
             for cut in CUTS {
                 progress.set(|| format!("calls of {cut} rows"));
-                let answer = run_with(args, description, &columns, scratch.path(), cut)?;
+                let answer = match run_with(args, description, &columns, scratch.path(), cut) {
+                    // Only the user knows what a plugin wants to be told.
+                    Err(error) if error.code() == Code::PluginConfiguration && args.config.is_none() => {
+                        progress.set(String::new);
+                        return Ok(report(console, args, &component, &Err(format!("{}; add --config JSON", error.message()))));
+                    }
+                    answer => answer?,
+                };
                 if let Some((first, expected)) = answers.first()
                     && answer != *expected
                 {
@@ -90,7 +97,16 @@ pub fn check(console: &Console, args: &CheckArgs) -> Outcome {
         }
     };
     drop(progress);
-    let inspection = &component.inspection;
+    Ok(report(console, args, &component, &ran))
+}
+
+fn report(
+    console: &Console,
+    args: &CheckArgs,
+    component: &Component,
+    ran: &std::result::Result<Vec<(u32, Answer)>, String>,
+) -> u8 {
+    let (inspection, description) = (&component.inspection, &component.description);
     let first = ran.as_ref().ok().and_then(|answers| answers.first()).map(|(_, answer)| answer);
     let shown = json!({
         "file": args.file.display().to_string(),
@@ -109,7 +125,7 @@ pub fn check(console: &Console, args: &CheckArgs) -> Outcome {
             let mut text = format!("{}: {} {} may run\n", args.file.display(), description.name, description.version);
             let bytes = size(inspection.bytes as u64);
             text.push_str(&format!("  imports nothing but Segno's interfaces; {bytes}, sha256 {}\n", inspection.sha256));
-            match (&ran, first) {
+            match (ran, first) {
                 (Err(why), _) => text.push_str(&format!("  not run: {why}\n")),
                 (_, Some(first)) => text.push_str(&format!(
                     "  calls of 1024, 7 and 1 rows give the same {} rows, {} rejections and state\n",
@@ -122,7 +138,7 @@ pub fn check(console: &Console, args: &CheckArgs) -> Outcome {
         },
         &shown,
     );
-    Ok(0)
+    0
 }
 
 /// The columns to make up, or why the plugin cannot be run without the user's help.

@@ -108,6 +108,9 @@ fn describe(summary: &Summary) -> String {
         size(totals.bytes),
         number(rate(totals.records, summary.seconds)),
     ));
+    if totals.epochs == 0 && summary.epoch > 0 && !summary.stopped {
+        text.push_str("  nothing new   earlier runs read the input to its end\n");
+    }
     for (sink, rows) in &totals.rows_out {
         text.push_str(&format!("  wrote         {} rows to {sink}\n", number(*rows)));
     }

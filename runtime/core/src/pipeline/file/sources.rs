@@ -68,6 +68,14 @@ impl Reader {
     fn same_time(&mut self, sources: &[SourceBlock], nodes: &[&Node]) {
         let with = sources.iter().filter(|source| source.time.is_some()).count();
         if with == 0 {
+            // One file has one order.
+            let one_file = |source: &SourceBlock| match &source.spec {
+                SourceSpec::Files(files) => !files.path.contains(['*', '?', '[']),
+                SourceSpec::Nexmark(nexmark) => nexmark.partitions == 1,
+            };
+            if matches!(sources, [one] if one_file(one)) {
+                return;
+            }
             self.warn(
                 Code::NoEventTime,
                 &nodes[0].span,

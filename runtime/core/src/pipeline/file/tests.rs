@@ -289,10 +289,11 @@ fn paths_are_relative_to_the_pipeline_file() {
 
 #[test]
 fn a_pipeline_without_steps_connects_source_and_sink() {
-    let yaml = "version: 1\nname: copy\nsource: {files: a, format: raw}\nsink: {blackhole: }\ncheckpoint: {store: s3://b}\n";
+    let yaml = "version: 1\nname: copy\nsource: {files: a*, format: raw}\nsink: {blackhole: }\ncheckpoint: {store: s3://b}\n";
     let pipeline = good(yaml);
     assert_eq!(pipeline.sinks[0].from, Upstream::Source);
     assert_eq!(pipeline.warnings[0].code(), Code::NoEventTime);
+    assert!(good(&yaml.replace("a*", "a")).warnings.is_empty(), "one file has one order");
 }
 
 #[test]
@@ -322,6 +323,35 @@ fn secrets_are_never_shown() {
     assert_eq!(pipeline.steps[0].config["pin"], "1234");
     let shown = pipeline.show_yaml();
     assert!(!shown.contains("hunter2") && !shown.contains("1234") && shown.contains("Bearer ****"), "{shown}");
+}
+
+proptest::proptest! {
+    /// Whatever is written, the answer is a pipeline or errors that say where and what to do.
+    #[test]
+    fn no_text_makes_reading_panic(
+        edits in proptest::collection::vec((0usize..2000, 0usize..40, "[ -~\n\u{e9}]{0,6}"), 1..6)
+    ) {
+        let mut text = FULL.to_owned();
+        for (at, length, new) in edits {
+            let boundary = |mut at: usize| {
+                at = at.min(text.len());
+                while !text.is_char_boundary(at) {
+                    at -= 1;
+                }
+                at
+            };
+            let range = boundary(at)..boundary(at + length).max(boundary(at));
+            text.replace_range(range, &new);
+        }
+        if let Err(errors) = parse(&text) {
+            assert!(!errors.is_empty());
+            for error in &errors {
+                let place = error.place().expect("a place");
+                assert!(place.span.start <= place.text.len(), "{error}");
+                assert!(error.help().is_some_and(|help| !help.is_empty()), "{error}");
+            }
+        }
+    }
 }
 
 /// The example pipelines of the repository, wherever they are.
