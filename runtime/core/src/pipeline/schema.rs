@@ -74,6 +74,66 @@ fn variable() -> Value {
 pub(super) mod tests {
     use super::*;
 
+    /// The fields as tables, for `docs/pipeline.md`.
+    fn reference() -> String {
+        let mut text = "# The pipeline file\n\nEvery field, from the list that the reader checks a file against. A test keeps this page \
+                        true; `segno schema` prints the same as a JSON Schema for editors.\n\n\
+                        Paths are relative to the folder of the pipeline file. `${NAME}` and `${NAME:-default}` stand for \
+                        environment variables; they are replaced in values only, after the YAML is read, so a variable cannot \
+                        change the structure. Inside `{ … }` and `[ … ]` they need quotes. `$${` writes `${`.\n\n\
+                        Counts may have the units k, M, G (`1M`); sizes B, kB, MB, GB, KiB, MiB, GiB, TiB (`64MiB`); times \
+                        us, ms, s, m, h, d (`1m30s`). Column types: bool, i32, i64, u64, f64, utf8, binary, timestamp, date, \
+                        decimal128(precision,scale); `?` behind a type means that null is allowed.\n"
+            .to_owned();
+        let mut waiting = vec![&PIPELINE];
+        let mut done: Vec<&str> = Vec::new();
+        while !waiting.is_empty() {
+            let shape = waiting.remove(0);
+            if done.contains(&shape.name) {
+                continue;
+            }
+            done.push(shape.name);
+            text.push_str(&format!("\n## {}\n\n{}\n\n| field | value | |\n|---|---|---|\n", shape.name, shape.doc));
+            for field in shape.fields {
+                let name = if field.required { format!("**`{}`**", field.name) } else { format!("`{}`", field.name) };
+                text.push_str(&format!("| {name} | {} | {} |\n", words(&field.kind, &mut waiting), field.doc));
+            }
+        }
+        text.push_str("\nFields in bold must be there.\n");
+        text
+    }
+
+    fn words(kind: &'static Kind, waiting: &mut Vec<&'static Shape>) -> String {
+        match kind {
+            Kind::Text => "text".to_owned(),
+            Kind::Bool => "true, false".to_owned(),
+            Kind::Count => "count".to_owned(),
+            Kind::Bytes => "size".to_owned(),
+            Kind::Duration => "time".to_owned(),
+            Kind::Choice(choices) => choices.join(", "),
+            Kind::Version => "1".to_owned(),
+            Kind::Any => "anything".to_owned(),
+            Kind::Empty => "nothing".to_owned(),
+            Kind::Map(shape) => {
+                waiting.push(shape);
+                format!("[{0}](#{0})", shape.name)
+            }
+            Kind::MapOf(value) => format!("name: {}", words(value, waiting)),
+            Kind::List(item) => format!("list of {}", words(item, waiting)),
+            Kind::OneOf(kinds) => kinds.iter().map(|one| words(one, waiting)).collect::<Vec<_>>().join(" or "),
+        }
+    }
+
+    #[test]
+    fn the_page_about_the_pipeline_file_is_true() {
+        let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/pipeline.md");
+        if std::env::var_os("SEGNO_UPDATE").is_some() {
+            std::fs::write(&page, reference()).unwrap();
+        }
+        let written = std::fs::read_to_string(&page).unwrap_or_default();
+        assert!(written == reference(), "write it anew: SEGNO_UPDATE=1 cargo test --release -p segno-core the_page");
+    }
+
     /// What is wrong with a value, as far as structure goes: patterns other than that of variables are not looked at.
     pub fn problems(value: &Value, schema: &Value, root: &Value, path: &str) -> Vec<String> {
         if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
