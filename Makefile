@@ -55,7 +55,7 @@ test: testing
 
 ## make bench            measure; writes ratios side by side
 bench: data
-	@[ -x bench/run.sh ] && bench/run.sh
+	@bench/run.sh
 
 ## make torture MINUTES=60   long versions of the fault tests; resumes and adds up its counts
 torture: testing

@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # Measures: the boundary, the sandbox against native, and whole runs of the command. `make bench` sets the environment.
 #
-#   bench/run.sh            about 5 minutes; prints what bench/RESULTS.md records
-#   LONG=1 bench/run.sh     also 1 GiB of state: overhead of checkpoints, recovery (about 30 minutes)
+#   bench/run.sh            about two minutes; prints what bench/RESULTS.md records
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=${SEGNO_CACHE:-$HOME/.cache/segno}/bench
@@ -15,35 +14,48 @@ taskset -c 0 "$bench" micro
 
 events=5000000
 [ -s "$work/bids.jsonl" ] || "$bench" bids --events $events "$work/bids.jsonl"
-bytes=$(($(stat -c %s "$work/bids.jsonl") / events))
 
-pipeline() { # pipeline NAME STEPS… : writes a pipeline file over the bids into a blackhole
-    cat >"$work/$1.yaml" <<END
+cat >"$work/bids.yaml" <<END
 version: 1
-name: $1
+name: bids
 source:
   files: { path: bids.jsonl }
   format: json
-  columns: { bid.auction: i64, bid.price: i64 }
 steps:
-$2
+  - id: filter
+    plugin: $SEGNO_COMPONENTS/filter_bids.wasm
 sinks: [{ blackhole: {} }]
-checkpoint: { store: "file://./$1.checkpoints", ephemeral: true }
-work_dir: $1.work
-threads: ${3:-1}
+checkpoint: { store: "file://./bids.checkpoints", ephemeral: true }
+work_dir: bids.work
+threads: 1
 END
-}
-
-run() { # run NAME CPUS : one fresh run; prints seconds and peak memory in KiB
+run() { # run NAME CPUS: one fresh run; prints million records/s and peak memory in MiB
     rm -rf "$work/$1.checkpoints" "$work/$1.work"
     python3 - "$SEGNO_BIN" "$work/$1.yaml" "$2" <<'PY'
-import json, os, resource, subprocess, sys, time
+import json, resource, subprocess, sys
 binary, pipeline, cpus = sys.argv[1:]
-started = time.time()
 done = subprocess.run(["taskset", "-c", cpus, binary, "run", "--quiet", "-o", "json", pipeline], capture_output=True, text=True)
 if done.returncode:
     sys.exit(done.stderr)
-seconds = json.loads(done.stdout)["seconds"]
-print(seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+summary = json.loads(done.stdout)
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+print(f"{summary['totals']['records'] / summary['seconds'] / 1e6:.2f} million records/s, peak memory {peak:.0f} MiB")
 PY
 }
+
+echo "# $events Nexmark bids of $(($(stat -c %s "$work/bids.jsonl") / events)) B, JSON lines, two columns read, filter, blackhole"
+for round in 1 2 3 4 5; do echo "one core:  $(run bids 0)"; done
+for round in 1 2 3; do echo "two cores: $(run bids 0,1)"; done
+
+echo "# flights: 3 million records, three plugins, keyed state, files, dead letters, checkpoints"
+for round in 1 2 3; do
+    FLIGHTS_OUT=$work/flights.out
+    export FLIGHTS_OUT
+    rm -rf "$FLIGHTS_OUT"
+    mkdir -p "$FLIGHTS_OUT"
+    "$SEGNO_BIN" run --quiet -o json examples/flights/pipeline.yaml |
+        python3 -c 'import json, sys; s = json.load(sys.stdin); print("run:    %.2f s, %.2f million records/s, %d checkpoints" % (s["seconds"], s["totals"]["records"] / s["seconds"] / 1e6, s["totals"]["checkpoints"]))'
+    "$SEGNO_BIN" replay --quiet -o json examples/flights/pipeline.yaml --from start --verify |
+        python3 -c 'import json, sys; s = json.load(sys.stdin); print("replay: %.2f s, identical: %s" % (s["seconds"], s["identical"]))'
+done
+rm -rf "$work"/*.checkpoints "$work"/*.work "$work/flights.out"

@@ -5,7 +5,9 @@ use segno_sdk::prelude::*;
 
 #[derive(Input)]
 pub struct Bid {
+    #[segno(name = "bid.auction")]
     auction: i64,
+    #[segno(name = "bid.price")]
     price: i64,
 }
 
@@ -56,7 +58,7 @@ mod tests {
     fn multiples_above_the_price_are_kept() {
         let mut filter = Harness::<FilterBids>::new(r#"{"min_price": 5}"#).unwrap();
         for (auction, price) in [(123, 5), (124, 5), (246, 4), (0, 9), (-123, 6)] {
-            filter.push(row! { "auction": auction, "price": price });
+            filter.push(row! { "bid.auction": auction, "bid.price": price });
         }
         assert_eq!(filter.run().causes(), [0, 3, 4]);
     }
