@@ -9,6 +9,7 @@
 
 mod build;
 mod flow;
+mod types;
 
 pub use build::build;
 

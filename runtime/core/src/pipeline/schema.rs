@@ -228,6 +228,27 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn defaults_are_described_as_they_are() {
+        use crate::pipeline::shape::{CHECKPOINT, CSV, EPOCH, LINES, STEP};
+        use crate::pipeline::spec::*;
+        use crate::pipeline::units::show_duration;
+        for (shape, field, default) in [
+            (&PIPELINE, "batch_rows", BATCH_ROWS_DEFAULT.to_string()),
+            (&STEP, "lanes", LANES_DEFAULT.to_string()),
+            (&CHECKPOINT, "keep", CHECKPOINTS_KEEP_DEFAULT.to_string()),
+            (&CHECKPOINT, "replay_debt", show_duration(REPLAY_DEBT_DEFAULT)),
+            (&EPOCH, "max_records", EPOCH_RECORDS_DEFAULT.to_string()),
+            (&EPOCH, "max_bytes", format!("{}MiB", EPOCH_BYTES_DEFAULT >> 20)),
+            (&EPOCH, "max_delay", show_duration(EPOCH_DELAY_DEFAULT)),
+            (&LINES, "line_bytes_max", format!("{}MiB", crate::source::LINE_BYTES_MAX >> 20)),
+            (&CSV, "line_bytes_max", format!("{}MiB", crate::source::LINE_BYTES_MAX >> 20)),
+        ] {
+            let doc = shape.fields.iter().find(|one| one.name == field).unwrap().doc;
+            assert!(doc.contains(&format!("{default} if not given")), "{}.{field}: {doc}", shape.name);
+        }
+    }
+
+    #[test]
     fn every_field_is_described() {
         fn walk(schema: &Value) {
             if let Some(properties) = schema.get("properties").and_then(Value::as_object) {

@@ -1,0 +1,194 @@
+//! The types of the source's columns.
+//!
+//! Owns: what declarations, formats and readers say together about each column. Does not own: who reads what (`flow`).
+//!
+//! Invariant: a column of the source is decoded once, as one type; where its format does not fix the type, the readers
+//! do, and agree.
+
+use super::PortRef;
+use super::flow::{Demand, Flow};
+use crate::columns::{Column, ColumnType, Schema};
+use crate::pipeline::fields::{list, nearest};
+use crate::pipeline::spec::SinkKind;
+use crate::source::{FormatSpec, SourceSpec};
+use crate::Code;
+
+impl Flow<'_> {
+    /// Types of the source's columns: declared, or as the format says, or as the readers want.
+    pub(super) fn type_source(&mut self, schemas: &[Option<Schema>]) {
+        let demands = std::mem::take(&mut self.demands);
+        let mut order: Vec<String> = Vec::new();
+        let mut note = |name: &str| {
+            if !order.iter().any(|one| one == name) {
+                order.push(name.to_owned());
+            }
+        };
+        for (number, source) in self.pipeline.sources.iter().enumerate() {
+            let known = schemas.get(number).and_then(Option::as_ref);
+            known.into_iter().flat_map(|schema| &schema.columns).for_each(|column| note(&column.name));
+            source.columns.iter().for_each(|column| note(&column.name));
+        }
+        demands.iter().for_each(|demand| note(&demand.column));
+        for name in order {
+            let readers: Vec<&Demand> = demands.iter().filter(|demand| demand.column == name).collect();
+            if let Some(column) = self.type_column(&name, &readers, schemas) {
+                self.source.push(column);
+            }
+        }
+        if self.errors.is_empty() {
+            for (number, sink) in self.pipeline.sinks.iter().enumerate() {
+                let writes = sink.kind != SinkKind::Blackhole;
+                if writes && sink.columns.is_none() && self.flowing(self.sink_inputs[number]).is_empty() {
+                    self.error(
+                        Code::NoColumns,
+                        &self.pipeline.sink_path(number),
+                        format!("nothing says which columns sink \"{}\" writes", sink.name),
+                        "declare them on the source, as in columns: { id: u64, name: \"utf8?\" }",
+                    );
+                }
+            }
+        }
+    }
+
+    fn type_column(&mut self, name: &str, readers: &[&Demand], schemas: &[Option<Schema>]) -> Option<Column> {
+        // What each source says about it.
+        let mut declared: Option<(&str, &Column)> = None;
+        let mut known: Vec<(&str, Column)> = Vec::new();
+        for (number, source) in self.pipeline.sources.iter().enumerate() {
+            let source_name = source.spec.name();
+            if let Some(column) = source.columns.iter().find(|column| column.name == name) {
+                match declared {
+                    Some((other, earlier)) if earlier.ty != column.ty => {
+                        let message = format!(
+                            "source \"{other}\" declares {name}: {}; source \"{source_name}\" declares {name}: {}",
+                            earlier.ty, column.ty
+                        );
+                        let at = format!("{}.columns.{name}", self.pipeline.source_path(number));
+                        self.error(Code::ReadersDisagree, &at, message, "declare one type: the sources are merged into one stream");
+                        return None;
+                    }
+                    Some(_) => {}
+                    None => declared = Some((source_name, column)),
+                }
+                continue;
+            }
+            let Some(schema) = schemas.get(number).and_then(Option::as_ref) else { continue };
+            match schema.get(name) {
+                // An undeclared CSV column is text that may hold anything.
+                Some(_) if is_csv(&source.spec) && !readers.iter().all(|reader| reader.wants.is_none()) => {}
+                Some(column) => known.push((source_name, column.clone())),
+                None if has_all_columns(&source.spec) => {
+                    let reader = readers.first()?;
+                    let names: Vec<&str> = schema.columns.iter().map(|column| column.name.as_str()).collect();
+                    let help = match nearest(name, names.iter().copied()) {
+                        Some(near) => format!("did you mean \"{near}\"? The source has {}", list(names.iter().copied())),
+                        None => format!("the source has {}", list(names.iter().copied())),
+                    };
+                    let wanted = reader.wants.map_or(name.to_owned(), |(ty, _)| format!("{name}: {ty}"));
+                    let message = format!("{} {wanted}; source \"{source_name}\" has no column \"{name}\"", reader.who);
+                    let at = reader.at.clone();
+                    self.error(Code::ColumnMismatch, &at, message, help);
+                    return None;
+                }
+                None => {}
+            }
+        }
+        let typed: Vec<(&Demand, ColumnType, bool)> =
+            readers.iter().filter_map(|reader| reader.wants.map(|(ty, null)| (*reader, ty, null))).collect();
+        let mut fine = true;
+        if let Some((source, column)) = declared {
+            for (reader, ty, _) in &typed {
+                if *ty != column.ty {
+                    fine = false;
+                    let message = format!("{} {name}: {ty}; source \"{source}\" declares {name}: {}", reader.who, column.ty);
+                    let help = format!("declare {name}: {ty} under columns: of the source, or change the plugin");
+                    self.error(Code::ColumnMismatch, &reader.at, message, help);
+                }
+            }
+            return fine.then(|| Column::new(name, column.ty, column.nullable));
+        }
+        if let Some((first, ty, _)) = typed.first() {
+            for (reader, other, _) in &typed[1..] {
+                if other != ty {
+                    fine = false;
+                    let message = format!("{} {name}: {other}; {} {name}: {ty}", reader.who, first.who);
+                    let help = format!("a column is decoded once: change one of the plugins, or give {name} another name and type in a step between");
+                    self.error(Code::ReadersDisagree, &reader.at, message, help);
+                }
+            }
+            for (source, column) in &known {
+                if !converts(column.ty, *ty) {
+                    fine = false;
+                    let message = format!("{} {name}: {ty}; source \"{source}\" gives {name}: {}", first.who, column.ty);
+                    let help = format!("change the plugin to read {name}: {}", column.ty);
+                    self.error(Code::ColumnMismatch, &first.at, message, help);
+                }
+            }
+            return fine.then(|| Column::new(name, *ty, self.source_nullable(name)));
+        }
+        match known.first() {
+            Some((source, column)) => {
+                for (other, second) in &known[1..] {
+                    if second.ty != column.ty {
+                        fine = false;
+                        let message = format!(
+                            "source \"{source}\" gives {name}: {}; source \"{other}\" gives {name}: {}",
+                            column.ty, second.ty
+                        );
+                        let at = self.pipeline.source_path(0);
+                        self.error(Code::ReadersDisagree, &at, message, format!("declare the type on both: columns: {{ {name}: {} }}", column.ty));
+                    }
+                }
+                fine.then(|| Column::new(name, column.ty, column.nullable || known.len() < self.pipeline.sources.len()))
+            }
+            None => {
+                let reader = readers.first()?;
+                let message = format!("{} {name}, and nothing says which type {name} has", reader.who);
+                let at = reader.at.clone();
+                self.error(
+                    Code::NoColumns,
+                    &at,
+                    message,
+                    format!("declare it on the source: columns: {{ {name}: utf8 }}, with its own type"),
+                );
+                None
+            }
+        }
+    }
+
+    /// A record without the column is bad at the source only when everything that reads the source would refuse it;
+    /// otherwise the column is null, and the step that needs it refuses the record.
+    fn source_nullable(&self, name: &str) -> bool {
+        let steps = self.inputs.iter().enumerate().filter(|(_, input)| **input == PortRef::Source);
+        let strict = |step: usize| {
+            let columns = self.descriptions[step].inputs.iter().flat_map(|port| &port.columns);
+            columns.into_iter().any(|column| column.name == name && !column.nullable)
+        };
+        let all_steps = steps.map(|(step, _)| strict(step)).collect::<Vec<_>>();
+        let no_sink = self.sink_inputs.iter().all(|input| *input != PortRef::Source);
+        !(no_sink && !all_steps.is_empty() && all_steps.iter().all(|strict| *strict))
+    }
+}
+
+fn is_csv(spec: &SourceSpec) -> bool {
+    matches!(spec, SourceSpec::Files(files) if matches!(files.format, FormatSpec::Csv { .. }))
+}
+
+/// True when the source's schema, once known, lists every column that its records can have.
+fn has_all_columns(spec: &SourceSpec) -> bool {
+    match spec {
+        SourceSpec::Files(files) => files.format != FormatSpec::Json,
+        SourceSpec::Nexmark(_) => true,
+    }
+}
+
+/// True when a source may convert the one type into the other, value by value, refusing what does not fit.
+fn converts(from: ColumnType, to: ColumnType) -> bool {
+    use ColumnType::*;
+    let number = |ty| matches!(ty, I32 | U32 | I64 | U64 | F64 | Decimal128 { .. });
+    let integer = |ty| matches!(ty, I32 | U32 | I64 | U64);
+    from == to
+        || (number(from) && number(to))
+        || ((from == Utf8 || integer(from) || from == Date) && matches!(to, Timestamp | Date))
+        || (from == Utf8 && to == Binary)
+}
