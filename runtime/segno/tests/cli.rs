@@ -123,6 +123,18 @@ fn rows_on_standard_output_are_alone_there() {
 }
 
 #[test]
+fn a_reader_that_goes_away_ends_the_run_and_its_rows_come_again() {
+    let folder = Folder::new("{ stdout: {} }", "");
+    let mut child =
+        folder.command(&["-q", "-o", "json", "run", "p.yaml"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("K006"));
+    assert_eq!(folder.segno(&["-q", "run", "p.yaml"]).out.lines().count(), 2);
+}
+
+#[test]
 fn a_run_can_be_looked_at_from_every_side() {
     let folder = Folder::new("{ files: out }", "");
     let ran = folder.segno(&["-q", "-o", "json", "run", "p.yaml"]);
@@ -243,6 +255,27 @@ fn a_second_process_is_refused_and_told_who_runs() {
     assert_eq!(error["code"], "J005");
     assert!(error["message"].as_str().unwrap().contains(&format!("process {} ", first.child.id())), "{error}");
     assert!(error["help"].as_str().unwrap().contains("--take-over"));
+}
+
+#[test]
+fn a_process_that_was_taken_over_commits_nothing_more() {
+    let folder = Folder::new("{ files: out }", "");
+    growing(&folder);
+    let mut first = Running::start(&folder, &["-o", "json", "run", "p.yaml", "--log", "info"]);
+    first.wait_for("recovering");
+    wait_until(|| rows(&folder) == 2);
+    let mut second = Running::start(&folder, &["run", "p.yaml", "--take-over", "--log", "info"]);
+    second.wait_for("recovering");
+    let mut file = std::fs::File::options().append(true).open(folder.path("in.jsonl")).unwrap();
+    file.write_all(b"{\"a\":3}\n").unwrap();
+    first.wait_for("J001");
+    assert_eq!(first.child.wait().unwrap().code(), Some(1));
+    wait_until(|| rows(&folder) == 3);
+    second.signal("-INT");
+    assert_eq!(second.child.wait().unwrap().code(), Some(0));
+    assert_eq!(folder.published(), ["{\"a\":1,\"b\":\"x\"}", "{\"a\":2,\"b\":null}", "{\"a\":3,\"b\":null}"]);
+    let replay = folder.segno(&["replay", "p.yaml", "--verify"]);
+    assert!(replay.code == 0 && replay.out.starts_with("identical"), "{}{}", replay.out, replay.err);
 }
 
 #[test]

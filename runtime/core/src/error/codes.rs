@@ -207,6 +207,8 @@ codes! {
         "There is no space for the output or the state. The shard pauses and tries again with growing pauses; it resumes by itself when there is space.";
     OutputLost, "K004", Failed, "published output was changed or removed",
         "The journal names an object with its hash; the sink holds neither the staged nor the published object with that hash. Somebody changed the output folder. Restore the file.";
+    OutputClosed, "K006", Failed, "the reader of standard output went away",
+        "Standard output is a pipe whose reader ended (`segno run … | head` does that). Nothing more can be written, so the run ends. Rows of epochs that are not committed come again with the next run.";
     RawColumns, "K005", Configuration, "format raw needs exactly one text or binary column",
         "A sink with format raw writes the bytes of one column, each row followed by a line feed. Name the column with columns: [value], or choose json or csv to write several.";
     NotAComponent, "P001", Configuration, "the file is not a component",

@@ -80,7 +80,7 @@ pub(super) mod tests {
                         true; `segno schema` prints the same as a JSON Schema for editors.\n\n\
                         Paths are relative to the folder of the pipeline file. `${NAME}` and `${NAME:-default}` stand for \
                         environment variables; they are replaced in values only, after the YAML is read, so a variable cannot \
-                        change the structure. Inside `{ … }` and `[ … ]` they need quotes. `$${` writes `${`.\n\n\
+                        change the structure. A quoted value stays text; an unquoted one is read as if it stood there, so `${N}` may be a number. Inside `{ … }` and `[ … ]` YAML needs the quotes. `$${` writes `${`.\n\n\
                         Counts may have the units k, M, G (`1M`); sizes B, kB, MB, GB, KiB, MiB, GiB, TiB (`64MiB`); times \
                         us, ms, s, m, h, d (`1m30s`). Column types: bool, i32, i64, u64, f64, utf8, binary, timestamp, date, \
                         decimal128(precision,scale); `?` behind a type means that null is allowed.\n"

@@ -1,28 +1,31 @@
-//! Standard output: at least once, since a terminal cannot take lines back.
+//! Standard output: at least once.
+//!
+//! Owns: the order of printing and committing. Rows are printed when they are staged, before the journal names their
+//! epoch: after a crash in between they are printed again. The other way round they could be lost.
+//! Does not own: the bytes of a row (`write_rows`).
 
 use super::write_rows;
+use crate::journal::sha256_hex;
 use segno_core::persisted::StagedObject;
 use segno_core::pipeline::SinkFormat;
 use segno_core::sink::{Sink, SinkRows};
 use segno_core::{Code, Error, Result};
-use crate::journal::sha256_hex;
 use std::io::Write;
 
-pub struct Stdout {
+pub struct Stdout<W: Write + Send = std::io::Stdout> {
     name: String,
     format: SinkFormat,
-    /// Rows of the staged epoch. Empty after a crash: then the epoch's rows were printed, or never will be again.
-    staged: Vec<u8>,
+    out: W,
     header_written: bool,
 }
 
 impl Stdout {
     pub fn new(name: &str, format: SinkFormat) -> Stdout {
-        Stdout { name: name.to_owned(), format, staged: Vec::new(), header_written: false }
+        Stdout { name: name.to_owned(), format, out: std::io::stdout(), header_written: false }
     }
 }
 
-impl Sink for Stdout {
+impl<W: Write + Send> Sink for Stdout<W> {
     fn name(&self) -> &str {
         &self.name
     }
@@ -32,30 +35,90 @@ impl Sink for Stdout {
     }
 
     fn stage(&mut self, rows: &SinkRows<'_>) -> Result<Vec<StagedObject>> {
-        self.staged = write_rows(self.format, rows.schema, rows.batch)?;
+        let mut bytes = write_rows(self.format, rows.schema, rows.batch)?;
         if self.format == SinkFormat::Csv && self.header_written {
-            let end = self.staged.iter().position(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-            self.staged.drain(..end);
+            let end = bytes.iter().position(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+            bytes.drain(..end);
         }
         self.header_written = true;
+        self.out.write_all(&bytes).and_then(|()| self.out.flush()).map_err(|error| {
+            let closed = error.kind() == std::io::ErrorKind::BrokenPipe;
+            let (code, what) = match closed {
+                true => (Code::OutputClosed, "the reader of standard output went away"),
+                false => (Code::SinkFailed, "standard output cannot be written"),
+            };
+            Error::new(code, format!("sink \"{}\": {what}", self.name))
+                .with_cause(error)
+                .with_help("rows that are not committed come again with the next run")
+        })?;
         Ok(vec![StagedObject {
             staged: String::new(),
             target: format!("epoch {}", rows.epoch),
-            sha256: sha256_hex(&self.staged),
-            bytes: self.staged.len() as u64,
+            sha256: sha256_hex(&bytes),
+            bytes: bytes.len() as u64,
             rows: rows.batch.num_rows() as u64,
         }])
     }
 
     fn publish(&mut self, _staged: &[StagedObject]) -> Result<()> {
-        let staged = std::mem::take(&mut self.staged);
-        let mut out = std::io::stdout().lock();
-        out.write_all(&staged).and_then(|()| out.flush()).map_err(|error| {
-            Error::new(Code::SinkFailed, "standard output cannot be written").with_cause(error)
-        })
+        Ok(())
     }
 
     fn discard_uncommitted(&mut self) -> Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+    use segno_core::columns::{Column, ColumnType, Schema};
+    use std::sync::Arc;
+
+    struct Closed;
+
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn stage<W: Write + Send>(sink: &mut Stdout<W>, values: Vec<i64>) -> Result<Vec<StagedObject>> {
+        let schema = Schema::new(vec![Column::new("n", ColumnType::I64, false)]);
+        let column: ArrayRef = Arc::new(Int64Array::from(values));
+        let batch = RecordBatch::try_new(schema.to_arrow(), vec![column]).unwrap();
+        sink.stage(&SinkRows { epoch: 1, schema: &schema, batch: &batch })
+    }
+
+    fn sink<W: Write + Send>(format: SinkFormat, out: W) -> Stdout<W> {
+        Stdout { name: "console".to_owned(), format, out, header_written: false }
+    }
+
+    #[test]
+    fn rows_are_printed_before_they_are_committed() {
+        let mut sink = sink(SinkFormat::Json, Vec::new());
+        stage(&mut sink, vec![1, 2]).unwrap();
+        assert_eq!(sink.out, b"{\"n\":1}\n{\"n\":2}\n");
+        sink.publish(&[]).unwrap();
+        assert_eq!(sink.out.len(), 16, "publishing prints nothing again");
+    }
+
+    #[test]
+    fn the_header_is_printed_once() {
+        let mut sink = sink(SinkFormat::Csv, Vec::new());
+        stage(&mut sink, vec![1]).unwrap();
+        stage(&mut sink, vec![2]).unwrap();
+        assert_eq!(sink.out, b"n\n1\n2\n");
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_no_failure_that_passes() {
+        let error = stage(&mut sink(SinkFormat::Json, Closed), vec![1]).unwrap_err();
+        assert_eq!((error.code(), error.kind()), (Code::OutputClosed, segno_core::Kind::Failed));
     }
 }

@@ -119,7 +119,7 @@ pub fn load(pipeline: Pipeline) -> Result<Loaded, Vec<Error>> {
                 Some(help) => named.with_help(help),
                 None => named,
             };
-            errors.push(placed(named, &pipeline, &format!("steps[{number}]")));
+            errors.push(placed(named, &pipeline, &format!("steps[{number}]{}", said_about(error.message()))));
             continue;
         }
         let sha256 = sha256_hex(&init);
@@ -159,9 +159,19 @@ pub fn load(pipeline: Pipeline) -> Result<Loaded, Vec<Error>> {
             PlannedSink { name: spec.name.clone(), format }
         })
         .collect();
-    let batch_rows = pipeline.batch_rows;
-    let plan = Plan { version: PLAN_VERSION, sources, graph: checked.graph, steps, sinks, batch_rows };
+    let plan = Plan { version: PLAN_VERSION, sources, graph: checked.graph, steps, sinks };
     Ok(Loaded { pipeline, engine, plan, blobs, work_dir })
+}
+
+/// The part of a step that a plugin's refusal speaks of: the SDK begins with `config.field:` or "side table `name`".
+fn said_about(message: &str) -> String {
+    if let Some(table) = message.strip_prefix("side table `").and_then(|rest| rest.split('`').next()) {
+        return format!(".tables.{table}");
+    }
+    match message.split(':').next() {
+        Some(path) if path == "config" || (path.starts_with("config.") && !path.contains(' ')) => format!(".{path}"),
+        _ => String::new(),
+    }
 }
 
 /// Reads the side tables of a step, in the order of its plugin's description.
@@ -255,4 +265,17 @@ pub fn work_dir(pipeline: &Pipeline) -> PathBuf {
     let file = pipeline.file.canonicalize().unwrap_or_else(|_| pipeline.file.clone());
     let digest = sha256_hex(file.as_os_str().as_encoded_bytes());
     user_cache().join("work").join(format!("{}-{}-{}", pipeline.tenant, pipeline.name, &digest[..12]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_shown_at_the_field_that_it_names() {
+        assert_eq!(said_about("config.limits.delays[2]: a number is expected"), ".config.limits.delays[2]");
+        assert_eq!(said_about("config: a map is expected"), ".config");
+        assert_eq!(said_about("side table `airports`: rows 0 and 1 have the same `iata`"), ".tables.airports");
+        assert_eq!(said_about("no idea: config.x"), "");
+    }
 }
