@@ -28,6 +28,9 @@ pub const EDGES: &[&str] = &[
 /// Kills the process when the failpoint is set to `return`.
 pub fn hit(name: &'static str) {
     debug_assert!(EDGES.contains(&name));
+    // Reads FAILPOINTS once; the scenario ends with the process.
+    static READ: std::sync::Once = std::sync::Once::new();
+    READ.call_once(|| std::mem::forget(fail::FailScenario::setup()));
     fail::fail_point!(name, |_| {
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         // The signal is on its way; nothing may happen meanwhile.

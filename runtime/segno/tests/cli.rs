@@ -107,7 +107,7 @@ fn errors_of_the_file_end_with_78_and_an_object_each() {
 #[test]
 fn a_wrong_command_line_ends_with_2() {
     let folder = Folder::new("{ files: out }", "");
-    for args in [&["rnu"][..], &["run"], &["run", "p.yaml", "--threads", "0"], &["replay", "p.yaml", "--from", "end"], &["explain", "X999"]] {
+    for args in [&["rnu"][..], &["run"], &["run", "p.yaml", "--threads", "0"], &["replay", "p.yaml", "--from", "end"], &["explain", "X999"], &["state", "scan", "p.yaml", "nope"]] {
         let ran = folder.segno(args);
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{args:?} {}", ran.err);
     }

@@ -1,3 +1,15 @@
-//! Tests that run the real program.
+//! The whole command, run as a process: killed, disturbed, and compared.
+//!
+//! Owns: proofs that need a real process and real files. Does not own: rules that a function shows (tests beside it).
+//!
+//! `make test` sets SEGNO_COMPONENTS (first-party plugins), SEGNO_TESTING_BIN (the command with failpoints) and
+//! SEGNO_CHECKER_BIN (the independent checker).
 
+mod change;
 mod cli;
+mod damage;
+mod invariance;
+mod kills;
+mod lab;
+mod ownership;
+mod replay;

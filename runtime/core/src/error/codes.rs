@@ -88,6 +88,9 @@ codes! {
     NoEventTime, "C018", Configuration, "the pipeline has no event time",
         "A warning. Without time: the records of one file keep their order, and the files of an epoch follow each other in the order of their numbers. Which records share an epoch depends on when they arrived, so the order across files is journalled, not computed.";
 
+    OutputIsInput, "C019", Configuration, "a sink writes into the files that a source reads",
+        "The files that the sink publishes match the source's glob, so the next run would read its own output as input. Write into a folder of its own.";
+
     ColumnMismatch, "C020", Configuration, "a step reads a column that its input does not give, or gives with another type",
         "Every edge of the graph is checked before anything runs. The message names the reader, the column, the wanted type and what the step before gives.";
 

@@ -94,6 +94,9 @@ impl Reader {
         let steps = self.steps(&fields);
         let (sinks, dlq) = self.sinks(&fields);
         self.dead_letters_have_a_place(&fields);
+        if let (Some((sources, _)), Some(sinks), Some(dlq)) = (&sources, &sinks, &dlq) {
+            self.output_is_not_input(sources, sinks, dlq.as_ref());
+        }
         let checkpoint = self.checkpoint(&fields);
         let epoch = self.epoch(&fields);
         let batch_rows = match fields.get("batch_rows") {

@@ -103,7 +103,7 @@ impl Shard {
             logical_time_ms,
             watermark_in: input.watermark_in,
             watermark_out: input.watermark_out,
-            batch_rows: self.program.batch_rows,
+            batch_rows: self.settings.batch_rows,
             lanes: graph.steps.iter().map(|step| (step.id.clone(), step.lanes)).collect(),
             facts: Facts {
                 lane_scripts: executed.scripts.clone(),

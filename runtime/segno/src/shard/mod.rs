@@ -49,6 +49,8 @@ pub const BLOCK_ROWS: usize = 64;
 pub struct Settings {
     pub threads: usize,
     pub epoch: EpochLimits,
+    /// Rows of a call at most; replays use the journalled number.
+    pub batch_rows: u32,
     pub replay_debt: Duration,
     pub keep: u32,
     /// Rows per block digest: `BLOCK_ROWS`, or 1 with `replay_detail: row`.
@@ -151,7 +153,7 @@ impl Shard {
             program: &self.program,
             input,
             state: &self.state,
-            batch_rows: self.program.batch_rows,
+            batch_rows: self.settings.batch_rows,
             threads: self.settings.threads,
             block_rows: self.settings.block_rows,
         };

@@ -21,8 +21,6 @@ pub struct Program {
     pub source_names: Vec<String>,
     /// Names of the graph's sinks, in its order.
     pub sink_names: Vec<String>,
-    /// Rows of a call at most. Output does not depend on it; replays use the journalled one.
-    pub batch_rows: u32,
 }
 
 pub struct StepProgram {

@@ -72,6 +72,7 @@ fn settings(pipeline: &Pipeline, options: &RunOptions) -> Settings {
             bytes: pipeline.epoch.max_bytes as usize,
             delay: pipeline.epoch.max_delay,
         },
+        batch_rows: pipeline.batch_rows,
         replay_debt: pipeline.checkpoint.replay_debt,
         keep: pipeline.checkpoint.keep,
         block_rows: match pipeline.replay_detail {

@@ -27,7 +27,6 @@ pub struct Plan {
     pub steps: Vec<PlannedStep>,
     /// In the graph's order.
     pub sinks: Vec<PlannedSink>,
-    pub batch_rows: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -113,7 +112,6 @@ impl Plan {
             source_on_error: self.sources.iter().map(|source| source.on_error).collect(),
             source_names: self.sources.iter().map(|source| source.spec.name().to_owned()).collect(),
             sink_names: self.sinks.iter().map(|sink| sink.name.clone()).collect(),
-            batch_rows: self.batch_rows,
         })
     }
 }

@@ -5,6 +5,8 @@ use crate::pipeline::fields::{Fields, Reader};
 use crate::pipeline::shape;
 use crate::pipeline::spec::*;
 use crate::pipeline::tree::{Node, Value};
+use crate::source::SourceSpec;
+use std::path::{Component, Path};
 
 const KINDS: [&str; 3] = ["files", "stdout", "blackhole"];
 /// The name of the dead letters' sink.
@@ -126,6 +128,33 @@ impl Reader {
         Some(SinkSpec { name: name?, from: from?, columns: columns?, kind: kind? })
     }
 
+    /// A source whose glob matches what a sink publishes would read its own output at the next start.
+    pub(super) fn output_is_not_input(&mut self, sources: &[SourceBlock], sinks: &[SinkSpec], dlq: Option<&SinkSpec>) {
+        let sinks = sinks.iter().enumerate().map(|(number, sink)| (format!("sinks[{number}].files"), sink));
+        for (at, sink) in sinks.chain(dlq.map(|dlq| ("dlq.files".to_owned(), dlq))) {
+            let SinkKind::Files { path, format } = &sink.kind else { continue };
+            let ending = match format {
+                SinkFormat::Json => "jsonl",
+                SinkFormat::Csv => "csv",
+                SinkFormat::Raw => "raw",
+            };
+            let published = plain_path(&path.join(format!("{}-shard-000000000001.{ending}", sink.name)));
+            for source in sources {
+                let SourceSpec::Files(files) = &source.spec else { continue };
+                let glob = plain_path(Path::new(&files.path));
+                if matches_parts(&glob, &published) {
+                    let place = self.spots.place(&at);
+                    self.error(
+                        Code::OutputIsInput,
+                        &place.span,
+                        format!("sink \"{}\" writes files that source \"{}\" reads: {}", sink.name, source.spec.name(), files.path),
+                        "let the sink write into a folder of its own",
+                    );
+                }
+            }
+        }
+    }
+
     fn sink_kind(&mut self, fields: &Fields<'_>, what: &str, shape: &shape::Shape) -> Option<SinkKind> {
         let mut found = KINDS.iter().copied().filter(|kind| fields.key(kind).is_some());
         let (first, second) = (found.next(), found.next());
@@ -204,6 +233,57 @@ impl Reader {
                 }
                 Some(SinkKind::Blackhole)
             }
+        }
+    }
+}
+
+/// The parts of a path without `.`, as far as that can be said without looking at the disk.
+fn plain_path(path: &Path) -> Vec<String> {
+    path.components()
+        .filter(|part| *part != Component::CurDir)
+        .map(|part| part.as_os_str().to_string_lossy().into_owned())
+        .collect()
+}
+
+/// True when a glob matches a path, part by part; `**` stands for any number of parts.
+fn matches_parts(glob: &[String], path: &[String]) -> bool {
+    match (glob.split_first(), path.split_first()) {
+        (None, None) => true,
+        (Some((first, rest)), _) if first == "**" => {
+            matches_parts(rest, path) || path.split_first().is_some_and(|(_, path)| matches_parts(glob, path))
+        }
+        (Some((first, rest)), Some((name, path))) => matches_name(first.as_bytes(), name.as_bytes()) && matches_parts(rest, path),
+        _ => false,
+    }
+}
+
+/// `*`, `?` and `[…]` within one part of a path. A class matches any one byte: close enough to warn of a mistake.
+fn matches_name(glob: &[u8], name: &[u8]) -> bool {
+    match (glob.first(), name.first()) {
+        (None, None) => true,
+        (Some(b'*'), _) => matches_name(&glob[1..], name) || (!name.is_empty() && matches_name(glob, &name[1..])),
+        (Some(b'?'), Some(_)) => matches_name(&glob[1..], &name[1..]),
+        (Some(b'['), Some(_)) => match glob.iter().position(|&byte| byte == b']') {
+            Some(end) => matches_name(&glob[end + 1..], &name[1..]),
+            None => false,
+        },
+        (Some(a), Some(b)) => a == b && matches_name(&glob[1..], &name[1..]),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs_match_as_a_shell_does() {
+        let matches = |glob: &str, path: &str| matches_parts(&plain_path(Path::new(glob)), &plain_path(Path::new(path)));
+        for (glob, path) in [("./*.jsonl", "a.jsonl"), ("data/**/*.csv", "data/x/y/a.csv"), ("data/**", "./data/a"), ("a?[bc]*", "axb")] {
+            assert!(matches(glob, path), "{glob} {path}");
+        }
+        for (glob, path) in [("*.jsonl", "out/a.jsonl"), ("data/*.csv", "data/a.jsonl"), ("a", "a/b"), ("a[", "ab")] {
+            assert!(!matches(glob, path), "{glob} {path}");
         }
     }
 }

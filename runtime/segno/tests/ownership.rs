@@ -1,0 +1,80 @@
+//! One owner at a time: the lock on this machine, the generation everywhere.
+
+use crate::lab::{Lab, finish, plain, text};
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A pipeline that runs until it is stopped: its input may grow.
+fn follow(lab: &Lab) -> Child {
+    lab.command(plain(), &["run", "-q"]);
+    let path = lab.path("pipeline.yaml");
+    let text = std::fs::read_to_string(&path).expect("the pipeline file").replace(
+        "files: { path: \"in-*.jsonl\" }",
+        "files: { path: \"in-*.jsonl\", follow: true }\n  idle_timeout: 100ms",
+    );
+    std::fs::write(lab.path("follow.yaml"), text).expect("the pipeline file");
+    start(lab, &[])
+}
+
+fn start(lab: &Lab, flags: &[&str]) -> Child {
+    Command::new(plain())
+        .args(["run", "-q"])
+        .args(flags)
+        .arg(lab.path("follow.yaml"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("segno starts")
+}
+
+fn wait_for(what: &str, mut met: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !met() {
+        assert!(started.elapsed() < Duration::from_secs(60), "{what} did not happen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn stop(child: Child) -> std::process::Output {
+    let id = rustix::process::Pid::from_raw(child.id() as i32).expect("a process id");
+    let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+    finish(child)
+}
+
+#[test]
+fn a_second_process_is_refused_and_told_who_runs() {
+    let lab = Lab::new(5, 1_000);
+    let first = follow(&lab);
+    wait_for("the first commit", || lab.objects("journal") > 1);
+    let second = finish(start(&lab, &[]));
+    let said = text(&second.stderr);
+    assert_eq!(second.status.code(), Some(1), "{said}");
+    assert!(said.contains("J005") && said.contains(&first.id().to_string()), "{said}");
+    assert!(stop(first).status.success());
+}
+
+#[test]
+fn after_a_take_over_the_first_process_commits_nothing_more() {
+    let lab = Lab::new(6, 1_000);
+    let first = follow(&lab);
+    let lines = |bytes: Vec<u8>| bytes.iter().filter(|&&byte| byte == b'\n').count();
+    wait_for("all of the input", || lines(lab.output()) + lines(lab.dead_letters()) == 1_000);
+    let second = start(&lab, &["--take-over"]);
+    wait_for("the second generation", || lab.objects("generation") == 2);
+    let fence = lab.objects("journal");
+    wait_for("the second fence", || lab.objects("journal") >= fence.max(2));
+    // Both see new records; only one may commit them.
+    let mut file = std::fs::File::options().append(true).open(&lab.inputs()[0]).expect("input");
+    for id in 0..100 {
+        writeln!(file, "{{\"id\":{id},\"key\":\"new\",\"price\":1,\"at\":{}}}", 1_000_000 + id).expect("input");
+    }
+    let output = finish(first);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("J001"), "{}", text(&output.stderr));
+    wait_for("the new records", || lines(lab.output()) + lines(lab.dead_letters()) == 1_100);
+    let output = stop(second);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let (code, said) = lab.replay();
+    assert_eq!(code, Some(0), "{said}");
+}
