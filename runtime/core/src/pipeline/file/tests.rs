@@ -132,7 +132,7 @@ fn each_error_has_its_code_place_and_help() {
         ("sinks", "sinks: [{ files: a, columns: [] }]", "C004 7:30 columns is empty | name the columns to write, or remove the field to write all"),
         ("sinks", "sinks: [{ files: { path: a, format: parquet } }]", "C004 7:37 format cannot be \"parquet\" | valid are json, csv, raw"),
         ("sinks", "sinks: [{ blackhole: 5 }]", "C004 7:22 blackhole has no settings, and here is a number | write blackhole: {}"),
-        ("source", "source: { files: ./out/*.jsonl, format: json }", "C019 7:10 sink \"files\" writes files that source \"source\" reads: ./out/*.jsonl | let the sink write into a folder of its own"),
+        ("source", "source: { files: ./out/*.jsonl, format: json }", "C019 7:18 sink \"files\" writes files that source \"source\" reads: ./out/*.jsonl | let the sink write into a folder of its own"),
         ("", "dlq: { name: x }", "C003 9:8 dlq has no field \"name\" | valid are: files, stdout, blackhole"),
         ("", "dlq: {}", "C007 9:6 dlq does not say where rows go | add one of files, stdout, blackhole, for example files: ./out"),
         ("name", "name: { a: ${B} }", "C002 2:13 not well-formed YAML: while parsing a flow mapping, did not find expected ',' or '}' | inside { … } and [ … ], put quotes around a variable: \"${NAME}\""),
