@@ -87,6 +87,10 @@ fn a_valid_pipeline_is_described_on_standard_output() {
     assert_eq!(json.json()[0]["warnings"][0], "C016");
     let with_variable = folder.command(&["-q", "validate"]).env("SEGNO_PIPELINE", "p.yaml").env("SEGNO_OUTPUT", "json").output().unwrap();
     assert_eq!(with_variable.stdout, json.out.as_bytes());
+    for yes in ["1", "true", "yes"] {
+        let quiet = folder.command(&["validate", "p.yaml"]).env("SEGNO_QUIET", yes).output().unwrap();
+        assert_eq!((quiet.status.code(), quiet.stderr.len()), (Some(0), 0), "{yes}");
+    }
     assert!(!folder.path("work").exists() && !folder.path("out").exists(), "validate writes nothing");
 }
 

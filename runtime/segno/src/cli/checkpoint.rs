@@ -72,6 +72,11 @@ pub fn kept(objects: &Objects) -> Result<Vec<(u64, Result<Manifest>)>> {
     for number in (1..=newest).rev() {
         match checkpoint::read(objects, number) {
             Ok(Some(manifest)) => {
+                for gone in (number + 1..=number + missing).rev() {
+                    let error = Error::new(Code::CheckpointDamaged, format!("checkpoint {gone}: its manifest is gone"))
+                        .with_help("restore the object manifest from the bucket's versions; recovery uses the others");
+                    found.push((gone, Err(error)));
+                }
                 missing = 0;
                 found.push((number, Ok(manifest)));
             }

@@ -21,7 +21,7 @@ pub enum ConfigCommand {
         #[command(flatten)]
         pipeline: PipelineFile,
         /// Replace variables and write out defaults. Always on: only what is resolved can be masked.
-        #[arg(long, env = "SEGNO_RESOLVED")]
+        #[arg(long, env = "SEGNO_RESOLVED", value_parser = clap::builder::BoolishValueParser::new())]
         resolved: bool,
     },
 }

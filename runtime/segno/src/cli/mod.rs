@@ -44,7 +44,7 @@ struct Global {
     #[arg(short, long, global = true, env = "SEGNO_OUTPUT", value_enum, default_value_t = Output::Text)]
     output: Output,
     /// No progress, no notes, no warnings.
-    #[arg(short, long, global = true, env = "SEGNO_QUIET")]
+    #[arg(short, long, global = true, env = "SEGNO_QUIET", value_parser = clap::builder::BoolishValueParser::new())]
     quiet: bool,
     /// Log more: -v what happens, -vv why.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]

@@ -14,7 +14,7 @@ pub struct ReplayArgs {
     #[arg(long, env = "SEGNO_FROM", value_name = "CHECKPOINT|start", default_value = "start", value_parser = parse_from)]
     from: From,
     /// Compare every digest with the journal; a difference ends with exit code 1. Always on: a replay is a comparison.
-    #[arg(long, env = "SEGNO_VERIFY")]
+    #[arg(long, env = "SEGNO_VERIFY", value_parser = clap::builder::BoolishValueParser::new())]
     verify: bool,
     /// Threads that run plugins; one for each core if not given.
     #[arg(long, env = "SEGNO_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]

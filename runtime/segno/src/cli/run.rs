@@ -25,10 +25,10 @@ pub struct RunArgs {
     #[command(flatten)]
     pipeline: PipelineFile,
     /// Take the pipeline over from another process, which commits nothing more.
-    #[arg(long, env = "SEGNO_TAKE_OVER")]
+    #[arg(long, env = "SEGNO_TAKE_OVER", value_parser = clap::builder::BoolishValueParser::new())]
     take_over: bool,
     /// Go on with changed plugins, configuration or graph; the change is recorded.
-    #[arg(long, env = "SEGNO_ACCEPT_CHANGE")]
+    #[arg(long, env = "SEGNO_ACCEPT_CHANGE", value_parser = clap::builder::BoolishValueParser::new())]
     accept_change: bool,
     /// Threads that run plugins; one for each core if not given. Output does not depend on it.
     #[arg(long, env = "SEGNO_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]

@@ -35,7 +35,7 @@ pub enum StateCommand {
         /// The step's id.
         step: String,
         /// The key: one word for each key column.
-        #[arg(required = true)]
+        #[arg(required = true, allow_negative_numbers = true)]
         key: Vec<String>,
         /// The table; the plugin's first one if not given.
         #[arg(long, env = "SEGNO_TABLE")]
