@@ -184,6 +184,24 @@ impl Reader {
         }
     }
 
+    /// A path as written. A shell would replace `~`; here nobody does.
+    pub fn path(&mut self, node: &Node, what: &str) -> Option<String> {
+        let path = self.text(node, what)?;
+        self.check_path(&path, &node.span, what).then_some(path)
+    }
+
+    pub fn check_path(&mut self, path: &str, span: &Range<usize>, what: &str) -> bool {
+        if path.is_empty() {
+            self.error(Code::InvalidValue, span, format!("{what} is empty"), "name a file or a folder");
+        } else if path.starts_with("~/") {
+            let help = format!("write \"${{HOME}}{}\", or a path relative to the pipeline file", &path[1..]);
+            self.error(Code::InvalidValue, span, format!("{what}: ~ is not replaced in a pipeline file"), help);
+        } else {
+            return true;
+        }
+        false
+    }
+
     pub fn bool(&mut self, node: &Node, what: &str) -> Option<bool> {
         match node.value {
             Value::Bool(value) => Some(value),

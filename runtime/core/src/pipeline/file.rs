@@ -104,7 +104,7 @@ impl Reader {
             None => Some(BATCH_ROWS_DEFAULT),
         };
         let threads = fields.get("threads").and_then(|node| self.count(node, "threads", 1..=1024));
-        let work_dir = fields.get("work_dir").and_then(|node| self.text(node, "work_dir"));
+        let work_dir = fields.get("work_dir").and_then(|node| self.path(node, "work_dir"));
         let replay_detail = match fields.get("replay_detail") {
             Some(node) => {
                 self.choice(node, "replay_detail", &[("block", ReplayDetail::Block), ("row", ReplayDetail::Row)])

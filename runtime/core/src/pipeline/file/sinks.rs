@@ -193,12 +193,12 @@ impl Reader {
                 Value::Map(_) => {
                     let fields = self.fields(node, "files", &shape::FILE_SINK.names())?;
                     let help = "name the folder: path: ./out";
-                    let path = self.required(&fields, "path", "files", help).and_then(|node| self.text(node, "path"));
+                    let path = self.required(&fields, "path", "files", help).and_then(|node| self.path(node, "path"));
                     let format = format(self, &fields);
                     Some(SinkKind::Files { path: path?.into(), format: format? })
                 }
                 _ => {
-                    let path = self.text(node, "files")?;
+                    let path = self.path(node, "files")?;
                     Some(SinkKind::Files { path: path.into(), format: SinkFormat::default() })
                 }
             },

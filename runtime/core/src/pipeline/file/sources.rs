@@ -244,8 +244,8 @@ impl Reader {
             return self.invalid(&node.span, "files names no path", "name the files: files: ./input/*.jsonl");
         }
         for (path, span) in &paths {
-            if path.is_empty() {
-                return self.invalid(span, "a path is empty", "name a file or a glob");
+            if !self.check_path(path, span, "a path") {
+                return None;
             }
         }
         let (format, line_bytes_max) = format?;

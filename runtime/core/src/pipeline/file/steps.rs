@@ -78,7 +78,7 @@ impl Reader {
             });
         let plugin = self
             .required(&fields, "plugin", "the step", "name the component: plugin: ./plugins/name.wasm")
-            .and_then(|node| self.text(node, "plugin"));
+            .and_then(|node| self.path(node, "plugin"));
         let from = match fields.get("from") {
             Some(node) => self.step_upstream(node, number, edges),
             None => Some(match number {
@@ -250,7 +250,7 @@ impl Reader {
         let fields = self.fields(node, "the table", &shape::TABLE.names())?;
         let path = self
             .required(&fields, "path", "the table", "name the file: path: ./airports.csv")
-            .and_then(|node| self.text(node, "path"))?;
+            .and_then(|node| self.path(node, "path"))?;
         let files = match fields.get("format") {
             Some(node) => self.format(node)?,
             None => {
@@ -347,6 +347,9 @@ const MEMORY_BYTES_MAX: u64 = 4 << 30;
 fn type_help(ty: &str) -> String {
     const TYPES: [&str; 10] =
         ["bool", "i32", "i64", "u64", "f64", "utf8", "binary", "timestamp", "date", "decimal128(precision,scale)"];
+    if ty.starts_with("decimal128(") && !ty.ends_with(')') {
+        return "inside { … } a comma ends the value: put quotes around it, as in \"decimal128(10,2)\"".to_owned();
+    }
     // Names of other systems.
     let near = match ty.to_ascii_lowercase().as_str() {
         "string" | "str" | "text" | "varchar" | "largeutf8" => Some("utf8"),
