@@ -82,6 +82,11 @@ impl ResourceLimiter for Host {
 }
 
 impl Host {
+    /// True when a limit of memory or tables made the engine give up.
+    pub(crate) fn hit_a_limit(&self) -> bool {
+        self.hit.is_some()
+    }
+
     fn log(&mut self, level: u8, message: &str) {
         if self.lines_left == 0 {
             self.observed.dropped += 1;

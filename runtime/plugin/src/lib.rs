@@ -27,3 +27,6 @@ pub use failure::CallFailure;
 pub use instance::{Done, Instance, LogLine, Observed};
 pub use limits::Limits;
 pub use template::{Component, Template};
+
+#[cfg(test)]
+mod tests;

@@ -115,7 +115,7 @@ impl Engine {
         prepare(&mut store, limits.fuel_init, u64::MAX / 2);
         let linker = linker(&self.wasm).map_err(|error| refused(&error))?;
         let instance = linker.instantiate(&mut store, component).map_err(|error| {
-            if error.downcast_ref::<wasmtime::Trap>().is_some() {
+            if store.data().hit_a_limit() || error.downcast_ref::<wasmtime::Trap>().is_some() {
                 failed_in("the start function", &failure(&mut store, limits, limits.fuel_init, error))
             } else {
                 refused(&error)
