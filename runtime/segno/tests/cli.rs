@@ -182,6 +182,12 @@ fn a_damaged_checkpoint_is_found_and_named() {
     let verify = folder.segno(&["-o", "json", "checkpoint", "verify", "p.yaml"]);
     assert_eq!((verify.code, &verify.json()[0]["intact"]), (1, &false.into()));
     assert_eq!(verify.errors()[0]["code"], "J013");
+    let archive = folder.path("store/default/copy/single/archive");
+    let archived = std::fs::read_dir(archive).unwrap().flatten().next().unwrap().path();
+    std::fs::write(&archived, b"other").unwrap();
+    let verify = folder.segno(&["-o", "json", "checkpoint", "verify", "p.yaml"]);
+    assert_eq!(verify.json()[1]["intact"], false);
+    assert!(verify.errors().iter().any(|error| error["code"] == "J014"), "{}", verify.err);
     let missing = folder.segno(&["-o", "json", "checkpoint", "verify", "p.yaml", "9"]);
     assert_eq!((missing.code, &missing.errors()[0]["code"]), (1, &"R009".into()));
 }

@@ -2,16 +2,18 @@
 //!
 //! Only `create` owns the pipeline; the others read the store beside a running one.
 
-use super::console::{Console, number, size, table, time_ms, time_us};
+use super::console::{Console, Progress, number, size, table, time_ms, time_us};
 use super::pipeline::{placed, read};
 use super::{Outcome, PipelineFile};
-use crate::worker::load;
+use crate::worker::plan::Plan;
+use crate::worker::{archive, load};
 use crate::worker::open::{RunOptions, objects, open};
-use segno_core::persisted::Manifest;
-use segno_core::{Code, Error, Result};
-use segno_durable::checkpoint;
+use segno_core::persisted::{JournalBody, Manifest};
+use segno_core::{Code, Error, Kind, Result};
+use segno_durable::{checkpoint, journal};
 use segno_durable::store::Objects;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 #[derive(clap::Subcommand)]
 pub enum CheckpointCommand {
@@ -32,7 +34,7 @@ pub enum CheckpointCommand {
         /// Number of the checkpoint; the newest if not given.
         number: Option<u64>,
     },
-    /// Read every object of the checkpoints and compare its hash.
+    /// Read every object of checkpoints, journal and archive, and compare its hash.
     Verify {
         #[command(flatten)]
         pipeline: PipelineFile,
@@ -198,6 +200,12 @@ fn verify(console: &Console, pipeline: &PipelineFile, number: Option<u64>) -> Ou
         return Err(none_there(&objects).into());
     }
     let progress = console.progress();
+    // The journal and the archive as well, unless only one checkpoint is asked for.
+    let oldest = chosen.iter().filter_map(|(_, manifest)| manifest.as_ref().ok()).map(|manifest| manifest.sequence).min();
+    let history = match number {
+        Some(_) => None,
+        None => Some(verify_history(&objects, oldest, &progress)?),
+    };
     let mut bad = 0;
     let mut results: Vec<(u64, Option<u64>, Vec<Error>)> = Vec::new();
     for (at, manifest) in chosen {
@@ -224,5 +232,79 @@ fn verify(console: &Console, pipeline: &PipelineFile, number: Option<u64>) -> Ou
             console.error(error);
         }
     }
+    if let Some(history) = &history {
+        let damages: Vec<&str> = history.wrong.iter().map(Error::message).collect();
+        console.result(
+            || {
+                let what = format!("journal: entries {} to {}, {} archived objects", history.first, history.last, history.archived);
+                match history.wrong.as_slice() {
+                    [] => format!("{what}: intact\n"),
+                    wrong => format!("{what}: DAMAGED, {} objects\n", wrong.len()),
+                }
+            },
+            &json!({
+                "journal": {"first": history.first, "last": history.last, "archived": history.archived},
+                "intact": history.wrong.is_empty(),
+                "damages": damages,
+            }),
+        );
+        bad += usize::from(!history.wrong.is_empty());
+        for error in &history.wrong {
+            console.error(error);
+        }
+    }
     Ok(u8::from(bad > 0))
+}
+
+struct History {
+    first: u64,
+    last: u64,
+    archived: usize,
+    wrong: Vec<Error>,
+}
+
+/// Reads the journal from an entry on (or from its start, where that is kept), and everything archived that it names.
+fn verify_history(objects: &Objects, from: Option<u64>, progress: &Progress) -> Result<History> {
+    progress.set(|| "journal".to_owned());
+    let last = journal::find_end(objects, 0)?;
+    let whole = journal::read_entry(objects, 1).is_ok_and(|entry| entry.is_some());
+    let first = if whole { 1 } else { from.unwrap_or(1) };
+    let mut history = History { first, last, archived: 0, wrong: Vec::new() };
+    let entries = match journal::read_range(objects, first, last, None) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == Kind::Failed => {
+            history.wrong.push(error);
+            return Ok(history);
+        }
+        Err(error) => return Err(error),
+    };
+    let mut plans = BTreeSet::new();
+    let mut named = BTreeSet::new();
+    for stored in &entries {
+        let identities = match &stored.entry.body {
+            JournalBody::Epoch(record) => vec![&record.identity],
+            JournalBody::Change(change) => vec![&change.before, &change.after],
+            JournalBody::Fence(_) => Vec::new(),
+        };
+        for identity in identities {
+            plans.insert(identity.configuration.clone());
+            named.extend(identity.components.values().cloned());
+        }
+    }
+    for sha256 in &plans {
+        match archive::read(objects, sha256).and_then(|bytes| Plan::from_bytes(&bytes)) {
+            Ok(plan) => named.extend(plan.steps.into_iter().map(|step| step.init)),
+            Err(error) if error.kind() == Kind::Failed => history.wrong.push(error),
+            Err(error) => return Err(error),
+        }
+    }
+    for sha256 in &named {
+        match archive::read(objects, sha256) {
+            Ok(_) => {}
+            Err(error) if error.kind() == Kind::Failed => history.wrong.push(error),
+            Err(error) => return Err(error),
+        }
+    }
+    history.archived = plans.len() + named.len();
+    Ok(history)
 }

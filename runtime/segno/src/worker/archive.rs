@@ -56,6 +56,11 @@ pub fn put(objects: &Objects, loaded: &Loaded) -> Result<()> {
     Ok(())
 }
 
+/// Reads an archived object; it is there and has the hash that is its name, or this is an error.
+pub fn read(objects: &Objects, sha256: &str) -> Result<Vec<u8>> {
+    StoredArchive(objects).read(sha256)
+}
+
 /// A plan with its program.
 pub struct Version {
     pub plan: Plan,

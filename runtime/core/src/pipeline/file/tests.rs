@@ -379,5 +379,5 @@ fn every_example_fits_the_schema() {
             found += 1;
         }
     }
-    println!("{found} examples");
+    assert!(found > 0, "the flights at least");
 }
