@@ -72,6 +72,7 @@ pub fn plain(error: &Error, severity: Severity) -> String {
             let source = place.text[begin..].lines().next().unwrap_or_default();
             let before = &place.text[begin..start];
             let marked = place.text.get(place.span.clone()).unwrap_or_default().lines().next().unwrap_or_default();
+            let (source, before, marked) = window(source, before, marked);
             let number = line.to_string();
             // A tab stays a tab, so that the mark stands under what it marks.
             let indent: String = before.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
@@ -84,6 +85,24 @@ pub fn plain(error: &Error, severity: Severity) -> String {
     }
     text
 }
+
+/// A long line cut to what stands around the mark: (line, what is before the mark, what is marked).
+fn window<'t>(source: &'t str, before: &'t str, marked: &'t str) -> (&'t str, &'t str, &'t str) {
+    let floor = |text: &str, mut at: usize| {
+        at = at.min(text.len());
+        while !text.is_char_boundary(at) {
+            at -= 1;
+        }
+        at
+    };
+    let from = floor(source, before.len().saturating_sub(LINE_BYTES_MAX / 2));
+    let to = floor(source, from + LINE_BYTES_MAX).max(from);
+    let marked_to = floor(marked, to.saturating_sub(before.len()));
+    (&source[from..to], &before[floor(before, from)..], &marked[..marked_to])
+}
+
+/// The longest part of a line that is shown, in bytes.
+const LINE_BYTES_MAX: usize = 160;
 
 /// Drawn, for a terminal.
 pub fn fancy(error: &Error, severity: Severity) -> String {
@@ -188,6 +207,19 @@ mod tests {
         );
         let named = plain(&of("C009"), Severity::Warning);
         assert!(named.starts_with("warning[C009]: ") && named.contains("2 | name: größe\n  |       ^^^^^\n"), "{named}");
+    }
+
+    #[test]
+    fn a_long_line_is_cut_around_the_mark() {
+        let yaml = format!("version: 1\nname: x\nü: {{ {}, b: c }}\n", "é".repeat(5000));
+        let errors = Pipeline::parse(Path::new("p.yaml"), &yaml, &|_| None).unwrap_err();
+        for error in &errors {
+            assert!(plain(error, Severity::Error).lines().all(|line| line.len() < 400), "{error}");
+        }
+        let source = format!("{}MARK{}", "a".repeat(1000), "b".repeat(1000));
+        let (line, before, marked) = window(&source, &source[..1000], &source[1000..1004]);
+        assert_eq!((line.len(), before.len(), marked), (160, 80, "MARK"));
+        assert_eq!(&line[before.len()..][..4], "MARK");
     }
 
     #[test]

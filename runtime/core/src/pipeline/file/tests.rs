@@ -189,6 +189,18 @@ fn an_empty_file_and_one_that_is_no_map_are_errors() {
 }
 
 #[test]
+fn a_file_that_would_explode_is_refused() {
+    let deep = format!("a: {}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..9 {
+        bomb.push_str(&format!("a{level}: &a{level} [{}]\n", vec![format!("*a{}", level - 1); 10].join(", ")));
+    }
+    for yaml in [deep, bomb] {
+        assert_eq!(parse(&yaml).unwrap_err()[0].code(), Code::YamlSyntax);
+    }
+}
+
+#[test]
 fn a_small_file_gets_defaults() {
     let pipeline = good(GOOD);
     assert_eq!(pipeline.name, "flights");
