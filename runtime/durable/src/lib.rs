@@ -29,3 +29,6 @@ macro_rules! fail_point {
 
 #[cfg(feature = "testing")]
 pub mod failing;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,402 @@
+//! The rules of the object store, the journal, checkpoints, state and sinks, each tried where it breaks.
+
+use crate::checkpoint::{self, CheckpointMeta, Checkpoints};
+use crate::journal::{self, Appended, Journal};
+use crate::lock::WorkLock;
+use crate::sink::Files;
+use crate::state::StateStore;
+use crate::store::{Created, Objects};
+use crate::generation;
+use bytes::Bytes;
+use segno_core::Code;
+use segno_core::columns::{Column, ColumnType, Schema};
+use segno_core::persisted::{Author, Fence, Identity, JournalBody, Position};
+use segno_core::pipeline::SinkFormat;
+use segno_core::sink::{Sink, SinkRows};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+fn store(folder: &Path) -> Objects {
+    Objects::open(&format!("file://{}", folder.display()), Path::new("."), "tenant", "pipeline", "single").expect("a store")
+}
+
+fn author(generation: u64) -> Author {
+    Author { generation, writer: "test".to_owned(), nonce: journal::nonce() }
+}
+
+fn fence(generation: u64) -> JournalBody {
+    JournalBody::Fence(Fence { generation })
+}
+
+fn path_of(folder: &Path, name: &str) -> std::path::PathBuf {
+    folder.join("tenant/pipeline/single").join(name)
+}
+
+#[test]
+fn sixteen_racing_writers_have_one_winner() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let objects = store(folder.path());
+    for round in 0..20 {
+        let name = format!("journal/{round:012}");
+        let results: Vec<(String, Created)> = std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..16)
+                .map(|writer| {
+                    let (objects, name) = (objects.clone(), name.clone());
+                    scope.spawn(move || {
+                        let body = format!("writer {writer}");
+                        (body.clone(), objects.create(&name, Bytes::from(body)).expect("an answer"))
+                    })
+                })
+                .collect();
+            writers.into_iter().map(|writer| writer.join().expect("a writer")).collect()
+        });
+        let winners: Vec<&String> =
+            results.iter().filter(|(_, created)| *created == Created::Ours).map(|(body, _)| body).collect();
+        assert_eq!(winners.len(), 1, "round {round}");
+        for (_, created) in &results {
+            if let Created::Theirs(bytes) = created {
+                assert_eq!(bytes, winners[0].as_bytes(), "a loser sees the winner's object");
+            }
+        }
+    }
+}
+
+#[test]
+fn creating_what_we_wrote_already_is_ours() {
+    // The answer to a create may be lost after it was applied: reading back decides.
+    let folder = tempfile::tempdir().expect("a folder");
+    let objects = store(folder.path());
+    let body = Bytes::from_static(b"unique by its nonce");
+    assert_eq!(objects.create("journal/1", body.clone()).expect("an answer"), Created::Ours);
+    assert_eq!(objects.create("journal/1", body).expect("an answer"), Created::Ours);
+}
+
+#[test]
+fn generations_are_taken_once_each() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let objects = store(folder.path());
+    let mut taken: Vec<u64> = std::thread::scope(|scope| {
+        let takers: Vec<_> = (0..8)
+            .map(|_| {
+                let objects = objects.clone();
+                scope.spawn(move || generation::take(&objects, "test", "journal").expect("a generation").generation)
+            })
+            .collect();
+        takers.into_iter().map(|taker| taker.join().expect("a taker")).collect()
+    });
+    taken.sort_unstable();
+    assert_eq!(taken, (1..=8).collect::<Vec<u64>>());
+    std::fs::remove_file(path_of(folder.path(), "generation-hint")).expect("the hint");
+    assert_eq!(generation::current(&objects).expect("a number"), 8, "the hint only saves probes");
+}
+
+#[test]
+fn of_two_journals_at_one_place_one_appends_and_the_other_learns_who() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let objects = store(folder.path());
+    let mut first = Journal::new(objects.clone(), author(1), 0, String::new());
+    let mut second = Journal::new(objects, author(2), 0, String::new());
+    assert!(matches!(first.append(fence(1)).expect("an answer"), Appended::Ours));
+    match second.append(fence(2)).expect("an answer") {
+        Appended::Lost(entry) => assert_eq!(entry.author.generation, 1),
+        Appended::Ours => panic!("both hold entry 1"),
+    }
+    assert_eq!((first.sequence(), second.sequence()), (1, 0));
+}
+
+fn written_journal(objects: &Objects, entries: u64) -> Journal {
+    let mut journal = Journal::new(objects.clone(), author(1), 0, String::new());
+    for _ in 0..entries {
+        assert!(matches!(journal.append(fence(1)).expect("an answer"), Appended::Ours));
+    }
+    journal
+}
+
+#[test]
+fn the_end_is_found_whatever_the_hint_says() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let objects = store(folder.path());
+    assert_eq!(journal::find_end(&objects, 0).expect("a number"), 0);
+    written_journal(&objects, 77);
+    let hint = path_of(folder.path(), "journal-hint");
+    for content in [Some("64"), Some("1"), Some("9999"), Some("nonsense"), None] {
+        match content {
+            Some(content) => std::fs::write(&hint, content).expect("the hint"),
+            None => std::fs::remove_file(&hint).expect("the hint"),
+        }
+        assert_eq!(journal::find_end(&objects, 0).expect("a number"), 77, "hint {content:?}");
+    }
+    // The oldest entries may be collected; the end must not be taken for the beginning.
+    for sequence in 1..=40 {
+        objects.delete(&format!("journal/{sequence:012}")).expect("an entry");
+    }
+    assert_eq!(journal::find_end(&objects, 0).expect("a number"), 77);
+}
+
+#[test]
+fn a_gap_a_replaced_and_a_damaged_entry_have_their_codes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let objects = store(folder.path());
+    written_journal(&objects, 5);
+    assert_eq!(journal::read_range(&objects, 1, 5, Some("")).expect("entries").len(), 5);
+    let third = path_of(folder.path(), "journal/000000000003");
+    let original = std::fs::read(&third).expect("an entry");
+    let code = || journal::read_range(&objects, 1, 5, Some("")).expect_err("an error").code();
+    std::fs::remove_file(&third).expect("an entry");
+    assert_eq!(code(), Code::JournalGap);
+    std::fs::write(&third, &original[..original.len() - 3]).expect("an entry");
+    assert_eq!(code(), Code::JournalDamaged);
+    let text = String::from_utf8(original.clone()).expect("JSON");
+    std::fs::write(&third, text.replace("\"writer\":\"test\"", "\"writer\":\"else\"")).expect("an entry");
+    assert_eq!(code(), Code::JournalChain);
+    std::fs::write(&third, text.replace("\"sequence\":3", "\"sequence\":4")).expect("an entry");
+    assert_eq!(code(), Code::JournalDamaged);
+    std::fs::write(&third, text.replace("\"version\":1", "\"version\":99")).expect("an entry");
+    assert_eq!(code(), Code::NewerFormat);
+    std::fs::write(&third, &original).expect("an entry");
+    let foreign = journal::read_range(&objects, 2, 5, Some("another")).expect_err("an error").code();
+    assert_eq!(foreign, Code::JournalChain, "the entry before the first is checked too");
+}
+
+fn fill(state: &StateStore, epoch: u64, keys: std::ops::Range<u32>) {
+    let changes: Vec<(Vec<u8>, Vec<u8>)> =
+        keys.map(|key| (key.to_be_bytes().to_vec(), format!("value {key} of {epoch}").into_bytes())).collect();
+    state
+        .apply(epoch, &format!("chain {epoch}"), changes.iter().map(|(key, value)| ("count", 0, key.as_slice(), Some(value.as_slice()))))
+        .expect("applied");
+}
+
+#[test]
+fn state_is_read_back_scanned_in_order_and_marked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = StateStore::open(&folder.path().join("state")).expect("a store");
+    assert_eq!(state.mark().expect("a mark"), None);
+    fill(&state, 1, 0..100);
+    let delete = [7u32.to_be_bytes()];
+    state.apply(2, "chain 2", delete.iter().map(|key| ("count", 0, key.as_slice(), None))).expect("applied");
+    state.apply(3, "chain 3", [("other", 0, b"x".as_slice(), Some(b"y".as_slice()))].into_iter()).expect("applied");
+    let mark = state.mark().expect("a mark").expect("a mark");
+    assert_eq!((mark.epoch, mark.chain.as_str()), (3, "chain 3"));
+    let keys: Vec<[u8; 4]> = [5u32, 7, 200].map(u32::to_be_bytes).to_vec();
+    let found = state.get_many("count", 0, keys.iter().map(<[u8; 4]>::as_slice)).expect("values");
+    assert_eq!(found[0].as_deref(), Some(b"value 5 of 1".as_slice()));
+    assert_eq!((&found[1], &found[2]), (&None, &None));
+    let mut seen = Vec::new();
+    state
+        .scan("count", 0, &3u32.to_be_bytes(), |key, _| {
+            seen.push(u32::from_be_bytes(key.try_into().expect("4 bytes")));
+            seen.len() < 5
+        })
+        .expect("a scan");
+    assert_eq!(seen, [3, 4, 5, 6, 8], "in order, without the deleted one, and of this step only");
+}
+
+#[test]
+fn the_digest_of_state_depends_on_content_only() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let digest = |name: &str, pieces: &[std::ops::Range<u32>]| {
+        let state = StateStore::open(&folder.path().join(name)).expect("a store");
+        pieces.iter().for_each(|piece| fill(&state, 1, piece.clone()));
+        state.digest().expect("a digest")
+    };
+    let whole = digest("a", &[0..500]);
+    assert_eq!(whole, digest("b", &[250..500, 100..250, 0..100]));
+    assert_ne!(whole, digest("c", &[0..499]));
+}
+
+#[test]
+fn damaged_state_files_are_noticed_and_never_read_as_values() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("state");
+    let image = folder.path().join("image");
+    {
+        let state = StateStore::open(&path).expect("a store");
+        fill(&state, 1, 0..5_000);
+        state.checkpoint(&image).expect("an image");
+    }
+    for file in std::fs::read_dir(&image).expect("files").flatten().map(|entry| entry.path()) {
+        let original = std::fs::read(&file).expect("a file");
+        let name = file.file_name().expect("a name").to_string_lossy().into_owned();
+        if original.len() < 100 || name.starts_with("OPTIONS") {
+            continue;
+        }
+        let mut changed = original.clone();
+        for at in (0..changed.len()).step_by(97) {
+            changed[at] ^= 0x55;
+        }
+        std::fs::write(&file, &changed).expect("a file");
+        let read = StateStore::open(&image).and_then(|state| state.digest());
+        assert_eq!(read.expect_err("damage must be noticed").code(), Code::StateDamaged, "{name}");
+        std::fs::write(&file, &original).expect("a file");
+    }
+}
+
+fn meta(epoch: u64) -> CheckpointMeta {
+    CheckpointMeta {
+        epoch,
+        sequence: epoch,
+        chain: format!("chain {epoch}"),
+        position: Position::default(),
+        watermark: None,
+        identity: Identity { components: BTreeMap::new(), configuration: String::new(), engine: String::new() },
+        written_at_ms: 0,
+        replay_debt_ms: 0,
+    }
+}
+
+#[test]
+fn a_checkpoint_restores_to_the_same_state_and_every_damage_is_found() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let objects = store(folder.path());
+    let state = StateStore::open(&folder.path().join("state")).expect("a store");
+    let mut checkpoints = Checkpoints::new(objects.clone(), author(1), folder.path().join("images")).expect("checkpoints");
+    fill(&state, 1, 0..2_000);
+    checkpoints.start(&state, meta(1)).expect("an upload").wait().expect("a manifest");
+    fill(&state, 2, 0..10);
+    let manifest = checkpoints.start(&state, meta(2)).expect("an upload").wait().expect("a manifest");
+    assert_eq!(checkpoint::newest(&objects).expect("a number"), 2);
+    assert_eq!(checkpoint::verify(&objects, &manifest).expect("an answer").len(), 0);
+    let first = checkpoint::read(&objects, 1).expect("an answer").expect("a manifest");
+    let shared = first.files.iter().filter(|file| file.name.ends_with(".sst") && manifest.files.contains(file)).count();
+    assert!(shared > 0, "the second checkpoint uploads only what is new");
+
+    let target = folder.path().join("restored");
+    checkpoint::restore(&objects, &manifest, &target).expect("restored");
+    let restored = StateStore::open(&target).expect("a store");
+    assert_eq!(restored.digest().expect("a digest"), state.digest().expect("a digest"));
+    assert_eq!(restored.mark().expect("a mark").map(|mark| mark.epoch), Some(2));
+
+    for file in &manifest.files {
+        let path = path_of(folder.path(), &format!("files/{}", file.sha256));
+        let original = std::fs::read(&path).expect("an object");
+        for damage in 0..3 {
+            match damage {
+                0 => std::fs::remove_file(&path).expect("an object"),
+                1 => std::fs::write(&path, [original.as_slice(), b"x"].concat()).expect("an object"),
+                _ => {
+                    let mut bytes = original.clone();
+                    let Some(first) = bytes.first_mut() else { continue };
+                    *first ^= 1;
+                    std::fs::write(&path, bytes).expect("an object");
+                }
+            }
+            let damages = checkpoint::verify(&objects, &manifest).expect("an answer");
+            assert!(damages.iter().any(|error| error.code() == Code::CheckpointDamaged), "{} damage {damage}", file.name);
+            let again = folder.path().join("again");
+            let error = checkpoint::restore(&objects, &manifest, &again).expect_err("a damaged file is never restored");
+            assert_eq!(error.code(), Code::CheckpointDamaged);
+            let _ = std::fs::remove_dir_all(again);
+            std::fs::write(&path, &original).expect("an object");
+        }
+    }
+    let path = path_of(folder.path(), "manifest/000002");
+    let original = std::fs::read_to_string(&path).expect("a manifest");
+    for changed in [original.replace("\"epoch\":2", "\"epoch\":1"), original[..original.len() / 2].to_owned(), String::new()] {
+        std::fs::write(&path, changed).expect("a manifest");
+        assert_eq!(checkpoint::read(&objects, 2).expect_err("damage").code(), Code::CheckpointDamaged);
+    }
+}
+
+#[test]
+fn collection_keeps_what_kept_checkpoints_need() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let objects = store(folder.path());
+    written_journal(&objects, 6);
+    let state = StateStore::open(&folder.path().join("state")).expect("a store");
+    let mut checkpoints = Checkpoints::new(objects.clone(), author(1), folder.path().join("images")).expect("checkpoints");
+    for epoch in 1..=6 {
+        fill(&state, epoch, 0..100);
+        checkpoints.start(&state, meta(epoch)).expect("an upload").wait().expect("a manifest");
+    }
+    checkpoints.collect(2).expect("collected");
+    let kept: Vec<u64> = (1..=6).filter(|&number| checkpoint::read(&objects, number).expect("an answer").is_some()).collect();
+    assert_eq!(kept, [5, 6]);
+    for number in kept {
+        let manifest = checkpoint::read(&objects, number).expect("an answer").expect("a manifest");
+        assert_eq!(checkpoint::verify(&objects, &manifest).expect("an answer").len(), 0);
+    }
+    let entries: Vec<u64> =
+        (1..=6).filter(|&sequence| journal::read_entry(&objects, sequence).expect("an answer").is_some()).collect();
+    assert_eq!(entries, [5, 6], "the journal goes back to the oldest kept checkpoint");
+    // Files of collected checkpoints are younger than any upload may last, so they stay for now.
+    assert!(objects.list("files").expect("a listing").len() > 5);
+    std::fs::remove_file(path_of(folder.path(), "manifest-hint")).expect("the hint");
+    assert_eq!(checkpoint::newest(&objects).expect("a number"), 6, "a lost hint does not hide checkpoints");
+}
+
+#[test]
+fn leftovers_of_a_killed_upload_are_removed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let images = folder.path().join("images");
+    std::fs::create_dir_all(images.join("000007")).expect("a leftover");
+    Checkpoints::new(store(folder.path()), author(1), images.clone()).expect("checkpoints");
+    assert_eq!(std::fs::read_dir(images).expect("a folder").count(), 0);
+}
+
+#[test]
+fn the_lock_names_its_holder_and_ends_with_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let held = WorkLock::acquire(folder.path()).expect("the lock");
+    let error = WorkLock::acquire(folder.path()).expect_err("a refusal");
+    assert_eq!(error.code(), Code::AlreadyRunning);
+    assert!(error.message().contains(&std::process::id().to_string()), "{error}");
+    drop(held);
+    WorkLock::acquire(folder.path()).expect("the lock is free again");
+}
+
+fn rows() -> (Schema, arrow_array::RecordBatch) {
+    let schema = Schema::new(vec![Column::new("n", ColumnType::I64, false)]);
+    let column: arrow_array::ArrayRef = Arc::new(arrow_array::Int64Array::from(vec![1, 2, 3]));
+    let batch = arrow_array::RecordBatch::try_new(schema.to_arrow(), vec![column]).expect("a batch");
+    (schema, batch)
+}
+
+fn visible(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .expect("a folder")
+        .flatten()
+        .filter(|entry| entry.path().is_file())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn rows_are_invisible_until_they_are_published_and_then_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut sink = Files::open("out", "single", folder.path(), SinkFormat::Json).expect("a sink");
+    let (schema, batch) = rows();
+    let staged = sink.stage(&SinkRows { epoch: 4, schema: &schema, batch: &batch }).expect("staged");
+    assert_eq!(visible(folder.path()), Vec::<String>::new());
+    sink.publish(&staged).expect("published");
+    sink.publish(&staged).expect("published twice is published once");
+    assert_eq!(visible(folder.path()), ["out-single-000000000004.jsonl"]);
+    let target = folder.path().join("out-single-000000000004.jsonl");
+    assert_eq!(std::fs::read_to_string(&target).expect("output"), "{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n");
+    std::fs::write(&target, "changed").expect("output");
+    assert_eq!(sink.publish(&staged).expect_err("a changed output is noticed").code(), Code::OutputLost);
+}
+
+#[test]
+fn only_ones_own_uncommitted_rows_are_discarded() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (schema, batch) = rows();
+    let mut ours = Files::open("out", "single", folder.path(), SinkFormat::Json).expect("a sink");
+    let mut theirs = Files::open("dlq", "single", folder.path(), SinkFormat::Json).expect("a sink");
+    let lost = ours.stage(&SinkRows { epoch: 1, schema: &schema, batch: &batch }).expect("staged");
+    let kept = theirs.stage(&SinkRows { epoch: 1, schema: &schema, batch: &batch }).expect("staged");
+    ours.discard_uncommitted().expect("discarded");
+    assert_eq!(ours.publish(&lost).expect_err("it is gone").code(), Code::OutputLost);
+    theirs.publish(&kept).expect("another sink's rows are untouched");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_refused_at_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("file");
+    std::fs::write(&file, "not a folder").expect("a file");
+    let error = Files::open("out", "single", &file.join("below"), SinkFormat::Json).err().expect("a refusal");
+    assert_eq!(error.code(), Code::SinkUnwritable);
+}
