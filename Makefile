@@ -1,7 +1,8 @@
 # Segno. `make demo` runs the main job, `make test` passes every test; both install what is missing.
 #
 # One build profile (release) for demo, tests and benchmarks, in one target folder outside the clone, so that
-# dependencies compile once on a machine.
+# dependencies compile once on a machine. Every cargo command names the whole workspace: with the features that all crates
+# want together, no dependency compiles twice.
 
 SEGNO_CACHE ?= $(HOME)/.cache/segno
 CARGO_TARGET_DIR ?= $(SEGNO_CACHE)/target
@@ -29,20 +30,20 @@ setup:
 build: setup
 	@mkdir -p $(OUT)
 	@echo "building segno (the first time on a machine this takes a while)"
-	@cargo build --release --quiet -p segno -p segno-checker
+	@cargo build --release --quiet --workspace --lib --bins --example componentize
 	@cmp -s $(CARGO_TARGET_DIR)/release/segno $(SEGNO_BIN) || install $(CARGO_TARGET_DIR)/release/segno $(SEGNO_BIN)
 	@cmp -s $(CARGO_TARGET_DIR)/release/segno-checker $(SEGNO_CHECKER_BIN) || install $(CARGO_TARGET_DIR)/release/segno-checker $(SEGNO_CHECKER_BIN)
 	@$(MAKE) --no-print-directory components
 
 components:
 	@scripts/build-guests.sh
-	@cargo run --release --quiet -p segno-plugin --example componentize -- $(SEGNO_COMPONENTS) $(SEGNO_GUESTS)/*.wasm
+	@$(CARGO_TARGET_DIR)/release/examples/componentize $(SEGNO_COMPONENTS) $(SEGNO_GUESTS)/*.wasm
 
 data: build
 	@[ -s $(FLIGHTS_DATA)/flights.parquet ] || $(CARGO_TARGET_DIR)/release/flights-prepare $(SEGNO_CACHE)/vega-datasets/data $(FLIGHTS_DATA)
 
 testing: build
-	@cargo build --release --quiet -p segno --features testing
+	@cargo build --release --quiet --workspace --features segno/testing --bin segno
 	@install $(CARGO_TARGET_DIR)/release/segno $(SEGNO_TESTING_BIN)
 
 ## make demo             US flights through three plugins, two kills, a replay that proves itself
@@ -51,7 +52,7 @@ demo: data
 
 ## make test             every test, with the time of each suite
 test: testing
-	@scripts/test.sh
+	@scripts/test.py
 
 ## make bench            measure; writes ratios side by side
 bench: data
@@ -59,7 +60,7 @@ bench: data
 
 ## make torture MINUTES=60   long versions of the fault tests; resumes and adds up its counts
 torture: testing
-	@SEGNO_TORTURE_MINUTES=$(MINUTES) cargo test --release --quiet -p segno-faults -- --ignored --nocapture torture
+	@SEGNO_TORTURE_MINUTES=$(MINUTES) scripts/test.py segno-faults -- --ignored --nocapture torture
 
 ## make clean            forget what was built from this clone
 clean:

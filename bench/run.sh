@@ -6,7 +6,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 work=${SEGNO_CACHE:-$HOME/.cache/segno}/bench
 mkdir -p "$work"
-cargo build --release --quiet -p segno-bench
+# The whole workspace, as everywhere: alone, the benchmarks would want dependencies with other features.
+cargo build --release --quiet --workspace --bins
 bench=$CARGO_TARGET_DIR/release/segno-bench
 
 echo "# boundary and sandbox (one core)"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Compiles plugins to WebAssembly modules. `segno build` makes components of them.
 #
-#   scripts/build-guests.sh [PACKAGE…]     default: every plugin under plugins/
+#   scripts/build-guests.sh [PACKAGE…]     default: every plugin under plugins/ and tests/guests/
 #
 # The modules go to $SEGNO_GUESTS, or target/guests under the repository: one PACKAGE.wasm each.
 set -eu
@@ -11,7 +11,7 @@ out=${SEGNO_GUESTS:-$PWD/target/guests}
 build=${CARGO_TARGET_DIR:-$PWD/target}
 target=wasm32-unknown-unknown
 
-[ $# -gt 0 ] || set -- $(ls plugins)
+[ $# -gt 0 ] || set -- $(ls plugins tests/guests | grep -v -e : -e "^$")
 packages=
 for name; do
     packages="$packages -p $name"

@@ -13,11 +13,13 @@ missing=
 need() { # need COMMAND PACKAGE
     command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
 }
+need cc gcc
+need c++ g++
+need make make
 need cmake cmake
 need clang clang
-need pkg-config pkg-config
 need npm npm
-need strace strace
+need python3 python3
 [ -n "$(ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* 2>/dev/null | head -n 1)" ] || missing="$missing libclang-dev"
 command -v cargo >/dev/null 2>&1 || {
     say "Rust is missing: install it from https://rustup.rs (the version that rust-version in Cargo.toml names)"

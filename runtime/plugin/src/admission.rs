@@ -7,10 +7,12 @@
 use crate::limits::COMPONENT_BYTES;
 use segno_core::{Code, Error, Result};
 use sha2::{Digest, Sha256};
-use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload, Validator, WasmFeatures};
+use wasmparser::{CanonicalFunction, CanonicalOption, ComponentExternalKind, Encoding, Parser, Payload, Validator, WasmFeatures};
 
-/// The only interface that a plugin may import.
+/// The only interface that a plugin may import, in the version that this host has. A plugin may have been built for
+/// another 1.x: minor versions only add.
 pub const OBSERVE: &str = "segno:stream/observe@1.0.0";
+const OBSERVE_COMPATIBLE: &str = "segno:stream/observe@1.";
 /// What every plugin exports.
 pub const EXPORTS: [&str; 3] = ["describe", "init", "process"];
 
@@ -21,6 +23,9 @@ pub struct Inspection {
     pub bytes: usize,
     pub imports: Vec<String>,
     pub exports: Vec<String>,
+    /// Functions are lifted with a post-return: the plugin frees its answer before the host could read it in place.
+    #[serde(skip)]
+    pub(crate) frees_answers: bool,
 }
 
 pub fn sha256(bytes: &[u8]) -> String {
@@ -31,7 +36,7 @@ pub fn sha256(bytes: &[u8]) -> String {
 pub fn admit(bytes: &[u8]) -> Result<Inspection> {
     let inspection = inspect(bytes)?;
     for import in &inspection.imports {
-        if import != OBSERVE {
+        if !import.starts_with(OBSERVE_COMPATIBLE) {
             return Err(refuse_import(import));
         }
     }
@@ -61,6 +66,11 @@ fn refuse_import(import: &str) -> Error {
             "a plugin cannot reach {what}. In Rust build for wasm32-unknown-unknown (`segno build` does), not for wasm32-wasip2"
         ));
     }
+    if import.starts_with("segno:") {
+        return error.with_help(format!(
+            "this version of Segno has {OBSERVE}; build the plugin with the SDK of this version, or run it with a newer Segno"
+        ));
+    }
     error.with_help(format!("a plugin may import {OBSERVE} only; everything else would make replays differ"))
 }
 
@@ -84,7 +94,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection> {
             .with_help("name the .wasm file that `segno build` made"));
     }
     let mut inspection =
-        Inspection { sha256: sha256(bytes), bytes: bytes.len(), imports: Vec::new(), exports: Vec::new() };
+        Inspection { sha256: sha256(bytes), bytes: bytes.len(), imports: Vec::new(), exports: Vec::new(), frees_answers: false };
     let damaged = |error: wasmparser::BinaryReaderError| {
         Error::new(Code::PluginDamaged, "the component file is damaged").with_cause(error.message())
             .with_help("build it again; if it was copied, copy it again and compare its size")
@@ -111,10 +121,18 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection> {
                     }
                 }
             }
+            Payload::ComponentCanonicalSection(functions) => {
+                for function in functions {
+                    if let CanonicalFunction::Lift { options, .. } = function.map_err(damaged)? {
+                        inspection.frees_answers |=
+                            options.iter().any(|option| matches!(option, CanonicalOption::PostReturn(_)));
+                    }
+                }
+            }
             _ => {}
         }
     }
-    // The engine validates too; this says "damaged" before it compiles, and with the features of the engine.
-    Validator::new_with_features(WasmFeatures::default()).validate_all(bytes).map_err(damaged)?;
+    // With every proposal on: what is valid but not supported is refused by the engine, by its name, and is no damage.
+    Validator::new_with_features(WasmFeatures::all()).validate_all(bytes).map_err(damaged)?;
     Ok(inspection)
 }

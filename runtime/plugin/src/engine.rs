@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use wasmparser::WasmFeatures;
 use wasmtime::{Config, OptLevel, RegallocAlgorithm, Strategy};
 
 /// How often deadlines are looked at: a call runs at most this much longer than its deadline.
@@ -44,6 +45,7 @@ impl Drop for Clock {
 /// Every switch, in alphabetical order.
 pub fn config() -> Config {
     let mut config = Config::new();
+    config.allocation_strategy(wasmtime::InstanceAllocationStrategy::OnDemand);
     config.compiler_inlining(wasmtime::Inlining::No);
     config.concurrency_support(false);
     config.consume_fuel(true);
@@ -55,9 +57,11 @@ pub fn config() -> Config {
     config.debug_info(false);
     config.epoch_interruption(true);
     config.force_memory_init_memfd(false);
+    config.gc_support(false);
     config.generate_address_map(true);
     config.guard_before_linear_memory(true);
     config.max_wasm_stack(STACK_BYTES);
+    config.memory_guaranteed_dense_image_size(16 << 20);
     config.memory_guard_size(32 << 20);
     config.memory_init_cow(true);
     config.memory_may_move(false);
@@ -73,13 +77,28 @@ pub fn config() -> Config {
     config.wasm_branch_hinting(false);
     config.wasm_bulk_memory(true);
     config.wasm_component_model(true);
+    config.wasm_component_model_error_context(false);
+    config.wasm_component_model_fixed_length_lists(false);
+    config.wasm_component_model_gc(false);
+    config.wasm_component_model_implements(false);
+    config.wasm_component_model_map(false);
+    config.wasm_component_model_memory64(false);
     config.wasm_custom_page_sizes(false);
     config.wasm_extended_const(true);
+    // Proposals whose own switches are compiled out of this build.
+    config.wasm_features(
+        WasmFeatures::EXCEPTIONS
+            .union(WasmFeatures::FUNCTION_REFERENCES)
+            .union(WasmFeatures::LEGACY_EXCEPTIONS)
+            .union(WasmFeatures::THREADS),
+        false,
+    );
     config.wasm_gc(false);
     config.wasm_memory64(false);
     config.wasm_multi_memory(false);
     config.wasm_multi_value(true);
     config.wasm_relaxed_simd(false);
+    config.wasm_shared_everything_threads(false);
     config.wasm_simd(true);
     config.wasm_stack_switching(false);
     config.wasm_tail_call(false);

@@ -1,11 +1,15 @@
 //! Why a call failed.
 //!
-//! Owns: the closed list of failures, their codes and words. No text of the host's or the engine's gets further than
-//! here, except the trap's own name.
-//! Invariant: a failure says nothing about which record caused it.
+//! Owns: the closed list of failures, their codes and words.
+//! Does not own: what becomes of the records of a failed call.
+//!
+//! Invariants: a failure says nothing about which record caused it. Words that may reach a dead letter are Segno's own or
+//! the plugin's, never the engine's: they must not change with its version.
 
+use crate::limits::ERROR_TEXT_BYTES;
 use segno_core::Code;
 use std::fmt;
+use wasmtime::Trap;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallFailure {
@@ -16,17 +20,42 @@ pub enum CallFailure {
     Memory { bytes: u64 },
     Table { elements: u64 },
     StackOverflow,
+    OutputTooLarge { bytes: u64, limit: u64 },
     /// The answer is not what `describe` promised.
     Malformed(String),
     /// The plugin returned an error: not about a record.
     Fatal(String),
-    /// The engine refused something else.
+    /// The host's side failed: no memory, a call on an instance that failed before. Never the plugin's fault.
     Engine(String),
 }
 
 impl CallFailure {
     pub fn malformed(why: String) -> CallFailure {
         CallFailure::Malformed(why)
+    }
+
+    /// An error that the plugin returned, cut to a length that a terminal bears.
+    pub(crate) fn fatal(mut why: String) -> CallFailure {
+        why.truncate(cut(&why, ERROR_TEXT_BYTES));
+        CallFailure::Fatal(why)
+    }
+
+    /// Whether the same call on a fresh instance must fail again. Deadlines depend on the machine, stack depth on
+    /// generated code, and the memory that is left on the calls before: verdicts from those hold because they are
+    /// journalled.
+    pub fn is_deterministic(&self) -> bool {
+        match self {
+            CallFailure::Trap { .. }
+            | CallFailure::OutOfFuel { .. }
+            | CallFailure::OutputTooLarge { .. }
+            | CallFailure::Malformed(_)
+            | CallFailure::Fatal(_) => true,
+            CallFailure::Deadline { .. }
+            | CallFailure::Memory { .. }
+            | CallFailure::Table { .. }
+            | CallFailure::StackOverflow
+            | CallFailure::Engine(_) => false,
+        }
     }
 
     /// Expiry of a deadline does not follow from the input.
@@ -47,7 +76,7 @@ impl CallFailure {
             CallFailure::Memory { .. } => Code::PluginOutOfMemory,
             CallFailure::Table { .. } => Code::PluginTableLimit,
             CallFailure::StackOverflow => Code::PluginStackOverflow,
-            CallFailure::Malformed(_) => Code::PluginAnswer,
+            CallFailure::OutputTooLarge { .. } | CallFailure::Malformed(_) => Code::PluginAnswer,
             CallFailure::Fatal(_) => Code::PluginFatal,
             CallFailure::Engine(_) => Code::Internal,
         }
@@ -64,11 +93,39 @@ impl fmt::Display for CallFailure {
             CallFailure::Memory { bytes } => write!(f, "the plugin wanted more than {bytes} bytes of memory"),
             CallFailure::Table { elements } => write!(f, "the plugin wanted more than {elements} table elements"),
             CallFailure::StackOverflow => f.write_str("the plugin overflowed its stack"),
+            CallFailure::OutputTooLarge { bytes, limit } => {
+                write!(f, "the plugin's answer has {bytes} bytes; {limit} are allowed")
+            }
             CallFailure::Malformed(why) => f.write_str(why),
             CallFailure::Fatal(why) => write!(f, "the plugin gave up: {why}"),
-            CallFailure::Engine(why) => write!(f, "the engine refused: {why}"),
+            CallFailure::Engine(why) => write!(f, "the host failed: {why}"),
         }
     }
 }
 
 impl std::error::Error for CallFailure {}
+
+/// The largest length up to `max` at which `text` can be cut.
+pub(crate) fn cut(text: &str, max: usize) -> usize {
+    let mut end = text.len().min(max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    end
+}
+
+/// The name of a trap.
+pub(crate) fn name(trap: Trap) -> &'static str {
+    match trap {
+        Trap::MemoryOutOfBounds => "out of bounds memory access",
+        Trap::TableOutOfBounds => "out of bounds table access",
+        Trap::IndirectCallToNull => "call of an empty table element",
+        Trap::BadSignature => "indirect call type mismatch",
+        Trap::IntegerOverflow => "integer overflow",
+        Trap::IntegerDivisionByZero => "integer divide by zero",
+        Trap::BadConversionToInteger => "invalid conversion to integer",
+        Trap::UnreachableCodeReached => "unreachable instruction executed",
+        Trap::CannotEnterComponent | Trap::CannotLeaveComponent => "call where none is allowed",
+        _ => "other trap",
+    }
+}

@@ -5,8 +5,8 @@
 //! Invariants: fuel is set for each call. After a failure the instance is not called again. Nothing that the plugin
 //! imports gives it anything back.
 
-use crate::failure::CallFailure;
-use crate::limits::{COUNTERS, FUEL_PER_CALL, HOSTCALL_FUEL, INSTANCES, LOG_LINE_BYTES, Limits};
+use crate::failure::{CallFailure, cut, name};
+use crate::limits::{COUNTER_NAME_BYTES, COUNTERS, FUEL_PER_CALL, INSTANCES, LOG_LINE_BYTES, Limits};
 use crate::engine::DEADLINE_TICK;
 use std::collections::BTreeMap;
 use wasmtime::component::{InstancePre, Linker, TypedFunc, WasmList};
@@ -93,18 +93,15 @@ impl Host {
             return;
         }
         self.lines_left -= 1;
-        let mut end = message.len().min(LOG_LINE_BYTES);
-        while !message.is_char_boundary(end) {
-            end -= 1;
-        }
-        self.observed.logs.push(LogLine { level: level.min(4), message: message[..end].to_owned() });
+        let message = message[..cut(message, LOG_LINE_BYTES)].to_owned();
+        self.observed.logs.push(LogLine { level: level.min(4), message });
     }
 
     fn count(&mut self, name: &str, delta: u64) {
         let counters = &mut self.observed.counters;
         if let Some(counter) = counters.get_mut(name) {
             *counter = counter.saturating_add(delta);
-        } else if counters.len() < COUNTERS && name.len() <= 128 {
+        } else if counters.len() < COUNTERS && name.len() <= COUNTER_NAME_BYTES {
             counters.insert(name.to_owned(), delta);
         } else {
             self.observed.dropped += 1;
@@ -139,7 +136,6 @@ pub(crate) fn store(engine: &wasmtime::Engine, limits: &Limits) -> Store<Host> {
     };
     let mut store = Store::new(engine, host);
     store.limiter(|host| host);
-    store.set_hostcall_fuel(HOSTCALL_FUEL);
     store
 }
 
@@ -183,10 +179,15 @@ impl Instance {
         match self.process.call(&mut self.store, (batch,)) {
             Ok((Ok(answer),)) => {
                 let left = self.store.get_fuel().unwrap_or(0);
-                let value = read(answer.as_le_slice(&self.store));
+                let answer = answer.as_le_slice(&self.store);
+                let bytes = answer.len() as u64;
+                if bytes > self.limits.output_bytes {
+                    return Err(CallFailure::OutputTooLarge { bytes, limit: self.limits.output_bytes });
+                }
+                let value = read(answer);
                 Ok(Done { value, fuel: fuel.saturating_sub(left) })
             }
-            Ok((Err(why),)) => Err(CallFailure::Fatal(why)),
+            Ok((Err(why),)) => Err(CallFailure::fatal(why)),
             Err(error) => Err(failure(&mut self.store, &self.limits, fuel, error)),
         }
     }
@@ -219,12 +220,15 @@ pub(crate) fn failure(store: &mut Store<Host>, limits: &Limits, fuel: u64, error
         Some(trap) => {
             let said = store.data().observed.logs.iter().rev().find(|line| line.level == 4);
             CallFailure::Trap {
-                name: trap.to_string().trim_start_matches("wasm trap: ").to_owned(),
+                name: name(*trap).to_owned(),
                 said: said.map(|line| line.message.clone()),
             }
         }
         // The canonical ABI refuses an answer that lies outside the plugin's memory or is not what its type says.
-        None => CallFailure::Malformed(format!("malformed answer: {}", error.root_cause())),
+        None => {
+            tracing::debug!("the engine refuses an answer: {error:#}");
+            CallFailure::Malformed("malformed answer: it is not of the type that the interface says, or lies outside the plugin's memory".to_owned())
+        }
     }
 }
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 pub const FUEL_PER_RECORD: u64 = 1_000_000;
 /// Fuel of a call before its first record: set-up, allocation of the answer.
 pub const FUEL_PER_CALL: u64 = 10_000_000;
+/// Fuel of `describe`, which gives back a constant.
+pub const FUEL_DESCRIBE: u64 = 1_000_000_000;
 /// Fuel of `init`, which may build tables of a few million entries.
 pub const FUEL_INIT: u64 = 100_000_000_000;
 /// Wall time of one call. It only catches what fuel cannot see; fuel ends a loop long before.
@@ -32,8 +34,10 @@ pub const STACK_BYTES: usize = 512 << 10;
 pub const INSTANCES: usize = 16;
 /// Size of a component file, bytes: compiling takes time and memory in proportion.
 pub const COMPONENT_BYTES: usize = 32 << 20;
-/// Fuel of host calls' arguments (bytes lifted) per call.
-pub const HOSTCALL_FUEL: usize = 64 << 20;
+/// Bytes of a counter's name; longer ones are dropped.
+pub const COUNTER_NAME_BYTES: usize = 128;
+/// Bytes of an error that a plugin returns; the rest is cut: it goes into logs and onto terminals.
+pub const ERROR_TEXT_BYTES: usize = 4096;
 
 /// The limits of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use crate::cache::Cache;
 use crate::engine::Engine;
 use crate::failure::CallFailure;
 use crate::instance::{Host, Instance, failure, linker, prepare, store};
-use crate::limits::Limits;
+use crate::limits::{FUEL_DESCRIBE, Limits};
 use segno_core::{Code, Error, Result};
 use segno_wire::Description;
 use std::pin::pin;
@@ -53,16 +53,20 @@ impl Engine {
     /// Admits a component, compiles it (or takes it from the cache) and asks it what it is.
     pub fn load(&self, bytes: &[u8]) -> Result<Component> {
         let inspection = admission::admit(bytes)?;
+        if inspection.frees_answers {
+            return Err(Error::new(Code::PluginExports, "the component has post-return functions, which free an answer before the host has read it")
+                .with_help("build it with the SDK of this version, or without post-return: the instance ends after the epoch, and its memory with it"));
+        }
         let limits = Limits::default();
         let component = self.compiled(&format!("{}-raw", inspection.sha256), || Ok(bytes.to_vec()))?;
         let (mut store, instance) = self.start(&component, &limits)?;
         let describe = instance
             .get_typed_func::<(), (WasmList<u8>,)>(&mut store, "describe")
             .map_err(|error| wrong_type("describe", &error))?;
-        prepare(&mut store, limits.fuel_init, u64::MAX / 2);
+        prepare(&mut store, FUEL_DESCRIBE, u64::MAX / 2);
         let described = describe
             .call(&mut store, ())
-            .map_err(|error| failed_in("describe", &failure(&mut store, &limits, limits.fuel_init, error)))?;
+            .map_err(|error| failed_in("describe", &failure(&mut store, &limits, FUEL_DESCRIBE, error)))?;
         let text = described.0.as_le_slice(&store).to_vec();
         let description = Description::parse(&text).map_err(|error| {
             Error::new(Code::PluginDescription, format!("the plugin's description is not valid: {error}"))

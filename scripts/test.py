@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+"""Runs every suite, prints the time of each, and closes with the totals. `make test` sets the environment.
+
+    scripts/test.py [SUITE…]              default: every suite; a suite is a crate's tests, or `documentation`
+    scripts/test.py SUITE… -- ARGUMENT…   hands the arguments to the suite's binaries, and shows what they say
+
+All crates are built by one command: with the features that the whole workspace wants, each dependency compiles once.
+Built apart, crate by crate, the heavy ones would compile up to six times.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BUILD = ["cargo", "test", "--release", "--workspace"]
+RESULT = re.compile(rb"^test result: .*?(\d+) passed; (\d+) failed", re.MULTILINE)
+# What needs other crates stands last, so that a mistake shows where it was made.
+ORDER = ["segno-wire", "segno-sdk", "segno-core", "segno-input", "segno-plugin", "segno-durable", "segno", "segno-checker",
+         "segno-faults"]
+# Lines of a failed suite that are shown: its end names the failures.
+SHOWN = 150
+
+
+def build():
+    """Compiles all test binaries: (crate, folder of the crate, binary)."""
+    done = subprocess.run(BUILD + ["--no-run", "--quiet", "--message-format=json-render-diagnostics"],
+                          cwd=ROOT, stdout=subprocess.PIPE)
+    if done.returncode:
+        print("the tests do not compile\n0 passed, 1 failed")
+        sys.exit(1)
+    binaries = []
+    for line in done.stdout.splitlines():
+        message = json.loads(line)
+        if message["reason"] == "compiler-artifact" and message["profile"]["test"] and message["executable"]:
+            folder = os.path.dirname(message["manifest_path"])
+            with open(message["manifest_path"]) as manifest:
+                crate = re.search(r'^name = "(.*)"', manifest.read(), re.MULTILINE).group(1)
+            binaries.append((crate, folder, message["executable"]))
+    rank = {crate: number for number, crate in enumerate(ORDER)}
+    # Plugins and other crates that are not listed come after the SDK, by name.
+    return sorted(binaries, key=lambda b: (rank.get(b[0], 1.5), b))
+
+
+def suite(name, commands):
+    """Runs commands one after the other; gives (passed, failed)."""
+    started, passed, failed, said = time.time(), 0, 0, b""
+    for command, folder in commands:
+        env = dict(os.environ, CARGO_MANIFEST_DIR=folder)
+        done = subprocess.run(command, cwd=folder, env=env, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        counts = RESULT.findall(done.stdout)
+        passed += sum(int(count) for count, _ in counts)
+        wrong = sum(int(count) for _, count in counts)
+        # A binary that did not get as far as a result failed, whatever it counted.
+        failed += max(wrong, 1 if done.returncode or not counts else 0)
+        said += done.stdout
+    print(f"{name:16} {passed:5} passed {failed:4} failed {time.time() - started:7.1f} s", flush=True)
+    lines = said.decode(errors="replace").splitlines()
+    if failed:
+        shown = [line for line in lines if not line.endswith("... ok")]
+        print("\n".join("    " + line for line in shown[-SHOWN:]), flush=True)
+    else:
+        # What a suite wants to be seen: seeds, counts.
+        for line in lines:
+            if line.startswith("## "):
+                print("    " + line[3:], flush=True)
+    return passed, failed
+
+
+def main():
+    started = time.time()
+    suites = {}
+    for crate, folder, binary in build():
+        suites.setdefault(crate, []).append(([binary, "--show-output"], folder))
+    print(f"built in {time.time() - started:.0f} s", flush=True)
+    suites["documentation"] = [(BUILD + ["--quiet", "--doc"], ROOT)]
+    arguments = sys.argv[1:]
+    handed = arguments[arguments.index("--") + 1:] if "--" in arguments else None
+    chosen = arguments[:arguments.index("--")] if "--" in arguments else arguments
+    chosen = chosen or list(suites)
+    unknown = [name for name in chosen if name not in suites]
+    if unknown:
+        sys.exit(f"no suite {', '.join(unknown)}; there are {', '.join(suites)}")
+    if handed is not None:
+        codes = [subprocess.run([command[0], *handed], cwd=folder).returncode
+                 for name in chosen for command, folder in suites[name]]
+        sys.exit(1 if any(codes) else 0)
+    totals = [suite(name, suites[name]) for name in chosen]
+    print(f"all suites: {time.time() - started:.0f} s")
+    passed, failed = (sum(column) for column in zip(*totals))
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+main()

@@ -1,0 +1,94 @@
+//! A plugin that misbehaves on chosen records, in the way that its configuration says. Tests only.
+//!
+//! Owns: misbehaviour that ordinary Rust can reach. Malformed frames are made by hand where the sandbox is tested.
+//! Invariant: a record with another price than `config.price` is counted and given on, so that the loss of a neighbour
+//! of a hostile record shows.
+
+use segno_sdk::prelude::*;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+#[derive(Input)]
+pub struct Bid {
+    price: i64,
+}
+
+#[derive(Output)]
+pub struct Counted {
+    bids: u64,
+}
+
+#[derive(State, Default)]
+#[segno(table = "counts")]
+pub struct Counts {
+    bids: u64,
+}
+
+#[derive(Config)]
+pub struct Settings {
+    /// trap, loop, memory, recursion, output, reject, init, refuse or memory_between_calls.
+    mode: String,
+    /// Records with this price are hostile.
+    #[segno(default = 666)]
+    price: i64,
+}
+
+pub struct Hostile {
+    settings: Settings,
+}
+
+/// Memory between calls, which no plugin may have.
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
+/// Uses the stack of calls and no memory; the result depends on every depth, so that no loop can be made of it.
+#[inline(never)]
+fn descend(depth: u64) -> u64 {
+    if depth == u64::MAX { 0 } else { (descend(depth + 1) ^ depth).wrapping_mul(3) }
+}
+
+impl Transform for Hostile {
+    type Config = Settings;
+    type Tables = ();
+    type Input<'a> = Bid;
+    type Output = Extend<Counted>;
+    type State = Counts;
+
+    fn init(settings: Settings, _: ()) -> Result<Self, String> {
+        match settings.mode.as_str() {
+            "init" => panic!("hostile from the start"),
+            "refuse" => Err("config.mode: refuse is refused".to_owned()),
+            _ => Ok(Self { settings }),
+        }
+    }
+
+    fn process(&mut self, bid: Bid, ctx: &mut Context<'_, Self>) -> Outcome {
+        let hostile = bid.price == self.settings.price;
+        let mut bids = 1;
+        match self.settings.mode.as_str() {
+            "memory_between_calls" => bids = CALLS.fetch_add(1, Ordering::Relaxed),
+            _ if !hostile => {}
+            "trap" => panic!("a price of {}", bid.price),
+            "loop" => loop {
+                core::hint::black_box(bid.price);
+            },
+            "memory" => {
+                let mut hoard: Vec<Vec<u8>> = Vec::new();
+                loop {
+                    hoard.push(core::hint::black_box(vec![1; 1 << 20]));
+                }
+            }
+            "recursion" => bids = descend(bid.price as u64),
+            "output" => {
+                for _ in 0..50_000_000 {
+                    ctx.out.push(Counted { bids: 0 });
+                }
+            }
+            _ => reject!("a price of {}", bid.price),
+        }
+        let counts = ctx.state.or_default();
+        counts.bids += bids;
+        ctx.out.push(Counted { bids: counts.bids });
+        Ok(())
+    }
+}
+
+segno_sdk::plugin!(Hostile);
