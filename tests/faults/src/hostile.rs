@@ -1,1 +1,85 @@
-//! To come.
+//! Plugins that trap, loop, hoard, recurse and flood: the host survives, and only the hostile record is lost.
+//!
+//! Owns: misbehaviour in a whole run. Does not own: malformed frames and limits one by one (segno-plugin).
+
+use crate::lab::{Lab, text, variable};
+
+/// A mode of the plugin, and the codes that its records may be given up with.
+const MODES: &[(&str, &[&str])] = &[
+    ("trap", &["P020"]),
+    ("loop", &["P021"]),
+    ("memory", &["P021", "P022"]),
+    ("recursion", &["P021", "P024"]),
+    ("output", &["P021", "P022", "P025"]),
+    ("reject", &["P050"]),
+];
+/// No record of the lab has this price.
+const HOSTILE: i64 = 666;
+
+/// A lab whose second file has `hostile` hostile records among its records.
+fn lab(mode: &str, records: usize, hostile: usize) -> Lab {
+    let mut lab = Lab::new(31, records);
+    let plugin = variable("SEGNO_COMPONENTS").join("hostile.wasm");
+    lab.step = format!("plugin: \"{}\"\n    key: key\n    config: {{ mode: {mode} }}\n    on_error: dlq", plugin.display());
+    lab.columns = "[id, key, bids]";
+    let input = &lab.inputs()[1];
+    let lines = std::fs::read_to_string(input).expect("input");
+    let mut lines: Vec<String> = lines.lines().map(str::to_owned).collect();
+    for number in 0..hostile {
+        let at = lines.len() * (number + 1) / (hostile + 1);
+        let line = format!("{{\"id\":{},\"key\":\"k{number}\",\"price\":{HOSTILE},\"at\":{}}}", 800_000_000 + number, at * 30);
+        lines.insert(at, line);
+    }
+    std::fs::write(input, lines.join("\n") + "\n").expect("input");
+    lab
+}
+
+/// Every record is in the output or a dead letter, and hostile ones only there, with a reason.
+fn account(lab: &Lab, hostile: usize, codes: &[&str]) {
+    let records: usize = lab.inputs().iter().map(|path| text(&std::fs::read(path).expect("input")).lines().count()).sum();
+    let (output, dead) = (text(&lab.output()), text(&lab.dead_letters()));
+    assert_eq!(output.lines().count() + dead.lines().count(), records, "records without a fate, or with two");
+    assert!(!output.contains("\"id\":80000000"), "a hostile record is in the output");
+    let by_plugin: Vec<serde_json::Value> = dead
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a dead letter is JSON"))
+        .filter(|letter| letter["step"] == "count")
+        .collect();
+    let given_up: Vec<&serde_json::Value> =
+        by_plugin.iter().filter(|letter| codes.contains(&letter["code"].as_str().unwrap_or_default())).collect();
+    assert_eq!(given_up.len(), hostile, "{by_plugin:?}");
+    for letter in given_up {
+        assert!(letter["value"].as_str().is_some_and(|value| value.contains("\"price\":666")), "a neighbour was lost: {letter}");
+        assert!(letter["reason"].as_str().is_some_and(|reason| reason.len() > 10), "no reason: {letter}");
+    }
+}
+
+#[test]
+fn a_hostile_record_is_isolated_whatever_the_batches() {
+    for (mode, codes) in MODES {
+        let mut first: Option<(Vec<u8>, Vec<u8>)> = None;
+        for rows in [1, 7, 1024] {
+            let mut lab = lab(mode, 1_000, 2);
+            lab.settings.push_str(&format!("batch_rows: {rows}\n"));
+            lab.complete();
+            account(&lab, 2, codes);
+            let found = (lab.output(), lab.dead_letters());
+            match &first {
+                Some(first) => assert!(*first == found, "{mode}: batches of {rows} rows give something else"),
+                None => first = Some(found),
+            }
+            if rows == 1024 {
+                lab.replays();
+            }
+        }
+    }
+}
+
+#[test]
+fn one_trap_among_very_many_records_costs_one_record() {
+    let mut lab = lab("trap", 200_000, 1);
+    lab.settings = "epoch: { max_records: 20000 }\n".to_owned();
+    lab.complete();
+    account(&lab, 1, &["P020"]);
+    lab.replays();
+}
