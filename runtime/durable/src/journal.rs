@@ -11,7 +11,8 @@ use segno_core::persisted::{Author, DetailRef, JOURNAL_VERSION, JournalBody, Jou
 use segno_core::{Code, Error, Result};
 use sha2::{Digest, Sha256};
 
-/// Entries between two writes of the hint: a reader probes at most about twice as many.
+/// Entries between two writes of the hint: a reader probes at most about twice as many. The first entry writes it too:
+/// see `find_end`.
 const HINT_EVERY: u64 = 32;
 
 /// What an append gave.
@@ -77,17 +78,21 @@ fn damaged(name: &str, why: impl std::fmt::Display) -> Error {
 
 /// Sequence of the last entry, found by probing upwards from `from` (an entry known to exist, or 0).
 pub fn find_end(objects: &Objects, from: u64) -> Result<u64> {
-    let hint = objects.get("journal-hint")?;
-    let hint: Option<u64> = hint.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.trim().parse().ok());
-    // A listing may be stale: it only replaces a lost hint, and probing goes on from there.
-    let hint = match hint {
-        Some(hint) => hint,
-        None => objects.list("journal")?.iter().filter_map(|(name, _)| name.parse().ok()).max().unwrap_or(0),
-    };
+    let hinted: Option<u64> =
+        objects.get("journal-hint")?.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.trim().parse().ok());
     let exists = |sequence: u64| objects.head(&entry_name(sequence)).map(|found| found.is_some());
     let mut low = from;
-    if hint > low && exists(hint)? {
-        low = hint;
+    match hinted {
+        Some(hint) if hint > low && exists(hint)? => low = hint,
+        Some(hint) if hint <= low => {}
+        // Lost, or its entry was collected. A listing may be stale: it only replaces the hint, and probing goes on from
+        // there.
+        _ => {
+            let listed = objects.list("journal")?.iter().filter_map(|(name, _)| name.parse().ok()).max().unwrap_or(0);
+            if listed > low && exists(listed)? {
+                low = listed;
+            }
+        }
     }
     let mut step = 1;
     while exists(low + step)? {
@@ -104,7 +109,24 @@ pub fn find_end(objects: &Objects, from: u64) -> Result<u64> {
             high = middle;
         }
     }
+    // The first entry leaves a hint behind, so an empty journal with a hint is one that was removed.
+    if low == 0 && hinted.is_some_and(|hint| hint > 0) {
+        return Err(Error::new(
+            Code::JournalGap,
+            format!("{} had a journal of this pipeline, and all of its entries are gone", objects.url()),
+        )
+        .with_help("restore the journal's objects from the bucket's versions; to start over, give the pipeline another name"));
+    }
     Ok(low)
+}
+
+/// Sequence of the oldest entry that is left: 1, or what follows the collected ones. A stale listing can only make a
+/// later reading stop at a gap.
+pub fn first_left(objects: &Objects) -> Result<u64> {
+    if read_entry(objects, 1)?.is_some() {
+        return Ok(1);
+    }
+    Ok(objects.list("journal")?.iter().filter_map(|(name, _)| name.parse().ok()).min().unwrap_or(1))
 }
 
 /// Entries `first..=last` in order, each checked against the one before. `before` is the digest of entry `first - 1`,
@@ -170,7 +192,7 @@ impl Journal {
             Created::Ours => {
                 self.sequence = entry.sequence;
                 self.chain = digest;
-                if self.sequence % HINT_EVERY == 0 {
+                if self.sequence % HINT_EVERY == 0 || self.sequence == 1 {
                     self.objects.put("journal-hint", Bytes::from(self.sequence.to_string()))?;
                 }
                 Ok(Appended::Ours)

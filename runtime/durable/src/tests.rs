@@ -132,6 +132,18 @@ fn the_end_is_found_whatever_the_hint_says() {
         objects.delete(&format!("journal/{sequence:012}")).expect("an entry");
     }
     assert_eq!(journal::find_end(&objects, 0).expect("a number"), 77);
+    // So may the entry that an old hint names.
+    for sequence in 41..=70 {
+        objects.delete(&format!("journal/{sequence:012}")).expect("an entry");
+    }
+    std::fs::write(&hint, "64").expect("the hint");
+    assert_eq!(journal::find_end(&objects, 0).expect("a number"), 77);
+    assert_eq!(journal::first_left(&objects).expect("a number"), 71);
+    // All of them is not the same as none: a new journal would start over silently.
+    for sequence in 71..=77 {
+        objects.delete(&format!("journal/{sequence:012}")).expect("an entry");
+    }
+    assert_eq!(journal::find_end(&objects, 0).expect_err("a journal that was removed").code(), Code::JournalGap);
 }
 
 #[test]

@@ -73,8 +73,14 @@ fn after_a_take_over_the_first_process_commits_nothing_more() {
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("J001"), "{}", text(&output.stderr));
     wait_for("the new records", || lines(lab.output()) + lines(lab.dead_letters()) == 1_100);
+    // The first is gone, and its lock with it: the second still owns the pipeline.
+    let third = finish(start(&lab, &[]));
+    assert!(text(&third.stderr).contains("J005") && text(&third.stderr).contains(&second.id().to_string()));
     let output = stop(second);
     assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(stop(follow(&lab)).status.success());
+    let left: Vec<_> = std::fs::read_dir(lab.path("work")).expect("the work folder").flatten().map(|entry| entry.file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().starts_with("take-over")), "{left:?}");
     let (code, said) = lab.replay();
     assert_eq!(code, Some(0), "{said}");
 }

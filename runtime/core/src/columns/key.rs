@@ -118,7 +118,7 @@ fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 fn memchr_zero(bytes: &[u8]) -> Option<usize> {
-    bytes.iter().position(|&byte| byte == 0)
+    memchr::memchr(0, bytes)
 }
 
 /// The lane of a key: CRC-32C of its bytes modulo the number of lanes.
@@ -177,7 +177,8 @@ pub fn distinct(keys: &Keys) -> Distinct {
     found
 }
 
-/// Reads a key back as JSON, one value per column.
+/// Reads a key back as JSON, one value per column: dates as days, timestamps as microseconds, decimals as text without
+/// their scale, binary in hexadecimal, floats that are no number as text. `None` for bytes that are no key of the types.
 pub fn decode_key(types: &[ColumnType], bytes: &[u8]) -> Option<Vec<serde_json::Value>> {
     use serde_json::Value;
     let mut rest = bytes;
@@ -188,6 +189,9 @@ pub fn decode_key(types: &[ColumnType], bytes: &[u8]) -> Option<Vec<serde_json::
         if tag == NULL {
             values.push(Value::Null);
             continue;
+        }
+        if tag != VALUE {
+            return None;
         }
         match ty {
             ColumnType::Utf8 | ColumnType::Binary => {
@@ -203,7 +207,8 @@ pub fn decode_key(types: &[ColumnType], bytes: &[u8]) -> Option<Vec<serde_json::
                         _ => return None,
                     }
                 }
-                values.push(Value::String(String::from_utf8(text).unwrap_or_else(|error| hex::encode(error.as_bytes()))));
+                let text = if *ty == ColumnType::Utf8 { String::from_utf8(text).ok()? } else { hex::encode(text) };
+                values.push(Value::String(text));
             }
             fixed => {
                 let width = if *fixed == ColumnType::Bool { 1 } else { fixed.width()? };
@@ -211,12 +216,14 @@ pub fn decode_key(types: &[ColumnType], bytes: &[u8]) -> Option<Vec<serde_json::
                 rest = after;
                 let unsigned = value.iter().fold(0u128, |sum, &byte| sum << 8 | u128::from(byte));
                 values.push(match fixed {
+                    ColumnType::Bool if unsigned > 1 => return None,
                     ColumnType::Bool => Value::Bool(unsigned == 1),
                     ColumnType::I32 | ColumnType::Date => Value::from((unsigned as u32 ^ 1 << 31) as i32),
                     ColumnType::I64 | ColumnType::Timestamp => Value::from((unsigned as u64 ^ 1 << 63) as i64),
                     ColumnType::F64 => {
                         let bits = unsigned as u64;
-                        Value::from(f64::from_bits(if bits >> 63 == 1 { bits & !(1 << 63) } else { !bits }))
+                        let value = f64::from_bits(if bits >> 63 == 1 { bits & !(1 << 63) } else { !bits });
+                        if value.is_finite() { Value::from(value) } else { Value::String(value.to_string()) }
                     }
                     ColumnType::Decimal128 { .. } => Value::String(((unsigned ^ (1 << 127)) as i128).to_string()),
                     _ => Value::from(unsigned as u64),

@@ -10,4 +10,7 @@ pub mod json;
 pub mod key;
 pub mod schema;
 
+#[cfg(test)]
+mod tests;
+
 pub use schema::{Column, ColumnType, Schema};

@@ -10,3 +10,6 @@ mod manifest;
 
 pub use journal::*;
 pub use manifest::*;
+
+#[cfg(test)]
+mod tests;

@@ -27,8 +27,10 @@ use segno_durable::lock::WorkLock;
 use segno_durable::state::StateStore;
 use segno_durable::store::Objects;
 use segno_durable::{fail_point, generation, sink};
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The only shard of `sharding: single`; its name is part of every object key.
 pub const SINGLE_SHARD: &str = "single";
@@ -45,8 +47,7 @@ pub struct RunOptions {
 /// A shard and the lock that goes with it.
 pub struct Opened {
     pub shard: Shard,
-    /// `None` after a take-over on the same machine: the other process may still hold it.
-    pub lock: Option<WorkLock>,
+    pub lock: WorkLock,
 }
 
 /// The checkpoint store of a pipeline's shard.
@@ -132,14 +133,7 @@ pub fn open(loaded: &Loaded, options: &RunOptions) -> Result<Opened> {
     // Sinks first: an unwritable folder is an error before anything is owned or read.
     let mut sinks = open_sinks(pipeline, &program)?;
     let mut dead_letters = pipeline.dlq.as_ref().map(|spec| open_sink(pipeline, spec)).transpose()?;
-    let lock = match WorkLock::acquire(&loaded.work_dir) {
-        Ok(lock) => Some(lock),
-        Err(error) if error.code() == Code::AlreadyRunning && options.take_over => {
-            tracing::warn!("taking over: {}", error.message());
-            None
-        }
-        Err(error) => return Err(error),
-    };
+    let (lock, folder) = work_folder(&loaded.work_dir, options)?;
     let objects = objects(pipeline)?;
     let writer = format!("{}:{}", host_name(), std::process::id());
     let author = generation::take(&objects, &writer, &format!("{}/journal", objects.url()))?;
@@ -154,12 +148,8 @@ pub fn open(loaded: &Loaded, options: &RunOptions) -> Result<Opened> {
     }
     archive::put(&objects, loaded)?;
 
-    let state_dir = match &lock {
-        Some(_) => loaded.work_dir.join("state"),
-        None => loaded.work_dir.join(format!("state-{:06}", author.generation)),
-    };
-    let history = read_history(&objects, journal.sequence())?;
-    let (base, state, manifest) = restore(&objects, &history, &state_dir)?;
+    let state_dir = folder.join("state");
+    let (history, Restored { base, state, manifest }) = restore(&objects, journal.sequence(), &state_dir)?;
     tracing::info!(?base, generation = author.generation, "recovering");
 
     let mut shard = {
@@ -214,6 +204,32 @@ pub fn open(loaded: &Loaded, options: &RunOptions) -> Result<Opened> {
     Ok(Opened { shard, lock })
 }
 
+/// Locks the work folder. After a take-over on the same machine it is a folder within: the other process may still
+/// hold the outer one. What such processes left behind is removed when they are gone.
+fn work_folder(work_dir: &Path, options: &RunOptions) -> Result<(WorkLock, PathBuf)> {
+    const TAKE_OVER: &str = "take-over-";
+    let mut held = None;
+    for entry in std::fs::read_dir(work_dir).into_iter().flatten().flatten() {
+        if !entry.file_name().to_string_lossy().starts_with(TAKE_OVER) {
+            continue;
+        }
+        match WorkLock::acquire(&entry.path()) {
+            Ok(_lock) => discard(&entry.path())?,
+            Err(error) => held = Some(error),
+        }
+    }
+    let refused = match (WorkLock::acquire(work_dir), held) {
+        (Ok(lock), None) => return Ok((lock, work_dir.to_owned())),
+        (Ok(_), Some(error)) | (Err(error), _) => error,
+    };
+    if refused.code() != Code::AlreadyRunning || !options.take_over {
+        return Err(refused);
+    }
+    tracing::warn!("taking over: {}", refused.message());
+    let folder = work_dir.join(format!("{TAKE_OVER}{}", std::process::id()));
+    Ok((WorkLock::acquire(&folder)?, folder))
+}
+
 fn planner(
     loaded: &Loaded,
     plan: &super::plan::Plan,
@@ -261,8 +277,8 @@ fn fence(objects: &Objects, author: &segno_core::persisted::Author) -> Result<Jo
     }
 }
 
-/// Reads manifests, newest first, until one is intact, and the journal from there.
-fn read_history(objects: &Objects, end: u64) -> Result<History> {
+/// Reads manifests, newest first, until one is not known to be damaged, and the journal from there.
+fn read_history(objects: &Objects, end: u64, damaged: &BTreeSet<u64>) -> Result<History> {
     let mut manifests: Vec<(CheckpointFacts, Option<Manifest>)> = Vec::new();
     let mut number = checkpoint::newest(objects)?;
     let newest = number;
@@ -270,19 +286,11 @@ fn read_history(objects: &Objects, end: u64) -> Result<History> {
     while number > 0 {
         match checkpoint::read(objects, number) {
             Ok(Some(manifest)) => {
-                let damages = checkpoint::verify(objects, &manifest)?;
-                for damage in &damages {
-                    tracing::error!(code = damage.code().name(), "{damage}");
-                }
-                let facts = CheckpointFacts {
-                    number,
-                    epoch: manifest.epoch,
-                    chain_matches: false,
-                    intact: damages.is_empty(),
-                };
+                let intact = !damaged.contains(&number);
+                let facts = CheckpointFacts { number, epoch: manifest.epoch, chain_matches: false, intact };
                 first = manifest.sequence.max(1);
                 manifests.push((facts, Some(manifest)));
-                if damages.is_empty() {
+                if intact {
                     break;
                 }
             }
@@ -295,8 +303,8 @@ fn read_history(objects: &Objects, end: u64) -> Result<History> {
         }
         number -= 1;
     }
-    if !manifests.iter().any(|(facts, _)| facts.intact) && journal::read_entry(objects, 1)?.is_some() {
-        first = 1;
+    if !manifests.iter().any(|(facts, _)| facts.intact) {
+        first = journal::first_left(objects)?;
     }
     let entries = journal::read_range(objects, first, end, None)?;
     let chain_of = |epoch: u64| {
@@ -313,8 +321,63 @@ fn read_history(objects: &Objects, end: u64) -> Result<History> {
     Ok(History { entries, manifests })
 }
 
-/// Decides where state comes from and opens it.
-fn restore(objects: &Objects, history: &History, state_dir: &Path) -> Result<(Base, StateStore, Option<Manifest>)> {
+/// State to go on from, and where it came from.
+struct Restored {
+    base: Base,
+    state: StateStore,
+    /// The checkpoint that was restored.
+    manifest: Option<Manifest>,
+}
+
+/// Decides where state comes from and opens it. A checkpoint shows its damage when it is restored: then the decision is
+/// made again without it.
+fn restore(objects: &Objects, end: u64, state_dir: &Path) -> Result<(History, Restored)> {
+    let mut damaged = BTreeSet::new();
+    loop {
+        let history = read_history(objects, end, &damaged)?;
+        let base = plan_base(&history, state_dir)?;
+        let manifest = match base {
+            Base::Local { .. } => None,
+            Base::Nothing => {
+                discard(state_dir)?;
+                None
+            }
+            Base::Checkpoint { number, .. } => {
+                discard(state_dir)?;
+                let manifest = history
+                    .manifests
+                    .iter()
+                    .find_map(|(facts, manifest)| manifest.as_ref().filter(|_| facts.number == number))
+                    .ok_or_else(|| Error::new(Code::Internal, format!("checkpoint {number} was chosen and not read")))?;
+                let started = Instant::now();
+                match checkpoint::restore(objects, manifest, state_dir) {
+                    Ok(()) => {
+                        let bytes: u64 = manifest.files.iter().map(|file| file.bytes).sum();
+                        tracing::info!(number, bytes, seconds = started.elapsed().as_secs_f64(), "checkpoint restored");
+                    }
+                    Err(error) if error.code() == Code::CheckpointDamaged => {
+                        tracing::error!(code = error.code().name(), "{error}");
+                        damaged.insert(number);
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                }
+                Some(manifest.clone())
+            }
+        };
+        let state = StateStore::open(state_dir)?;
+        if let Base::Checkpoint { number, epoch } = base
+            && state.mark()?.map(|mark| mark.epoch) != Some(epoch)
+        {
+            tracing::error!("checkpoint {number}: its state is not marked as the state of epoch {epoch}");
+            damaged.insert(number);
+            continue;
+        }
+        return Ok((history, Restored { base, state, manifest }));
+    }
+}
+
+fn plan_base(history: &History, state_dir: &Path) -> Result<Base> {
     let end = history.last().map(|(_, record)| record.epoch);
     let newest = history.manifests.iter().map(|(facts, _)| facts.epoch).max();
     let journal = JournalFacts {
@@ -322,36 +385,12 @@ fn restore(objects: &Objects, history: &History, state_dir: &Path) -> Result<(Ba
         first: match history.epochs().next() {
             Some((_, record)) => record.epoch,
             None if history.entries.first().is_some_and(|stored| stored.entry.sequence == 1) => 1,
-            None => newest.unwrap_or(0) + 1,
+            // No epoch is left: the next one would follow the newest checkpoint, or one that nobody knows.
+            None => newest.unwrap_or(1) + 1,
         },
     };
-    let local = local_facts(history, state_dir);
     let checkpoints: Vec<CheckpointFacts> = history.manifests.iter().map(|(facts, _)| facts.clone()).collect();
-    let plan = plan_recovery(&journal, &checkpoints, &local)?;
-    match plan.base {
-        Base::Local { .. } => Ok((plan.base, StateStore::open(state_dir)?, None)),
-        Base::Nothing => {
-            discard(state_dir)?;
-            Ok((plan.base, StateStore::open(state_dir)?, None))
-        }
-        Base::Checkpoint { number, epoch } => {
-            discard(state_dir)?;
-            let manifest = history
-                .manifests
-                .iter()
-                .find_map(|(facts, manifest)| manifest.as_ref().filter(|_| facts.number == number))
-                .ok_or_else(|| Error::new(Code::Internal, format!("checkpoint {number} was chosen and not read")))?;
-            checkpoint::restore(objects, manifest, state_dir)?;
-            let state = StateStore::open(state_dir)?;
-            if state.mark()?.map(|mark| mark.epoch) != Some(epoch) {
-                return Err(Error::new(
-                    Code::CheckpointDamaged,
-                    format!("checkpoint {number}: its state is not marked as the state of epoch {epoch}"),
-                ));
-            }
-            Ok((plan.base, state, Some(manifest.clone())))
-        }
-    }
+    Ok(plan_recovery(&journal, &checkpoints, &local_facts(history, state_dir))?.base)
 }
 
 fn local_facts(history: &History, state_dir: &Path) -> LocalFacts {
