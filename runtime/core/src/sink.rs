@@ -1,10 +1,17 @@
 //! The contract of a sink: an epoch's rows are staged, the journal names what was staged, then it is published.
 //!
-//! Owns: what the epoch loop may ask of a sink.
-//! Does not own: files, object stores (`segno-durable`), databases.
+//! Two ways lead to exactly once, and `take_over` says which one a sink goes:
+//! - it stages durably before the journal entry, and publication only makes visible what was staged (files);
+//! - it keeps its own high-water epoch, in the same atomic write as the rows (Kafka, PostgreSQL). Staging does nothing;
+//!   after the journal entry the rows and the epoch's number are written in one transaction. After a crash the journal
+//!   tells which epochs the sink lacks, and re-execution gives their rows again.
 //!
-//! Invariants: nothing staged is visible to a reader before `publish`. `publish` is idempotent, so recovery may
-//! roll it forward any number of times. Names of published objects are a function of (sink, shard, epoch).
+//! Owns: what the epoch loop may ask of a sink.
+//! Does not own: files, object stores (`segno-durable`), brokers (`segno-kafka`), databases (`segno-postgres`).
+//!
+//! Invariants: nothing of an epoch is visible to a reader before its journal entry exists. `publish` is idempotent, so
+//! recovery may roll it forward any number of times. A writer of an older generation publishes nothing after
+//! `take_over`.
 
 use crate::Result;
 use crate::columns::{Column, ColumnType, Schema};
@@ -20,6 +27,51 @@ pub struct SinkRows<'a> {
     pub epoch: u64,
     pub schema: &'a Schema,
     pub batch: &'a RecordBatch,
+    /// The first so many columns are the row; the others are keys and headers that are not part of it.
+    pub written: usize,
+    /// Where each row came from; given to sinks that want it (`Sink::wants_lineage`).
+    pub lineage: Option<&'a Lineage>,
+}
+
+/// Where rows came from: (source, partition, offset) of the record that caused each, and its place among the rows that
+/// this record caused in this sink. Together they are a key: the same on every replay, never given twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lineage {
+    /// Names of source and partition.
+    pub partitions: Vec<(String, String)>,
+    /// One per row.
+    pub rows: Vec<RowOrigin>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowOrigin {
+    /// Index into `Lineage::partitions`.
+    pub partition: u32,
+    pub offset: u64,
+    /// 0 for the first row that the record caused, 1 for the next, …
+    pub index: u32,
+    /// Event time of the record, µs since 1970 UTC, where it has one.
+    pub time: Option<i64>,
+}
+
+/// Who writes: decided by the generation, named in what is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ownership {
+    pub tenant: String,
+    pub pipeline: String,
+    pub shard: String,
+    pub generation: u64,
+}
+
+/// What a sink holds already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// The journal tells: what it names is rolled forward from what was staged.
+    AsStaged,
+    /// The last epoch whose rows the sink holds, kept in the same atomic write as they are.
+    Through(u64),
+    /// The sink keeps its own mark, and has none: nothing was ever published here.
+    Nothing,
 }
 
 pub trait Sink: Send {
@@ -29,12 +81,25 @@ pub trait Sink: Send {
     /// False for sinks that may repeat rows after a crash (stdout).
     fn exactly_once(&self) -> bool;
 
-    /// Makes the rows durable under unique names that no reader sees. Empty when there is nothing to publish.
+    /// True when `SinkRows::lineage` must be given.
+    fn wants_lineage(&self) -> bool {
+        false
+    }
+
+    /// Fences every writer of an older generation, and tells what the sink holds. Called once, before anything else, by
+    /// the owner of the shard, after the journal was fenced.
+    fn take_over(&mut self, _owner: &Ownership) -> Result<Held> {
+        Ok(Held::AsStaged)
+    }
+
+    /// Makes the rows durable under unique names that no reader sees. Empty when there is nothing to publish, and for
+    /// sinks that keep their own mark.
     fn stage(&mut self, rows: &SinkRows<'_>) -> Result<Vec<StagedObject>>;
 
-    /// Makes staged objects visible under their final names; at recovery called again for epochs whose record is in
-    /// the journal.
-    fn publish(&mut self, staged: &[StagedObject]) -> Result<()>;
+    /// Makes an epoch visible whose entry is in the journal: what was staged under its final names, or the rows and the
+    /// epoch's number in one atomic write. At recovery called again for epochs that the sink may lack. Epochs without
+    /// rows and staged objects are left out, so a mark may be older than the last epoch.
+    fn publish(&mut self, rows: &SinkRows<'_>, staged: &[StagedObject]) -> Result<()>;
 
     /// Removes what was staged by epochs that were never committed. Called after recovery, when this process owns
     /// the shard.

@@ -143,6 +143,7 @@ pub trait Source: Send + Sync {
 pub enum SourceSpec {
     Files(FilesSpec),
     Nexmark(NexmarkSpec),
+    Kafka(KafkaSpec),
 }
 
 impl SourceSpec {
@@ -151,6 +152,7 @@ impl SourceSpec {
         match self {
             SourceSpec::Files(files) => &files.name,
             SourceSpec::Nexmark(nexmark) => &nexmark.name,
+            SourceSpec::Kafka(kafka) => &kafka.name,
         }
     }
 }
@@ -201,6 +203,60 @@ pub enum FormatSpec {
     /// Each line is one record with the single column `value: binary`.
     Raw,
     Parquet,
+}
+
+/// Topics of a Kafka cluster; each partition of each topic is a partition, an offset is a Kafka offset. Beside the
+/// columns of the value, a record has `kafka.key`, `kafka.topic`, `kafka.partition`, `kafka.offset`, `kafka.timestamp` and
+/// `kafka.headers.NAME`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KafkaSpec {
+    pub name: String,
+    pub topics: Vec<String>,
+    pub format: FormatSpec,
+    /// The longest value, in bytes; a longer one is a bad record.
+    pub record_bytes_max: usize,
+    pub columns: Vec<Column>,
+    /// How to reach the cluster; no part of the pipeline's identity, and never archived: it may hold secrets.
+    #[serde(skip)]
+    pub connection: KafkaConnection,
+    /// Where a partition that was never read begins. Journalled with the first epoch, so no part of the identity.
+    #[serde(skip)]
+    pub start: KafkaStart,
+    /// Consumer group to which offsets are committed as advice for monitoring tools; nothing is read back from it.
+    #[serde(skip)]
+    pub group: Option<String>,
+    /// True: the input ends where the partitions ended when the run began. False: it never ends.
+    #[serde(skip)]
+    pub until_latest: bool,
+}
+
+/// How to reach a Kafka cluster.
+#[derive(Clone, Default, PartialEq)]
+pub struct KafkaConnection {
+    /// `host:port`, several separated by commas.
+    pub brokers: String,
+    /// Settings of librdkafka, such as `security.protocol`. May hold secrets.
+    pub settings: std::collections::BTreeMap<String, String>,
+}
+
+impl std::fmt::Debug for KafkaConnection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Values may be secret.
+        let names: Vec<&String> = self.settings.keys().collect();
+        f.debug_struct("KafkaConnection").field("brokers", &self.brokers).field("settings", &names).finish()
+    }
+}
+
+/// Where a Kafka partition that was never read begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum KafkaStart {
+    #[default]
+    Earliest,
+    Latest,
+    /// The first record with this timestamp or a later one, ms since 1970 UTC.
+    Timestamp(i64),
+    /// By `topic/partition`; the others begin with their earliest record.
+    Offsets(std::collections::BTreeMap<String, u64>),
 }
 
 /// A seeded Nexmark generator.

@@ -33,6 +33,8 @@ pub struct CheckpointMeta {
     pub position: Position,
     pub watermark: Option<i64>,
     pub identity: Identity,
+    /// `Manifest::marks`.
+    pub marks: BTreeMap<String, u64>,
     pub written_at_ms: i64,
     pub replay_debt_ms: u64,
 }
@@ -302,6 +304,7 @@ fn upload(
         watermark: meta.watermark,
         identity: meta.identity,
         state_digest: None,
+        marks: meta.marks,
         files,
         written_at_ms: meta.written_at_ms,
         replay_debt_ms: meta.replay_debt_ms,

@@ -252,6 +252,7 @@ fn meta(epoch: u64) -> CheckpointMeta {
         position: Position::default(),
         watermark: None,
         identity: Identity { components: BTreeMap::new(), configuration: String::new(), engine: String::new() },
+        marks: BTreeMap::new(),
         written_at_ms: 0,
         replay_debt_ms: 0,
     }
@@ -380,15 +381,16 @@ fn rows_are_invisible_until_they_are_published_and_then_once() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut sink = Files::open("out", "single", folder.path(), SinkFormat::Json).expect("a sink");
     let (schema, batch) = rows();
-    let staged = sink.stage(&SinkRows { epoch: 4, schema: &schema, batch: &batch }).expect("staged");
+    let rows = SinkRows { epoch: 4, schema: &schema, batch: &batch, written: 1, lineage: None };
+    let staged = sink.stage(&rows).expect("staged");
     assert_eq!(visible(folder.path()), Vec::<String>::new());
-    sink.publish(&staged).expect("published");
-    sink.publish(&staged).expect("published twice is published once");
+    sink.publish(&rows, &staged).expect("published");
+    sink.publish(&rows, &staged).expect("published twice is published once");
     assert_eq!(visible(folder.path()), ["out-single-000000000004.jsonl"]);
     let target = folder.path().join("out-single-000000000004.jsonl");
     assert_eq!(std::fs::read_to_string(&target).expect("output"), "{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n");
     std::fs::write(&target, "changed").expect("output");
-    assert_eq!(sink.publish(&staged).expect_err("a changed output is noticed").code(), Code::OutputLost);
+    assert_eq!(sink.publish(&rows, &staged).expect_err("a changed output is noticed").code(), Code::OutputLost);
 }
 
 #[test]
@@ -397,11 +399,12 @@ fn only_ones_own_uncommitted_rows_are_discarded() {
     let (schema, batch) = rows();
     let mut ours = Files::open("out", "single", folder.path(), SinkFormat::Json).expect("a sink");
     let mut theirs = Files::open("dlq", "single", folder.path(), SinkFormat::Json).expect("a sink");
-    let lost = ours.stage(&SinkRows { epoch: 1, schema: &schema, batch: &batch }).expect("staged");
-    let kept = theirs.stage(&SinkRows { epoch: 1, schema: &schema, batch: &batch }).expect("staged");
+    let rows = SinkRows { epoch: 1, schema: &schema, batch: &batch, written: 1, lineage: None };
+    let lost = ours.stage(&rows).expect("staged");
+    let kept = theirs.stage(&rows).expect("staged");
     ours.discard_uncommitted().expect("discarded");
-    assert_eq!(ours.publish(&lost).expect_err("it is gone").code(), Code::OutputLost);
-    theirs.publish(&kept).expect("another sink's rows are untouched");
+    assert_eq!(ours.publish(&rows, &lost).expect_err("it is gone").code(), Code::OutputLost);
+    theirs.publish(&rows, &kept).expect("another sink's rows are untouched");
 }
 
 #[test]

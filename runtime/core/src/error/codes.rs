@@ -210,6 +210,8 @@ codes! {
         "There is no space for the output or the state. The shard pauses and tries again with growing pauses; it resumes by itself when there is space.";
     OutputLost, "K004", Failed, "published output was changed or removed",
         "The journal names an object with its hash; the sink holds neither the staged nor the published object with that hash. Somebody changed the output folder. Restore the file.";
+    SinkMarkLost, "K007", Failed, "a sink's mark of the last epoch is gone",
+        "Kafka and PostgreSQL sinks keep the number of the last epoch in the same atomic write as its rows. The journal says that rows were written, and the mark is not there: a topic or a table was deleted, or the sink points elsewhere. Going on would lose rows or write them twice. Restore the marks, or accept the replaced sink with --accept-change.";
     OutputClosed, "K006", Failed, "the reader of standard output went away",
         "Standard output is a pipe whose reader ended (`segno run … | head` does that). Nothing more can be written, so the run ends. Rows of epochs that are not committed come again with the next run.";
     RawColumns, "K005", Configuration, "format raw needs exactly one text or binary column",

@@ -2,6 +2,7 @@
 
 use super::{Author, Identity, Position};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Version of manifests and generations.
 pub const MANIFEST_VERSION: u32 = 1;
@@ -33,6 +34,9 @@ pub struct Manifest {
     /// Digest over all state in key order: BLAKE3, hex. Absent where it was not computed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state_digest: Option<String>,
+    /// For each sink that keeps its own mark: the last epoch with rows for it that it held.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub marks: BTreeMap<String, u64>,
     pub files: Vec<ManifestFile>,
     /// When it was written, ms since 1970 UTC. For people and retention; decides no output.
     pub written_at_ms: i64,

@@ -7,6 +7,7 @@
 
 mod checkpoint;
 mod formats;
+mod servers;
 mod sinks;
 mod sources;
 mod steps;

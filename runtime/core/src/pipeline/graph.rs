@@ -89,7 +89,10 @@ pub struct GraphSink {
     /// Index into the pipeline's list of sinks.
     pub sink: usize,
     pub input: PortRef,
-    /// Columns of the input that are written, in this order.
+    /// Columns of the input that the sink is given, in this order: those that it writes, then keys and headers that
+    /// are not among them.
     pub columns: Vec<usize>,
     pub schema: Schema,
+    /// How many of the columns are written.
+    pub written: usize,
 }

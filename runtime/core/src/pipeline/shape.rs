@@ -87,10 +87,11 @@ pub static PIPELINE: Shape = Shape {
 
 pub static SOURCE: Shape = Shape {
     name: "source",
-    doc: "Where records come from: one of `files` and `nexmark`.",
+    doc: "Where records come from: one of `files`, `kafka` and `nexmark`.",
     fields: &[
         field("name", Kind::Text, "Name in dead letters and messages; `source` if not given."),
         field("files", Kind::OneOf(&[Kind::Text, Kind::List(&Kind::Text), Kind::Map(&FILES)]), "Files: a path, a glob, or a list of them. Each file is a partition."),
+        field("kafka", Kind::Map(&KAFKA_SOURCE), "Topics of a Kafka cluster. Each partition of each topic is a partition."),
         field("nexmark", Kind::OneOf(&[Kind::Map(&NEXMARK), Kind::Empty]), "A seeded generator of persons, auctions and bids."),
         field("format", FORMAT, "How records are written: json, csv, raw or parquet."),
         field("time", Kind::Text, "The event time: a column's path, as /a/b or a.b."),
@@ -111,6 +112,25 @@ pub static FILES: Shape = Shape {
         field("glob", TEXTS, "The same as path."),
         field("follow", Kind::Bool, "True: the files grow, and the pipeline waits for more at their end."),
     ],
+};
+
+pub static KAFKA_SOURCE: Shape = Shape {
+    name: "kafka_source",
+    doc: "Topics of a Kafka cluster. Beside the columns of its value, a record has kafka.key, kafka.topic, kafka.partition, kafka.offset, kafka.timestamp and kafka.headers.NAME.",
+    fields: &[
+        required("brokers", Kind::Text, "host:port, several separated by commas."),
+        required("topics", TEXTS, "The topics; their partitions are merged into one stream."),
+        field("group", Kind::Text, "A consumer group for monitoring tools: offsets are committed to it as advice, and never read back."),
+        field("start", Kind::OneOf(&[Kind::Text, Kind::Map(&KAFKA_START)]), "Where a partition begins that was never read: earliest, latest, a time in RFC 3339, or offsets; earliest if not given."),
+        field("until", Kind::Choice(&["latest"]), "latest: the run ends where the partitions ended when it began; it never ends if not given."),
+        field("settings", Kind::MapOf(&Kind::Text), "Settings of librdkafka, such as security.protocol, sasl.username, ssl.ca.location."),
+    ],
+};
+
+pub static KAFKA_START: Shape = Shape {
+    name: "kafka_start",
+    doc: "Where each partition begins.",
+    fields: &[required("offsets", Kind::MapOf(&Kind::Count), "Offsets by topic/partition; partitions without one begin at their earliest record.")],
 };
 
 pub static NEXMARK: Shape = Shape {
@@ -199,12 +219,14 @@ const SINK_FORMAT: Kind = Kind::Choice(SINK_FORMATS);
 
 pub static SINK: Shape = Shape {
     name: "sink",
-    doc: "Where rows go: one of `files`, `stdout` and `blackhole`.",
+    doc: "Where rows go: one of `files`, `kafka`, `postgres`, `stdout` and `blackhole`.",
     fields: &[
         field("name", Kind::Text, "A name, unique in the pipeline; the kind if not given."),
         field("from", Kind::Text, "What it writes: source, step or step.port; the last step if not given."),
         field("columns", Kind::List(&Kind::Text), "Columns to write, in this order; all that flow here if not given."),
         field("files", Kind::OneOf(&[Kind::Text, Kind::Map(&FILE_SINK)]), "A folder with one file for each epoch."),
+        field("kafka", Kind::Map(&KAFKA_SINK), "A topic, written exactly once."),
+        field("postgres", Kind::Map(&POSTGRES_SINK), "A table, written exactly once."),
         field("stdout", Kind::OneOf(&[Kind::Map(&STDOUT_SINK), Kind::Empty]), "Standard output; rows may repeat after a crash."),
         field("blackhole", Kind::Empty, "Counts rows and keeps none."),
     ],
@@ -212,9 +234,11 @@ pub static SINK: Shape = Shape {
 
 pub static DLQ: Shape = Shape {
     name: "dlq",
-    doc: "Where dead letters go: one of `files`, `stdout` and `blackhole`.",
+    doc: "Where dead letters go: one of `files`, `kafka`, `postgres`, `stdout` and `blackhole`.",
     fields: &[
         field("files", Kind::OneOf(&[Kind::Text, Kind::Map(&FILE_SINK)]), "A folder with one file for each epoch that has dead letters."),
+        field("kafka", Kind::Map(&KAFKA_SINK), "A topic, written exactly once."),
+        field("postgres", Kind::Map(&POSTGRES_SINK), "A table, written exactly once."),
         field("stdout", Kind::OneOf(&[Kind::Map(&STDOUT_SINK), Kind::Empty]), "Standard output; letters may repeat after a crash."),
         field("blackhole", Kind::Empty, "Counts dead letters and keeps none."),
     ],
@@ -226,6 +250,31 @@ pub static FILE_SINK: Shape = Shape {
     fields: &[
         required("path", Kind::Text, "The folder, relative to the pipeline file; made if it is not there."),
         field("format", SINK_FORMAT, "json (lines), csv or raw; json if not given."),
+    ],
+};
+
+pub static KAFKA_SINK: Shape = Shape {
+    name: "kafka_sink",
+    doc: "A topic: the rows of an epoch and the epoch's number in one transaction.",
+    fields: &[
+        required("brokers", Kind::Text, "host:port, several separated by commas."),
+        required("topic", Kind::Text, "The topic; it must be there."),
+        field("format", SINK_FORMAT, "json (an object for each record), csv or raw; json if not given."),
+        field("key", Kind::Text, "The column that is the record's key; its partition follows from the key, as Java's producer has it. Without a key, the partition follows from where the row came from."),
+        field("headers", Kind::MapOf(&Kind::Text), "Headers by name, each from a column."),
+        field("transaction_timeout", Kind::Duration, "After this time the broker gives a transaction up; 1m if not given."),
+        field("settings", Kind::MapOf(&Kind::Text), "Settings of librdkafka, such as security.protocol, compression.type, linger.ms."),
+    ],
+};
+
+pub static POSTGRES_SINK: Shape = Shape {
+    name: "postgres_sink",
+    doc: "A table: the rows of an epoch and the epoch's number in one transaction.",
+    fields: &[
+        required("url", Kind::Text, "postgres://user:password@host:port/database."),
+        required("table", Kind::Text, "table or schema.table."),
+        field("key", TEXTS, "Columns of the primary key: the last row of each key wins. Without it every row is kept, under the source, partition, offset and index that caused it."),
+        field("create_table", Kind::Bool, "True: the table is made when it is not there."),
     ],
 };
 

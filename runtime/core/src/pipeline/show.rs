@@ -5,9 +5,9 @@
 
 use super::spec::*;
 use super::units::show_duration;
-use super::variables::mask;
+use super::variables::{MASK, mask};
 use crate::columns::Column;
-use crate::source::{FormatSpec, NexmarkKind, SourceSpec, TimeUnit};
+use crate::source::{FormatSpec, KafkaConnection, KafkaStart, NexmarkKind, SourceSpec, TimeUnit};
 use serde_json::{Map, Value, json};
 
 impl Pipeline {
@@ -126,8 +126,51 @@ fn sink_kind(kind: &SinkKind) -> Map<String, Value> {
         SinkKind::Files { path, format } => ("files", json!({"path": path.display().to_string(), "format": format})),
         SinkKind::Stdout { format } => ("stdout", json!({"format": format})),
         SinkKind::Blackhole => ("blackhole", json!({})),
+        SinkKind::Kafka(kafka) => {
+            let mut shown = connection(&kafka.connection);
+            shown.insert("topic".to_owned(), json!(kafka.topic));
+            shown.insert("format".to_owned(), json!(kafka.format));
+            if let Some(key) = &kafka.key {
+                shown.insert("key".to_owned(), json!(key));
+            }
+            if !kafka.headers.is_empty() {
+                shown.insert("headers".to_owned(), json!(kafka.headers));
+            }
+            shown.insert("transaction_timeout".to_owned(), json!(show_duration(kafka.transaction_timeout)));
+            ("kafka", shown.into())
+        }
+        SinkKind::Postgres(postgres) => {
+            let mut shown = json!({"url": without_password(&postgres.url), "table": postgres.table, "create_table": postgres.create_table});
+            if !postgres.key.is_empty() {
+                shown["key"] = json!(postgres.key);
+            }
+            ("postgres", shown)
+        }
     };
     Map::from_iter([(name.to_owned(), settings)])
+}
+
+fn connection(connection: &KafkaConnection) -> Map<String, Value> {
+    let mut shown = Map::new();
+    shown.insert("brokers".to_owned(), json!(connection.brokers));
+    if !connection.settings.is_empty() {
+        let hide = |name: &str| ["password", "secret", "token", "key", "jaas"].iter().any(|part| name.contains(part));
+        let setting = |(name, value): (&String, &String)| {
+            (name.clone(), json!(if hide(name) { MASK } else { value }))
+        };
+        shown.insert("settings".to_owned(), connection.settings.iter().map(setting).collect::<Map<_, _>>().into());
+    }
+    shown
+}
+
+/// A URL whose password is masked.
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return MASK.to_owned() };
+    let Some((user, host)) = rest.rsplit_once('@') else { return url.to_owned() };
+    match user.split_once(':') {
+        Some((name, _)) => format!("{scheme}://{name}:{MASK}@{host}"),
+        None => url.to_owned(),
+    }
 }
 
 fn format(format: &FormatSpec, line_bytes_max: usize) -> Value {
@@ -149,6 +192,25 @@ fn source(source: &SourceBlock) -> Value {
         SourceSpec::Files(files) => {
             shown["files"] = json!({"path": files.path, "follow": files.follow});
             shown["format"] = format(&files.format, files.line_bytes_max);
+        }
+        SourceSpec::Kafka(kafka) => {
+            let mut settings = connection(&kafka.connection);
+            settings.insert("topics".to_owned(), json!(kafka.topics));
+            if let Some(group) = &kafka.group {
+                settings.insert("group".to_owned(), json!(group));
+            }
+            let start = match &kafka.start {
+                KafkaStart::Earliest => json!("earliest"),
+                KafkaStart::Latest => json!("latest"),
+                KafkaStart::Timestamp(ms) => json!(jiff::Timestamp::from_millisecond(*ms).map_or(ms.to_string(), |time| time.to_string())),
+                KafkaStart::Offsets(offsets) => json!({"offsets": offsets}),
+            };
+            settings.insert("start".to_owned(), start);
+            if kafka.until_latest {
+                settings.insert("until".to_owned(), json!("latest"));
+            }
+            shown["kafka"] = settings.into();
+            shown["format"] = format(&kafka.format, kafka.record_bytes_max);
         }
         SourceSpec::Nexmark(nexmark) => {
             let mut settings = json!({

@@ -108,7 +108,7 @@ impl Pipeline {
 pub fn rooted(file: &Path, spec: &SourceSpec) -> SourceSpec {
     match spec {
         SourceSpec::Files(files) => SourceSpec::Files(rooted_files(file, files)),
-        SourceSpec::Nexmark(_) => spec.clone(),
+        SourceSpec::Nexmark(_) | SourceSpec::Kafka(_) => spec.clone(),
     }
 }
 
@@ -229,6 +229,71 @@ pub enum SinkKind {
     Stdout { format: SinkFormat },
     /// Counts and digests rows, and keeps none.
     Blackhole,
+    /// A topic; the rows of an epoch and the epoch's number in one transaction.
+    Kafka(KafkaSinkSpec),
+    /// A table; the rows of an epoch and the epoch's number in one transaction.
+    Postgres(PostgresSinkSpec),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KafkaSinkSpec {
+    #[serde(skip)]
+    pub connection: crate::source::KafkaConnection,
+    pub topic: String,
+    pub format: SinkFormat,
+    /// The column that is the record's key: text or bytes as they are, other types as JSON writes them. `None`: no key.
+    pub key: Option<String>,
+    /// Headers by name, each from a column; a null value gives no header.
+    pub headers: BTreeMap<String, String>,
+    /// After this time without progress the broker gives a transaction up.
+    #[serde(skip)]
+    pub transaction_timeout: Duration,
+}
+
+/// Default of `transaction_timeout`; the broker's own limit is 15 minutes.
+pub const TRANSACTION_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct PostgresSinkSpec {
+    /// `postgres://user:password@host:port/database`. Holds a secret.
+    #[serde(skip)]
+    pub url: String,
+    /// `table` or `schema.table`.
+    pub table: String,
+    /// Columns of the primary key that the user chose: the last row of each key wins. Empty: every row is kept, under
+    /// (source, partition, offset, index) of the record that caused it.
+    pub key: Vec<String>,
+    /// True: the table is made when it is not there.
+    #[serde(skip)]
+    pub create_table: bool,
+}
+
+impl std::fmt::Debug for PostgresSinkSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PostgresSinkSpec").field("table", &self.table).field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+impl SinkKind {
+    /// The word of the pipeline file; also the sink's name, where it has none.
+    pub fn word(&self) -> &'static str {
+        match self {
+            SinkKind::Files { .. } => "files",
+            SinkKind::Stdout { .. } => "stdout",
+            SinkKind::Blackhole => "blackhole",
+            SinkKind::Kafka(_) => "kafka",
+            SinkKind::Postgres(_) => "postgres",
+        }
+    }
+
+    /// Columns that are needed besides the written ones: keys and headers.
+    pub fn reads(&self) -> Vec<&str> {
+        match self {
+            SinkKind::Kafka(kafka) => kafka.key.iter().chain(kafka.headers.values()).map(String::as_str).collect(),
+            SinkKind::Postgres(postgres) => postgres.key.iter().map(String::as_str).collect(),
+            SinkKind::Files { .. } | SinkKind::Stdout { .. } | SinkKind::Blackhole => Vec::new(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

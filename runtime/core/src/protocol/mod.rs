@@ -7,6 +7,7 @@
 pub mod cadence;
 pub mod change;
 pub mod close;
+pub mod follow;
 pub mod merge;
 pub mod recovery;
 pub mod split;

@@ -15,6 +15,9 @@ pub struct JournalFacts {
     pub end: u64,
     /// First epoch whose record is still kept; `end + 1` when no record is kept.
     pub first: u64,
+    /// Up to this epoch no sink lacks anything (`follow::complete_through`). What follows must be executed again, so
+    /// state may not be newer.
+    pub complete: u64,
 }
 
 /// A checkpoint and what verifying it gave.
@@ -27,6 +30,9 @@ pub struct CheckpointFacts {
     pub chain_matches: bool,
     /// Every object is there with its hash.
     pub intact: bool,
+    /// Every sink that keeps its own mark holds what it held when the checkpoint was made. One that was restored from a
+    /// backup does not: an older checkpoint is needed to give it its rows again.
+    pub sinks_hold: bool,
 }
 
 /// The local state store as it was found.
@@ -74,14 +80,15 @@ pub fn plan_recovery(
         .with_help("restore the journal objects from the bucket's versions; Segno never starts over silently"));
     }
     if let LocalFacts::Marked { epoch, chain_matches: true } = *local
-        && epoch <= journal.end
+        && epoch <= journal.complete
         && epoch + 1 >= journal.first
     {
         return Ok(RecoveryPlan { base: Base::Local { epoch }, first: epoch + 1, last: journal.end });
     }
     let usable = checkpoints
         .iter()
-        .filter(|c| c.intact && c.chain_matches && c.epoch + 1 >= journal.first)
+        .filter(|c| c.intact && c.sinks_hold && c.chain_matches)
+        .filter(|c| c.epoch + 1 >= journal.first && c.epoch <= journal.complete)
         .max_by_key(|c| (c.epoch, c.number));
     if let Some(best) = usable {
         return Ok(RecoveryPlan {
@@ -112,13 +119,33 @@ mod tests {
     use super::*;
 
     fn checkpoint(number: u64, epoch: u64) -> CheckpointFacts {
-        CheckpointFacts { number, epoch, chain_matches: true, intact: true }
+        CheckpointFacts { number, epoch, chain_matches: true, intact: true, sinks_hold: true }
+    }
+
+    fn journal(end: u64, first: u64) -> JournalFacts {
+        JournalFacts { end, first, complete: end }
+    }
+
+    #[test]
+    fn epochs_that_a_sink_lacks_are_executed_again() {
+        let local = LocalFacts::Marked { epoch: 8, chain_matches: true };
+        let lacking = JournalFacts { complete: 5, ..journal(9, 1) };
+        let plan = plan_recovery(&lacking, &[checkpoint(1, 3), checkpoint(2, 6)], &local).unwrap();
+        assert_eq!(plan, RecoveryPlan { base: Base::Checkpoint { number: 1, epoch: 3 }, first: 4, last: 9 });
+    }
+
+    #[test]
+    fn a_sink_that_went_back_needs_an_older_checkpoint() {
+        let mut newer = checkpoint(2, 6);
+        newer.sinks_hold = false;
+        let plan = plan_recovery(&journal(9, 1), &[checkpoint(1, 3), newer], &LocalFacts::Absent).unwrap();
+        assert_eq!(plan.base, Base::Checkpoint { number: 1, epoch: 3 });
     }
 
     #[test]
     fn the_newest_intact_checkpoint_is_used_and_the_rest_is_executed_again() {
         let plan = plan_recovery(
-            &JournalFacts { end: 9, first: 1 },
+            &journal(9, 1),
             &[checkpoint(1, 3), checkpoint(2, 6)],
             &LocalFacts::Absent,
         );
@@ -133,7 +160,7 @@ mod tests {
         let mut damaged = checkpoint(2, 6);
         damaged.intact = false;
         let plan = plan_recovery(
-            &JournalFacts { end: 9, first: 1 },
+            &journal(9, 1),
             &[checkpoint(1, 3), damaged],
             &LocalFacts::Damaged,
         );
@@ -145,35 +172,35 @@ mod tests {
         let mut foreign = checkpoint(2, 6);
         foreign.chain_matches = false;
         let local = LocalFacts::Marked { epoch: 8, chain_matches: false };
-        let plan = plan_recovery(&JournalFacts { end: 9, first: 1 }, &[foreign], &local);
+        let plan = plan_recovery(&journal(9, 1), &[foreign], &local);
         assert_eq!(plan.unwrap(), RecoveryPlan { base: Base::Nothing, first: 1, last: 9 });
     }
 
     #[test]
     fn local_state_with_a_matching_mark_saves_the_restore() {
         let local = LocalFacts::Marked { epoch: 8, chain_matches: true };
-        let plan = plan_recovery(&JournalFacts { end: 9, first: 1 }, &[checkpoint(1, 3)], &local).unwrap();
+        let plan = plan_recovery(&journal(9, 1), &[checkpoint(1, 3)], &local).unwrap();
         assert_eq!(plan, RecoveryPlan { base: Base::Local { epoch: 8 }, first: 9, last: 9 });
     }
 
     #[test]
     fn local_state_beyond_the_journal_is_not_used() {
         let local = LocalFacts::Marked { epoch: 12, chain_matches: true };
-        let plan = plan_recovery(&JournalFacts { end: 9, first: 1 }, &[checkpoint(1, 3)], &local).unwrap();
+        let plan = plan_recovery(&journal(9, 1), &[checkpoint(1, 3)], &local).unwrap();
         assert_eq!(plan.base, Base::Checkpoint { number: 1, epoch: 3 });
     }
 
     #[test]
     fn a_checkpoint_beyond_the_journal_stops_the_shard() {
         let error =
-            plan_recovery(&JournalFacts { end: 2, first: 1 }, &[checkpoint(1, 3)], &LocalFacts::Absent).unwrap_err();
+            plan_recovery(&journal(2, 1), &[checkpoint(1, 3)], &LocalFacts::Absent).unwrap_err();
         assert_eq!(error.code(), Code::JournalBehind);
     }
 
     #[test]
     fn a_checkpoint_older_than_the_kept_journal_is_not_used() {
         let error =
-            plan_recovery(&JournalFacts { end: 20, first: 10 }, &[checkpoint(1, 3)], &LocalFacts::Absent).unwrap_err();
+            plan_recovery(&journal(20, 10), &[checkpoint(1, 3)], &LocalFacts::Absent).unwrap_err();
         assert_eq!(error.code(), Code::NothingUsable);
     }
 
@@ -182,13 +209,13 @@ mod tests {
         let mut damaged = checkpoint(4, 12);
         damaged.intact = false;
         let error =
-            plan_recovery(&JournalFacts { end: 20, first: 10 }, &[damaged], &LocalFacts::Damaged).unwrap_err();
+            plan_recovery(&journal(20, 10), &[damaged], &LocalFacts::Damaged).unwrap_err();
         assert_eq!(error.code(), Code::NothingUsable);
     }
 
     #[test]
     fn a_new_pipeline_starts_with_nothing() {
-        let plan = plan_recovery(&JournalFacts { end: 0, first: 1 }, &[], &LocalFacts::Absent).unwrap();
+        let plan = plan_recovery(&journal(0, 1), &[], &LocalFacts::Absent).unwrap();
         assert_eq!(plan, RecoveryPlan { base: Base::Nothing, first: 1, last: 0 });
     }
 }

@@ -27,7 +27,7 @@ impl Sink for Blackhole {
         Ok(Vec::new())
     }
 
-    fn publish(&mut self, _staged: &[StagedObject]) -> Result<()> {
+    fn publish(&mut self, _rows: &SinkRows<'_>, _staged: &[StagedObject]) -> Result<()> {
         Ok(())
     }
 

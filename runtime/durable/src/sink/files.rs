@@ -87,7 +87,7 @@ impl Sink for Files {
         }])
     }
 
-    fn publish(&mut self, staged: &[StagedObject]) -> Result<()> {
+    fn publish(&mut self, _rows: &SinkRows<'_>, staged: &[StagedObject]) -> Result<()> {
         for object in staged {
             let (from, to) = (self.folder.join(&object.staged), self.folder.join(&object.target));
             match std::fs::rename(&from, &to) {

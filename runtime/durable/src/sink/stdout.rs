@@ -60,7 +60,7 @@ impl<W: Write + Send> Sink for Stdout<W> {
         }])
     }
 
-    fn publish(&mut self, _staged: &[StagedObject]) -> Result<()> {
+    fn publish(&mut self, _rows: &SinkRows<'_>, _staged: &[StagedObject]) -> Result<()> {
         Ok(())
     }
 
@@ -92,7 +92,7 @@ mod tests {
         let schema = Schema::new(vec![Column::new("n", ColumnType::I64, false)]);
         let column: ArrayRef = Arc::new(Int64Array::from(values));
         let batch = RecordBatch::try_new(schema.to_arrow(), vec![column]).unwrap();
-        sink.stage(&SinkRows { epoch: 1, schema: &schema, batch: &batch })
+        sink.stage(&SinkRows { epoch: 1, schema: &schema, batch: &batch, written: 1, lineage: None })
     }
 
     fn sink<W: Write + Send>(format: SinkFormat, out: W) -> Stdout<W> {
@@ -104,7 +104,8 @@ mod tests {
         let mut sink = sink(SinkFormat::Json, Vec::new());
         stage(&mut sink, vec![1, 2]).unwrap();
         assert_eq!(sink.out, b"{\"n\":1}\n{\"n\":2}\n");
-        sink.publish(&[]).unwrap();
+        let (schema, batch) = (Schema::new(Vec::new()), RecordBatch::new_empty(Schema::new(Vec::new()).to_arrow()));
+        sink.publish(&SinkRows { epoch: 1, schema: &schema, batch: &batch, written: 1, lineage: None }, &[]).unwrap();
         assert_eq!(sink.out.len(), 16, "publishing prints nothing again");
     }
 

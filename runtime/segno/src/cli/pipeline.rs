@@ -121,6 +121,7 @@ fn describe(pipeline: &Pipeline, graph: &Graph) -> String {
         let what = match &source.spec {
             SourceSpec::Files(files) => files.path.clone(),
             SourceSpec::Nexmark(_) => "nexmark".to_owned(),
+            SourceSpec::Kafka(kafka) => format!("kafka {}", kafka.topics.join(", ")),
         };
         text.push_str(&format!("  source {:<16} {what}\n", source.spec.name()));
     }
@@ -153,6 +154,8 @@ fn sink_kind(kind: &SinkKind) -> String {
         SinkKind::Files { path, .. } => path.display().to_string(),
         SinkKind::Stdout { .. } => "standard output (at least once)".to_owned(),
         SinkKind::Blackhole => "counted and dropped".to_owned(),
+        SinkKind::Kafka(kafka) => format!("kafka {}", kafka.topic),
+        SinkKind::Postgres(postgres) => format!("postgres {}", postgres.table),
     }
 }
 

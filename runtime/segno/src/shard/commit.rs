@@ -9,13 +9,10 @@
 use super::Shard;
 use super::epoch::EpochInput;
 use super::execute::Executed;
-use super::step::StreamRows;
+use super::outputs::{Output, outputs};
+use super::program::Program;
 use super::verify::Detail;
-use arrow_array::RecordBatch;
-use segno_core::persisted::{
-    Counts, DetailRef, EpochRecord, Facts, JournalBody, StagedObject,
-};
-use segno_core::sink::{DEAD_LETTER_SINK, SinkRows, dead_letter_batch, dead_letter_schema};
+use segno_core::persisted::{Counts, DetailRef, EpochRecord, Facts, JournalBody, StagedObject};
 use segno_core::{Code, Error, Result};
 use segno_durable::fail_point;
 use segno_durable::journal::Appended;
@@ -29,15 +26,15 @@ impl Shard {
     /// committed is then read from the journal.
     pub(super) fn commit(&mut self, input: EpochInput, executed: Executed, logical_time_ms: i64) -> Result<()> {
         let epoch = self.epoch + 1;
+        let outputs = self.outputs(&self.program, &input, &executed);
         fail_point!("commit::before_stage");
-        let outputs = self.stage(epoch, &executed)?;
+        let staged = self.stage(epoch, &outputs)?;
         fail_point!("commit::after_stage");
-        let record = self.record(epoch, input, &executed, outputs, logical_time_ms)?;
+        let record = self.record(epoch, input, &executed, &outputs, staged, logical_time_ms)?;
         fail_point!("commit::after_detail");
-        let outputs = record.outputs.clone();
         self.append(JournalBody::Epoch(Box::new(record.clone())))?;
         fail_point!("commit::after_journal");
-        self.publish(&outputs)?;
+        self.publish(epoch, &outputs, &record.outputs)?;
         fail_point!("commit::after_publish");
         self.apply(epoch, &executed)?;
         fail_point!("commit::after_apply");
@@ -50,19 +47,17 @@ impl Shard {
         Ok(())
     }
 
-    fn stage(&mut self, epoch: u64, executed: &Executed) -> Result<Staged> {
+    pub(crate) fn outputs(&self, program: &Program, input: &EpochInput, executed: &Executed) -> Vec<Output> {
+        let wants = |name: &str| self.sinks.iter().any(|slot| slot.sink.name() == name && slot.sink.wants_lineage());
+        outputs(program, input, executed, wants)
+    }
+
+    fn stage(&mut self, epoch: u64, outputs: &[Output]) -> Result<Staged> {
         let mut staged = Staged::new();
-        for (slot, output) in self.sinks.iter_mut().zip(&executed.sinks) {
-            let StreamRows { batch, .. } = &output.rows;
-            let objects = slot.sink.stage(&SinkRows { epoch, schema: &slot.schema, batch })?;
-            staged.insert(output.name.clone(), objects);
-        }
-        if let Some(dlq) = &mut self.dead_letters
-            && !executed.dead_letters.is_empty()
-        {
-            let batch: RecordBatch = dead_letter_batch(&executed.dead_letters);
-            let objects = dlq.stage(&SinkRows { epoch, schema: &dead_letter_schema(), batch: &batch })?;
-            staged.insert(DEAD_LETTER_SINK.to_owned(), objects);
+        for output in outputs {
+            let slot = self.sinks.iter_mut().find(|slot| slot.sink.name() == output.name);
+            let slot = slot.ok_or_else(|| Error::new(Code::Internal, format!("there is no sink \"{}\"", output.name)))?;
+            staged.insert(output.name.clone(), slot.sink.stage(&output.rows(epoch))?);
         }
         Ok(staged)
     }
@@ -72,18 +67,15 @@ impl Shard {
         epoch: u64,
         input: EpochInput,
         executed: &Executed,
-        outputs: Staged,
+        outputs: &[Output],
+        staged: Staged,
         logical_time_ms: i64,
     ) -> Result<EpochRecord> {
         let detail = Detail::new(epoch, self.settings.block_rows, &executed.blocks);
         let body = serde_json::to_vec(&detail)
             .map_err(|error| Error::new(Code::Internal, "an epoch's detail cannot be written").with_cause(error))?;
         let detail: DetailRef = self.journal.put_detail(epoch, body)?;
-        let mut rows_out: BTreeMap<String, u64> =
-            executed.sinks.iter().map(|sink| (sink.name.clone(), sink.rows.batch.num_rows() as u64)).collect();
-        if !executed.dead_letters.is_empty() {
-            rows_out.insert(DEAD_LETTER_SINK.to_owned(), executed.dead_letters.len() as u64);
-        }
+        let rows_out = outputs.iter().map(|output| (output.name.clone(), output.batch.num_rows() as u64)).collect();
         let graph = &self.program.graph;
         Ok(EpochRecord {
             epoch,
@@ -111,7 +103,7 @@ impl Shard {
                 external: Vec::new(),
             },
             digests: executed.digests.clone(),
-            outputs,
+            outputs: staged,
             detail: Some(detail),
         })
     }
@@ -131,21 +123,21 @@ impl Shard {
         }
     }
 
-    pub(crate) fn publish(&mut self, outputs: &Staged) -> Result<()> {
-        for (name, objects) in outputs {
-            if objects.is_empty() {
+    /// Makes a committed epoch visible, except where a sink holds it already.
+    pub(crate) fn publish(&mut self, epoch: u64, outputs: &[Output], staged: &Staged) -> Result<()> {
+        for output in outputs {
+            let objects = staged.get(&output.name).map_or(&[][..], Vec::as_slice);
+            if output.batch.num_rows() == 0 && objects.is_empty() {
                 continue;
             }
-            let sink = if name == DEAD_LETTER_SINK {
-                self.dead_letters.as_deref_mut()
-            } else {
-                self.sinks.iter_mut().find(|slot| slot.sink.name() == name).map(|slot| &mut *slot.sink)
-            };
             // A sink that the pipeline no longer has keeps what it has; the change was accepted and journalled.
-            if let Some(sink) = sink {
-                fail_point!("commit::amid_publish");
-                sink.publish(objects)?;
+            let Some(slot) = self.sinks.iter_mut().find(|slot| slot.sink.name() == output.name) else { continue };
+            if slot.mark.is_some_and(|mark| mark >= epoch) {
+                continue;
             }
+            fail_point!("commit::amid_publish");
+            slot.sink.publish(&output.rows(epoch), objects)?;
+            slot.mark = slot.mark.map(|_| epoch);
         }
         Ok(())
     }

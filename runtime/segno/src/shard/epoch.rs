@@ -293,6 +293,15 @@ impl EpochInput {
         Some(&raw.bytes[from as usize..to as usize])
     }
 
+    /// The name of a partition; its number where it has none.
+    pub fn partition_name(&self, source: u32, partition: u32) -> String {
+        self.to
+            .partitions
+            .iter()
+            .find(|p| p.source == source && p.partition == partition)
+            .map_or_else(|| partition.to_string(), |p| p.name.clone())
+    }
+
     /// Records read, good and bad.
     pub fn records(&self) -> usize {
         self.batch.num_rows() + self.bad.len()

@@ -172,7 +172,7 @@ impl Execution<'_> {
                         format!(
                             "source \"{}\", {}, offset {}: [{}] {}",
                             self.program.source_names[source],
-                            self.partition_name(bad.source, bad.partition),
+                            self.input.partition_name(bad.source, bad.partition),
                             bad.bad.offset,
                             bad.bad.code.name(),
                             bad.bad.reason
@@ -184,7 +184,7 @@ impl Execution<'_> {
                     (bad.before_row, 0),
                     DeadLetter {
                         source: self.program.source_names[source].clone(),
-                        partition: self.partition_name(bad.source, bad.partition),
+                        partition: self.input.partition_name(bad.source, bad.partition),
                         offset: bad.bad.offset,
                         time: None,
                         step: None,
@@ -208,7 +208,7 @@ impl Execution<'_> {
         }
         let origin = self.input.origin(row as usize);
         let source = self.program.source_names[origin.source as usize].clone();
-        let partition = self.partition_name(origin.source, origin.partition);
+        let partition = self.input.partition_name(origin.source, origin.partition);
         if program.on_error == OnError::Fail {
             return Err(Error::new(
                 Code::RecordFailed,
@@ -236,15 +236,6 @@ impl Execution<'_> {
             },
         ));
         Ok(())
-    }
-
-    fn partition_name(&self, source: u32, partition: u32) -> String {
-        self.input
-            .to
-            .partitions
-            .iter()
-            .find(|p| p.source == source && p.partition == partition)
-            .map_or_else(|| partition.to_string(), |p| p.name.clone())
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! - `feed`, `plan`, `epoch`: reading ahead, merging, cutting an epoch
 //! - `program`, `step`, `lane`, `execute`: running it through the graph
-//! - `commit`: stage, journal, publish, apply
+//! - `outputs`, `commit`: stage, journal, publish, apply
 //! - `recover`, `verify`: taking over, executing again, comparing
 //!
 //! Owns: the epoch loop. Does not own: building programs and opening stores (`worker`).
@@ -14,6 +14,7 @@ pub mod epoch;
 pub mod execute;
 pub mod feed;
 pub mod lane;
+pub mod outputs;
 pub mod plan;
 pub mod program;
 pub mod recover;
@@ -25,7 +26,6 @@ use epoch::EpochInput;
 use lane::{DEADLINE_ABORTS_MAX, Mode};
 use plan::Planner;
 use program::Program;
-use segno_core::columns::Schema;
 use segno_core::columns::key::Keys;
 use segno_core::persisted::{Counts, Position};
 use segno_core::protocol::cadence::ReplayDebt;
@@ -57,10 +57,11 @@ pub struct Settings {
     pub block_rows: usize,
 }
 
-/// A sink with the columns that it is given.
+/// A sink; the dead letters' one is among them.
 pub struct SinkSlot {
     pub sink: Box<dyn Sink>,
-    pub schema: Schema,
+    /// The last epoch whose rows it holds, for sinks that keep their own mark.
+    pub mark: Option<u64>,
 }
 
 /// What a shard did since it was started.
@@ -106,7 +107,6 @@ pub struct Shard {
     pub journal: Journal,
     pub checkpoints: Checkpoints,
     pub sinks: Vec<SinkSlot>,
-    pub dead_letters: Option<Box<dyn Sink>>,
     pub settings: Settings,
     pub generation: u64,
     /// Last committed epoch.
@@ -190,6 +190,11 @@ impl Shard {
             position: self.position.clone(),
             watermark: self.watermark,
             identity: self.program.identity.clone(),
+            marks: self
+                .sinks
+                .iter()
+                .filter_map(|slot| Some((slot.sink.name().to_owned(), slot.mark?)))
+                .collect(),
             written_at_ms: now_ms(),
             replay_debt_ms: self.debt.estimate().as_millis() as u64,
         };

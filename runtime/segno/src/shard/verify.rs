@@ -81,7 +81,7 @@ pub fn first_difference(
     for expected in &record.digests.input {
         let found = input.digests.iter().find(|d| (d.source, d.partition) == (expected.source, expected.partition));
         if found.map(|found| &found.digest) != Some(&expected.digest) {
-            let name = partition_name(input, expected.source, expected.partition);
+            let name = input.partition_name(expected.source, expected.partition);
             return Some(difference("input", &name, &expected.digest, found.map_or("nothing", |f| &f.digest)));
         }
     }
@@ -127,20 +127,11 @@ fn locate(found: &mut Difference, stream: &str, input: &EpochInput, executed: &E
         let first = block as u64 * u64::from(detail.block_rows);
         let origin = executed.origin_row(name, first as usize).filter(|&row| (row as usize) < input.batch.num_rows()).map(|row| {
             let origin = input.origin(row as usize);
-            (origin.source, partition_name(input, origin.source, origin.partition), origin.offset)
+            (origin.source, input.partition_name(origin.source, origin.partition), origin.offset)
         });
         found.rows = Some(DifferingRows { first, count: u64::from(detail.block_rows), origin });
         return;
     }
-}
-
-fn partition_name(input: &EpochInput, source: u32, partition: u32) -> String {
-    input
-        .to
-        .partitions
-        .iter()
-        .find(|p| (p.source, p.partition) == (source, partition))
-        .map_or_else(|| format!("{source}/{partition}"), |p| p.name.clone())
 }
 
 impl Difference {

@@ -154,9 +154,12 @@ pub fn load(pipeline: Pipeline) -> Result<Loaded, Vec<Error>> {
             let spec = &pipeline.sinks[sink.sink];
             let format = match &spec.kind {
                 SinkKind::Files { format, .. } | SinkKind::Stdout { format } => Some(*format),
-                SinkKind::Blackhole => None,
+                SinkKind::Kafka(kafka) => Some(kafka.format),
+                SinkKind::Postgres(_) | SinkKind::Blackhole => None,
             };
-            PlannedSink { name: spec.name.clone(), format }
+            // Another topic or table is another sink: a change that the user must accept.
+            let target = matches!(spec.kind, SinkKind::Kafka(_) | SinkKind::Postgres(_)).then(|| spec.kind.clone());
+            PlannedSink { name: spec.name.clone(), format, target }
         })
         .collect();
     let plan = Plan { version: PLAN_VERSION, sources, graph: checked.graph, steps, sinks };

@@ -6,6 +6,7 @@
 //! of re-executed epochs is rolled forward from what was staged, never written again.
 
 use super::archive::{self, Versions};
+use super::history::{History, Restored, SinkMarks, base_epoch, discard, restore};
 use super::load::Loaded;
 use super::sources;
 use crate::shard::plan::Planner;
@@ -13,24 +14,20 @@ use crate::shard::program::Program;
 use crate::shard::recover::{differs, reexecute};
 use crate::shard::verify::Detail;
 use crate::shard::{BLOCK_ROWS, Settings, Shard, SinkSlot, Totals};
-use segno_core::persisted::{Change, EpochRecord, Fence, JournalBody, Manifest, Position};
+use segno_core::persisted::{Change, EpochRecord, Fence, JournalBody, Position};
 use segno_core::pipeline::{Pipeline, ReplayDetail, SinkKind, SinkSpec, StoreUrl};
 use segno_core::protocol::cadence::ReplayDebt;
 use segno_core::protocol::change::{Continuation, plan_continuation};
 use segno_core::protocol::close::EpochLimits;
-use segno_core::protocol::recovery::{Base, CheckpointFacts, JournalFacts, LocalFacts, plan_recovery};
-use segno_core::sink::Sink;
+use segno_core::sink::{Held, Ownership, Sink};
 use segno_core::{Code, Error, Result};
-use segno_durable::checkpoint::{self, Checkpoints};
-use segno_durable::journal::{self, Appended, Journal, Stored};
+use segno_durable::checkpoint::Checkpoints;
+use segno_durable::journal::{self, Appended, Journal};
 use segno_durable::lock::WorkLock;
-use segno_durable::state::StateStore;
 use segno_durable::store::Objects;
 use segno_durable::{fail_point, generation, sink};
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 /// The only shard of `sharding: single`; its name is part of every object key.
 pub const SINGLE_SHARD: &str = "single";
@@ -91,39 +88,37 @@ pub fn open_sink(pipeline: &Pipeline, spec: &SinkSpec) -> Result<Box<dyn Sink>> 
         }
         SinkKind::Stdout { format } => Box::new(sink::Stdout::new(&spec.name, *format)),
         SinkKind::Blackhole => Box::new(sink::Blackhole::new(&spec.name)),
+        SinkKind::Kafka(kafka) => Box::new(segno_kafka::KafkaSink::open(&spec.name, kafka)?),
+        SinkKind::Postgres(postgres) => Box::new(segno_postgres::PostgresSink::open(&spec.name, postgres)?),
     })
 }
 
+/// Every sink of the graph, then the dead letters'.
 fn open_sinks(pipeline: &Pipeline, program: &Program) -> Result<Vec<SinkSlot>> {
-    program
-        .graph
-        .sinks
-        .iter()
-        .map(|sink| {
-            Ok(SinkSlot { sink: open_sink(pipeline, &pipeline.sinks[sink.sink])?, schema: sink.schema.clone() })
-        })
-        .collect()
+    let specs = program.graph.sinks.iter().map(|sink| &pipeline.sinks[sink.sink]).chain(&pipeline.dlq);
+    specs.map(|spec| Ok(SinkSlot { sink: open_sink(pipeline, spec)?, mark: None })).collect()
 }
 
-/// What the journal and the checkpoints hold.
-struct History {
-    /// Entries from `entries[0].entry.sequence` to the end, chain verified.
-    entries: Vec<Stored>,
-    /// Newest first; damaged ones have facts and no manifest.
-    manifests: Vec<(CheckpointFacts, Option<Manifest>)>,
-}
-
-impl History {
-    fn epochs(&self) -> impl Iterator<Item = (&Stored, &EpochRecord)> {
-        self.entries.iter().filter_map(|stored| match &stored.entry.body {
-            JournalBody::Epoch(record) => Some((stored, &**record)),
-            _ => None,
-        })
+/// Fences every sink, and asks what it holds.
+fn take_over(pipeline: &Pipeline, sinks: &mut [SinkSlot], generation: u64, options: &RunOptions) -> Result<SinkMarks> {
+    let owner = Ownership {
+        tenant: pipeline.tenant.clone(),
+        pipeline: pipeline.name.clone(),
+        shard: SINGLE_SHARD.to_owned(),
+        generation,
+    };
+    let mut held = Vec::new();
+    for slot in sinks {
+        let found = slot.sink.take_over(&owner)?;
+        slot.mark = match found {
+            Held::AsStaged => None,
+            Held::Through(epoch) => Some(epoch),
+            // Nothing of the past: `complete_through` decided that there is nothing.
+            Held::Nothing => Some(u64::MAX),
+        };
+        held.push((slot.sink.name().to_owned(), found));
     }
-
-    fn last(&self) -> Option<(&Stored, &EpochRecord)> {
-        self.epochs().last()
-    }
+    Ok(SinkMarks { held, accept_change: options.accept_change })
 }
 
 /// Opens the shard of a loaded pipeline.
@@ -132,7 +127,6 @@ pub fn open(loaded: &Loaded, options: &RunOptions) -> Result<Opened> {
     let program = Arc::new(loaded.plan.program(&loaded.engine, loaded)?);
     // Sinks first: an unwritable folder is an error before anything is owned or read.
     let mut sinks = open_sinks(pipeline, &program)?;
-    let mut dead_letters = pipeline.dlq.as_ref().map(|spec| open_sink(pipeline, spec)).transpose()?;
     let (lock, folder) = work_folder(&loaded.work_dir, options)?;
     let objects = objects(pipeline)?;
     let writer = format!("{}:{}", host_name(), std::process::id());
@@ -140,6 +134,7 @@ pub fn open(loaded: &Loaded, options: &RunOptions) -> Result<Opened> {
     fail_point!("recovery::after_generation");
     let journal = fence(&objects, &author)?;
     fail_point!("recovery::after_fence");
+    let marks = take_over(pipeline, &mut sinks, author.generation, options)?;
     if generation::current(&objects)? != author.generation {
         return Err(Error::new(
             Code::OwnershipLost,
@@ -149,8 +144,15 @@ pub fn open(loaded: &Loaded, options: &RunOptions) -> Result<Opened> {
     archive::put(&objects, loaded)?;
 
     let state_dir = folder.join("state");
-    let (history, Restored { base, state, manifest }) = restore(&objects, journal.sequence(), &state_dir)?;
+    let (history, Restored { base, state, manifest }) = restore(&objects, journal.sequence(), &state_dir, &marks)?;
     tracing::info!(?base, generation = author.generation, "recovering");
+    // A sink that was replaced on purpose starts with the next epoch.
+    let end = history.last().map_or(0, |(_, record)| record.epoch);
+    for (slot, (_, held)) in sinks.iter_mut().zip(&marks.held) {
+        if *held == Held::Nothing {
+            slot.mark = Some(end);
+        }
+    }
 
     let mut shard = {
         let scratch = state_dir.with_extension("images");
@@ -175,8 +177,7 @@ pub fn open(loaded: &Loaded, options: &RunOptions) -> Result<Opened> {
             state,
             journal,
             checkpoints,
-            sinks: Vec::new(),
-            dead_letters: None,
+            sinks,
             settings: settings(pipeline, options),
             generation: author.generation,
             epoch: base_epoch,
@@ -190,14 +191,9 @@ pub fn open(loaded: &Loaded, options: &RunOptions) -> Result<Opened> {
             upload: None,
         }
     };
-    shard.sinks.append(&mut sinks);
-    shard.dead_letters = dead_letters.take();
     roll_forward(loaded, &objects, &mut shard, &history, &program, options)?;
     for slot in &mut shard.sinks {
         slot.sink.discard_uncommitted()?;
-    }
-    if let Some(dlq) = &mut shard.dead_letters {
-        dlq.discard_uncommitted()?;
     }
     change(&mut shard, &history, &program, options)?;
     fail_point!("recovery::before_live");
@@ -277,157 +273,6 @@ fn fence(objects: &Objects, author: &segno_core::persisted::Author) -> Result<Jo
     }
 }
 
-/// Reads manifests, newest first, until one is not known to be damaged, and the journal from there.
-fn read_history(objects: &Objects, end: u64, damaged: &BTreeSet<u64>) -> Result<History> {
-    let mut manifests: Vec<(CheckpointFacts, Option<Manifest>)> = Vec::new();
-    let mut number = checkpoint::newest(objects)?;
-    let newest = number;
-    let mut first = 1;
-    while number > 0 {
-        match checkpoint::read(objects, number) {
-            Ok(Some(manifest)) => {
-                let intact = !damaged.contains(&number);
-                let facts = CheckpointFacts { number, epoch: manifest.epoch, chain_matches: false, intact };
-                first = manifest.sequence.max(1);
-                manifests.push((facts, Some(manifest)));
-                if intact {
-                    break;
-                }
-            }
-            Ok(None) if number < newest => break,
-            Ok(None) => tracing::error!("checkpoint {number} is gone"),
-            Err(error) if error.code() == Code::CheckpointDamaged => {
-                tracing::error!(code = error.code().name(), "{error}");
-            }
-            Err(error) => return Err(error),
-        }
-        number -= 1;
-    }
-    if !manifests.iter().any(|(facts, _)| facts.intact) {
-        first = journal::first_left(objects)?;
-    }
-    let entries = journal::read_range(objects, first, end, None)?;
-    let chain_of = |epoch: u64| {
-        entries.iter().find_map(|stored| match &stored.entry.body {
-            JournalBody::Epoch(record) if record.epoch == epoch => Some(stored.digest.as_str()),
-            _ => None,
-        })
-    };
-    for (facts, manifest) in &mut manifests {
-        if let Some(manifest) = manifest {
-            facts.chain_matches = chain_of(manifest.epoch).is_none_or(|chain| chain == manifest.chain);
-        }
-    }
-    Ok(History { entries, manifests })
-}
-
-/// State to go on from, and where it came from.
-struct Restored {
-    base: Base,
-    state: StateStore,
-    /// The checkpoint that was restored.
-    manifest: Option<Manifest>,
-}
-
-/// Decides where state comes from and opens it. A checkpoint shows its damage when it is restored: then the decision is
-/// made again without it.
-fn restore(objects: &Objects, end: u64, state_dir: &Path) -> Result<(History, Restored)> {
-    let mut damaged = BTreeSet::new();
-    loop {
-        let history = read_history(objects, end, &damaged)?;
-        let base = plan_base(&history, state_dir)?;
-        let manifest = match base {
-            Base::Local { .. } => None,
-            Base::Nothing => {
-                discard(state_dir)?;
-                None
-            }
-            Base::Checkpoint { number, .. } => {
-                discard(state_dir)?;
-                let manifest = history
-                    .manifests
-                    .iter()
-                    .find_map(|(facts, manifest)| manifest.as_ref().filter(|_| facts.number == number))
-                    .ok_or_else(|| Error::new(Code::Internal, format!("checkpoint {number} was chosen and not read")))?;
-                let started = Instant::now();
-                match checkpoint::restore(objects, manifest, state_dir) {
-                    Ok(()) => {
-                        let bytes: u64 = manifest.files.iter().map(|file| file.bytes).sum();
-                        tracing::info!(number, bytes, seconds = started.elapsed().as_secs_f64(), "checkpoint restored");
-                    }
-                    Err(error) if error.code() == Code::CheckpointDamaged => {
-                        tracing::error!(code = error.code().name(), "{error}");
-                        damaged.insert(number);
-                        continue;
-                    }
-                    Err(error) => return Err(error),
-                }
-                Some(manifest.clone())
-            }
-        };
-        let state = StateStore::open(state_dir)?;
-        if let Base::Checkpoint { number, epoch } = base
-            && state.mark()?.map(|mark| mark.epoch) != Some(epoch)
-        {
-            tracing::error!("checkpoint {number}: its state is not marked as the state of epoch {epoch}");
-            damaged.insert(number);
-            continue;
-        }
-        return Ok((history, Restored { base, state, manifest }));
-    }
-}
-
-fn plan_base(history: &History, state_dir: &Path) -> Result<Base> {
-    let end = history.last().map(|(_, record)| record.epoch);
-    let newest = history.manifests.iter().map(|(facts, _)| facts.epoch).max();
-    let journal = JournalFacts {
-        end: end.or(newest.filter(|_| !history.entries.is_empty())).unwrap_or(0),
-        first: match history.epochs().next() {
-            Some((_, record)) => record.epoch,
-            None if history.entries.first().is_some_and(|stored| stored.entry.sequence == 1) => 1,
-            // No epoch is left: the next one would follow the newest checkpoint, or one that nobody knows.
-            None => newest.unwrap_or(1) + 1,
-        },
-    };
-    let checkpoints: Vec<CheckpointFacts> = history.manifests.iter().map(|(facts, _)| facts.clone()).collect();
-    Ok(plan_recovery(&journal, &checkpoints, &local_facts(history, state_dir))?.base)
-}
-
-fn local_facts(history: &History, state_dir: &Path) -> LocalFacts {
-    if !state_dir.exists() {
-        return LocalFacts::Absent;
-    }
-    match StateStore::open(state_dir).and_then(|state| state.mark()) {
-        Ok(None) => LocalFacts::Absent,
-        Ok(Some(mark)) => LocalFacts::Marked {
-            epoch: mark.epoch,
-            chain_matches: history
-                .epochs()
-                .any(|(stored, record)| record.epoch == mark.epoch && stored.digest == mark.chain),
-        },
-        Err(error) => {
-            tracing::warn!(code = error.code().name(), "{error}; it is restored");
-            LocalFacts::Damaged
-        }
-    }
-}
-
-fn discard(state_dir: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(state_dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::new(Code::StateUnwritable, format!("{} cannot be removed", state_dir.display())).with_cause(error))
-        }
-        _ => Ok(()),
-    }
-}
-
-pub(super) fn base_epoch(base: &Base) -> u64 {
-    match base {
-        Base::Local { epoch } | Base::Checkpoint { epoch, .. } => *epoch,
-        Base::Nothing => 0,
-    }
-}
-
 /// Executes the epochs after the base again, compares, publishes what they staged, applies their changes.
 fn roll_forward(
     loaded: &Loaded,
@@ -454,7 +299,8 @@ fn roll_forward(
         if let Some(difference) = &again.difference {
             return Err(differs(difference));
         }
-        shard.publish(&record.outputs)?;
+        let outputs = shard.outputs(&version.program, &again.input, &again.executed);
+        shard.publish(record.epoch, &outputs, &record.outputs)?;
         shard.apply_at(record.epoch, &stored.digest, &again.executed)?;
         shard.epoch = record.epoch;
         shard.epoch_sequence = stored.entry.sequence;

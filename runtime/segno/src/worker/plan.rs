@@ -9,7 +9,7 @@
 use crate::shard::program::{Program, StepProgram};
 use segno_core::persisted::Identity;
 use segno_core::pipeline::graph::Graph;
-use segno_core::pipeline::{LimitsSpec, OnError, SinkFormat};
+use segno_core::pipeline::{LimitsSpec, OnError, SinkFormat, SinkKind};
 use segno_core::source::{ReadPlan, SourceSpec, TimeColumn};
 use segno_core::{Code, Error, Result};
 use segno_plugin::{Engine, Limits};
@@ -53,6 +53,9 @@ pub struct PlannedStep {
 pub struct PlannedSink {
     pub name: String,
     pub format: Option<SinkFormat>,
+    /// For sinks that keep their own mark: what they write to, without addresses and secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<SinkKind>,
 }
 
 /// Reads archived objects by digest.

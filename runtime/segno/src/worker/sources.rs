@@ -7,8 +7,8 @@
 use super::plan::Plan;
 use crate::shard::plan::TimeRules;
 use segno_core::pipeline::{Pipeline, rooted};
-use segno_core::source::{Partition, PartitionReader, ReadPlan, Source};
-use segno_core::Result;
+use segno_core::source::{KafkaSpec, Partition, PartitionReader, ReadPlan, Source, SourceSpec};
+use segno_core::{Code, Error, Result};
 use std::sync::Arc;
 
 struct Rooted {
@@ -60,10 +60,32 @@ pub fn open(pipeline: &Pipeline, plan: &Plan) -> Result<Vec<Arc<dyn Source>>> {
     plan.sources
         .iter()
         .map(|source| {
-            let inner = segno_input::source::open_source(&rooted(&pipeline.file, &source.spec))?;
+            let inner = match &source.spec {
+                SourceSpec::Kafka(kafka) => Box::new(segno_kafka::KafkaSource::open(&reachable(pipeline, kafka)?)?),
+                spec => segno_input::source::open_source(&rooted(&pipeline.file, spec))?,
+            };
             Ok(Arc::new(Rooted { inner, folder: folder.clone() }) as Arc<dyn Source>)
         })
         .collect()
+}
+
+/// How to reach a cluster is not archived: it is taken from the pipeline file as it is now.
+fn reachable(pipeline: &Pipeline, kafka: &KafkaSpec) -> Result<KafkaSpec> {
+    let now = pipeline.sources.iter().find_map(|source| match &source.spec {
+        SourceSpec::Kafka(now) if now.name == kafka.name => Some(now),
+        _ => None,
+    });
+    let now = now.ok_or_else(|| {
+        Error::new(Code::SourceMissing, format!("epochs of source \"{}\" must be read again, and the pipeline file has no such source", kafka.name))
+            .with_help("put the source back until a checkpoint was made without it")
+    })?;
+    Ok(KafkaSpec {
+        connection: now.connection.clone(),
+        start: now.start.clone(),
+        group: now.group.clone(),
+        until_latest: now.until_latest,
+        ..kafka.clone()
+    })
 }
 
 /// The event-time rules of a plan. Idleness is decided live only, so it comes from the pipeline file.

@@ -8,7 +8,7 @@ use crate::pipeline::tree::{Node, Value};
 use crate::source::SourceSpec;
 use std::path::{Component, Path};
 
-const KINDS: [&str; 3] = ["files", "stdout", "blackhole"];
+const KINDS: [&str; 5] = ["files", "kafka", "postgres", "stdout", "blackhole"];
 /// The name of the dead letters' sink.
 pub const DLQ_NAME: &str = "dlq";
 
@@ -83,11 +83,7 @@ impl Reader {
                 name
             }
             (None, Some(kind)) => {
-                let kind = match kind {
-                    SinkKind::Files { .. } => KINDS[0],
-                    SinkKind::Stdout { .. } => KINDS[1],
-                    SinkKind::Blackhole => KINDS[2],
-                };
+                let kind = kind.word();
                 // Removing one of two unnamed sinks would rename the other, and its high-water mark would be lost.
                 if before.iter().any(|sink| sink.name == kind) {
                     self.error(
@@ -180,21 +176,15 @@ impl Reader {
             );
         }
         let node = fields.get(kind)?;
-        let format = |reader: &mut Reader, fields: &Fields<'_>| match fields.get("format") {
-            None => Some(SinkFormat::default()),
-            Some(node) => reader.choice(
-                node,
-                "format",
-                &[("json", SinkFormat::Json), ("csv", SinkFormat::Csv), ("raw", SinkFormat::Raw)],
-            ),
-        };
         match kind {
+            "kafka" => self.kafka_sink(node),
+            "postgres" => self.postgres_sink(node),
             "files" => match &node.value {
                 Value::Map(_) => {
                     let fields = self.fields(node, "files", &shape::FILE_SINK.names())?;
                     let help = "name the folder: path: ./out";
                     let path = self.required(&fields, "path", "files", help).and_then(|node| self.path(node, "path"));
-                    let format = format(self, &fields);
+                    let format = self.sink_format(&fields);
                     Some(SinkKind::Files { path: path?.into(), format: format? })
                 }
                 _ => {
@@ -207,7 +197,7 @@ impl Reader {
                     Value::Null => SinkFormat::default(),
                     _ => {
                         let fields = self.fields(node, "stdout", &shape::STDOUT_SINK.names())?;
-                        format(self, &fields)?
+                        self.sink_format(&fields)?
                     }
                 };
                 let span = fields.key(kind).map_or(0..0, |key| key.span.clone());
@@ -233,6 +223,16 @@ impl Reader {
                 }
                 Some(SinkKind::Blackhole)
             }
+        }
+    }
+}
+
+impl Reader {
+    pub(super) fn sink_format(&mut self, fields: &Fields<'_>) -> Option<SinkFormat> {
+        let choices = [("json", SinkFormat::Json), ("csv", SinkFormat::Csv), ("raw", SinkFormat::Raw)];
+        match fields.get("format") {
+            None => Some(SinkFormat::default()),
+            Some(node) => self.choice(node, "format", &choices),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::pipeline::tree::{Node, Value};
 use crate::source::*;
 use std::time::Duration;
 
-const KINDS: [&str; 2] = ["files", "nexmark"];
+const KINDS: [&str; 3] = ["files", "kafka", "nexmark"];
 /// Partitions of one source at most; each holds a buffer of records while the streams are merged.
 const PARTITIONS_MAX: u64 = 4_096;
 
@@ -71,6 +71,7 @@ impl Reader {
             let one_file = |source: &SourceBlock| match &source.spec {
                 SourceSpec::Files(files) => !files.path.contains(['*', '?', '[']),
                 SourceSpec::Nexmark(nexmark) => nexmark.partitions == 1,
+                SourceSpec::Kafka(_) => false,
             };
             if matches!(sources, [one] if one_file(one)) {
                 return;
@@ -185,6 +186,7 @@ impl Reader {
         let found: Vec<&str> = KINDS.iter().copied().filter(|kind| fields.key(kind).is_some()).collect();
         match found.as_slice() {
             ["files"] => self.files(fields, name, columns),
+            ["kafka"] => self.kafka_source(fields, name, columns),
             ["nexmark"] => self.nexmark(fields, name),
             [] => {
                 // A kind that is misspelt or not there has been reported as an unknown field.

@@ -38,7 +38,8 @@ fn needed(flow: &Flow<'_>) -> Needed {
     let mut needed = Needed::new();
     for (sink, input) in flow.pipeline.sinks.iter().zip(&flow.sink_inputs) {
         let columns = sink.columns.clone().unwrap_or_else(|| flow.flowing(*input));
-        needed.entry(*input).or_default().extend(columns);
+        let beside = sink.kind.reads().into_iter().map(str::to_owned);
+        needed.entry(*input).or_default().extend(columns.into_iter().chain(beside));
     }
     for (number, step) in flow.pipeline.steps.iter().enumerate().rev() {
         let description = flow.descriptions[number];
@@ -122,9 +123,12 @@ fn assemble(flow: &Flow<'_>, needed: &Needed) -> Option<Graph> {
         let input = flow.sink_inputs[number];
         let stream = schema_of(&source, &steps, input)?;
         let names = spec.columns.clone().unwrap_or_else(|| flow.flowing(input));
-        let columns = names.iter().map(|name| stream.index_of(name)).collect::<Option<Vec<_>>>()?;
+        let written = names.len();
+        let beside = spec.kind.reads().into_iter().filter(|name| !names.iter().any(|one| one == name));
+        let all: Vec<&str> = names.iter().map(String::as_str).chain(beside).collect();
+        let columns = all.iter().map(|name| stream.index_of(name)).collect::<Option<Vec<_>>>()?;
         let schema = Schema::new(columns.iter().map(|&at| stream.columns[at].clone()).collect());
-        sinks.push(GraphSink { sink: number, input, columns, schema });
+        sinks.push(GraphSink { sink: number, input, columns, schema, written });
     }
     Some(Graph { source, steps, sinks })
 }

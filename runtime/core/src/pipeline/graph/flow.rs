@@ -252,6 +252,9 @@ impl<'a> Flow<'a> {
         for (index, column) in sink.columns.iter().flatten().enumerate() {
             self.read(self.sink_inputs[number], column, None, &who, &format!("{path}.columns[{index}]"));
         }
+        for column in sink.kind.reads() {
+            self.read(self.sink_inputs[number], column, None, &who, &format!("{path}.{}", sink.kind.word()));
+        }
     }
 
     fn read(&mut self, port: PortRef, name: &str, wants: Option<(ColumnType, bool)>, who: &str, at: &str) {

@@ -171,7 +171,12 @@ impl Flow<'_> {
 }
 
 fn is_csv(spec: &SourceSpec) -> bool {
-    matches!(spec, SourceSpec::Files(files) if matches!(files.format, FormatSpec::Csv { .. }))
+    let format = match spec {
+        SourceSpec::Files(files) => &files.format,
+        SourceSpec::Kafka(kafka) => &kafka.format,
+        SourceSpec::Nexmark(_) => return false,
+    };
+    matches!(format, FormatSpec::Csv { .. })
 }
 
 /// True when the source's schema, once known, lists every column that its records can have.
@@ -179,6 +184,8 @@ fn has_all_columns(spec: &SourceSpec) -> bool {
     match spec {
         SourceSpec::Files(files) => files.format != FormatSpec::Json,
         SourceSpec::Nexmark(_) => true,
+        // Keys, headers and the like stand beside what the format names.
+        SourceSpec::Kafka(_) => false,
     }
 }
 
