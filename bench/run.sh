@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures: the boundary, the sandbox against native, and whole runs of the command. `make bench` sets the environment.
 #
-#   bench/run.sh            about two minutes; prints what bench/RESULTS.md records
+#   bench/run.sh            about fifteen minutes; prints what bench/RESULTS.md records
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=${SEGNO_CACHE:-$HOME/.cache/segno}/bench
@@ -59,4 +59,6 @@ for round in 1 2 3; do
     "$SEGNO_BIN" replay --quiet -o json examples/flights/pipeline.yaml --from start --verify |
         python3 -c 'import json, sys; s = json.load(sys.stdin); print("replay: %.2f s, identical: %s" % (s["seconds"], s["identical"]))'
 done
+echo "# keyed state of 1 GiB: checkpoints on against off, recovery"
+SEGNO_BENCH=$bench bench/state.py
 rm -rf "$work"/*.checkpoints "$work"/*.work "$work/flights.out"

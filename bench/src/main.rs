@@ -1,11 +1,13 @@
 //! Benchmarks: each figure beside what it is compared with, measured in one run, medians printed.
 //!
 //! - `micro`: boundary, sandbox against native, hot key, fresh instance, cached load
+//! - `state`: writes input for a large keyed state (bench/state.py)
 //! - `bids`: writes a file of Nexmark bids for the runs of the whole command (bench/run.sh)
 //!
 //! Owns: measuring. Does not own: goals (bench/RESULTS.md).
 
 mod micro;
+mod state;
 
 use clap::{Parser, Subcommand};
 use segno_core::source::{NexmarkKind, NexmarkSpec};
@@ -27,6 +29,17 @@ enum What {
         #[arg(long, env = "SEGNO_COMPONENTS")]
         components: PathBuf,
     },
+    /// Writes input for a large keyed state: `load` or `update`.
+    State {
+        kind: String,
+        #[arg(long)]
+        keys: u64,
+        #[arg(long)]
+        records: u64,
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        out: PathBuf,
+    },
     /// Writes Nexmark bids as JSON lines.
     Bids {
         #[arg(long, default_value_t = 5_000_000)]
@@ -38,6 +51,16 @@ enum What {
 fn main() -> Result<(), Box<dyn Error>> {
     match Args::parse().what {
         What::Micro { components } => micro::run(&components),
+        What::State { kind, keys, records, seed, out } => {
+            let mut file = BufWriter::with_capacity(1 << 20, std::fs::File::create(&out)?);
+            match kind.as_str() {
+                "load" => state::load(keys, seed, &mut file)?,
+                "update" => state::updates(keys, records, seed, &mut file)?,
+                other => return Err(format!("{other} is neither load nor update").into()),
+            }
+            file.flush()?;
+            Ok(())
+        }
         What::Bids { events, out } => {
             let mut spec = NexmarkSpec::new("bids", 42, Some(events));
             spec.only = Some(NexmarkKind::Bid);

@@ -72,9 +72,13 @@ pub fn replay(pipeline: &Pipeline, from: From, options: &RunOptions, watch: &mut
     let folder = scratch.path().join("state");
     let (first_entry, before, position, watermark, base) = match from {
         From::Start => {
-            if journal::read_entry(&objects, 1)?.is_none() {
-                return Err(Error::new(Code::JournalCollected, format!("the oldest epochs were collected; the oldest left follow checkpoint {}", oldest(&objects)?))
-                    .with_help("name that checkpoint with --from, or keep more with checkpoint.keep"));
+            if journal::first_left(&objects)? > 1 {
+                let (checkpoint, epoch) = oldest(&objects)?;
+                return Err(Error::new(
+                    Code::JournalCollected,
+                    format!("the oldest epochs were collected; the oldest one left is epoch {}, after checkpoint {checkpoint}", epoch + 1),
+                )
+                .with_help(format!("start there with --from {checkpoint}, or keep more with checkpoint.keep from now on")));
             }
             (1, Some(String::new()), Position::default(), None, 0)
         }
@@ -134,13 +138,18 @@ pub fn replay(pipeline: &Pipeline, from: From, options: &RunOptions, watch: &mut
     Ok(report)
 }
 
-/// Number of the oldest checkpoint that is kept.
-fn oldest(objects: &segno_durable::store::Objects) -> Result<u64> {
+/// The oldest checkpoint that is kept, and its epoch.
+fn oldest(objects: &segno_durable::store::Objects) -> Result<(u64, u64)> {
     let mut number = checkpoint::newest(objects)?;
-    while number > 1 && checkpoint::read(objects, number - 1).is_ok_and(|manifest| manifest.is_some()) {
+    let mut epoch = 0;
+    while let Ok(Some(manifest)) = checkpoint::read(objects, number) {
+        epoch = manifest.epoch;
+        if number <= 1 || !matches!(checkpoint::read(objects, number - 1), Ok(Some(_))) {
+            break;
+        }
         number -= 1;
     }
-    Ok(number)
+    Ok((number, epoch))
 }
 
 fn planner(pipeline: &Pipeline, plan: &Plan, at: &(Position, Option<i64>), threads: usize) -> Result<Planner> {

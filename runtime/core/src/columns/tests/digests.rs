@@ -133,21 +133,3 @@ fn the_fixture_of_digests_holds_for_ever() {
         assert_eq!(hex_blocks(&blocks), wanted_blocks(case), "{case}");
     }
 }
-
-#[test]
-fn zz_generate() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/digests.json");
-    let mut file: serde_json::Value = serde_json::from_str(&std::fs::read_to_string("/tmp/digests_in.json").unwrap()).unwrap();
-    for part in ["rows", "changes"] {
-        for case in file[part].as_array_mut().unwrap() {
-            let rows: Vec<Vec<u8>> = case["row_bytes"].as_array().unwrap().iter().map(|r| hex::decode(r.as_str().unwrap()).unwrap()).collect();
-            let block = case["block_rows"].as_u64().unwrap() as usize;
-            case["digest"] = blake3::hash(&rows.concat()).to_hex().to_string().into();
-            case["blocks"] = rows.chunks(block).map(|c| serde_json::Value::from(format!("{:016x}", twox_hash::XxHash3_64::oneshot(&c.concat())))).collect::<Vec<_>>().into();
-            case.as_object_mut().unwrap().shift_remove("row_bytes");
-            case["canonical"] = hex::encode(rows.concat()).into();
-        }
-    }
-    let lines = |part: &str| file[part].as_array().unwrap().iter().map(|c| c.to_string()).collect::<Vec<_>>().join(",\n");
-    std::fs::write(path, format!("{{\n\"about\": {},\n\"rows\": [\n{}\n],\n\"changes\": [\n{}\n]\n}}\n", file["about"], lines("rows"), lines("changes"))).unwrap();
-}

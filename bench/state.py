@@ -1,0 +1,140 @@
+#!/usr/bin/env python3
+"""Keyed state of 1 GiB: what epochs, journal and checkpoints cost, and how long a recovery takes.
+
+    bench/state.py [--keys 5000000] [--pairs 7] [--updates 12000000]
+
+`make bench` sets SEGNO_BIN, SEGNO_BENCH and SEGNO_COMPONENTS. The state is one text of 200 random characters for each
+key. Updates touch 5 % of the keys for as many records as one checkpoint interval takes, then another 5 %. Runs with
+checkpoints (`replay_debt: 10s`, ordinary epochs) alternate with runs without (one checkpoint at the end, a few very long
+epochs); rates are taken between the first and the last epoch of a run, from the journal, so that neither the start nor
+the last checkpoint counts.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+SEGNO, BENCH, COMPONENTS = (os.environ[name] for name in ("SEGNO_BIN", "SEGNO_BENCH", "SEGNO_COMPONENTS"))
+
+PIPELINE = """version: 1
+name: state
+source:
+  files: {{ path: "in-*.jsonl" }}
+  format: json
+  columns: {{ key: utf8 }}
+steps:
+  - id: latest
+    plugin: "{components}/latest.wasm"
+    key: key
+sinks: [{{ blackhole: {{}} }}]
+work_dir: work
+checkpoint: {{ store: "file://store", ephemeral: true, replay_debt: {debt}, keep: 2 }}
+epoch: {{ {epoch} }}
+"""
+ON = {"debt": "10s", "epoch": "max_delay: 500ms"}
+OFF = {"debt": "24h", "epoch": "max_records: 4M, max_bytes: 4GiB, max_delay: 1h"}
+
+
+class Lab:
+    def __init__(self, folder, keys, updates):
+        self.folder, self.keys, self.updates, self.files = folder, keys, updates, 0
+
+    def path(self, *parts):
+        return os.path.join(self.folder, *parts)
+
+    def add(self, kind):
+        """Adds an input file: a new partition, read after those before it."""
+        count = str(self.keys if kind == "load" else self.updates)
+        name = self.path(f"in-{self.files:03}.jsonl")
+        subprocess.run([BENCH, "state", kind, "--keys", str(self.keys), "--records", count, "--seed", str(self.files), name], check=True)
+        self.files += 1
+
+    def command(self, settings):
+        with open(self.path("pipeline.yaml"), "w") as file:
+            file.write(PIPELINE.format(components=COMPONENTS, **settings))
+        return [SEGNO, "run", "--quiet", "-o", "json", self.path("pipeline.yaml")]
+
+    def epochs(self, after):
+        folder = self.path("store/default/state/single/journal")
+        names = sorted(name for name in os.listdir(folder) if int(name) > after)
+        entries = [json.load(open(os.path.join(folder, name))) for name in names]
+        return [entry["body"] for entry in entries if entry["body"]["kind"] == "epoch"], int(names[-1]) if names else after
+
+    def run(self, settings, after):
+        """One run to the end of the input; thousand records/s in the steady part, and the journal's end."""
+        done = subprocess.run(self.command(settings), capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(done.stderr)
+        epochs, end = self.epochs(after)
+        seconds = (epochs[-1]["logical_time_ms"] - epochs[0]["logical_time_ms"]) / 1e3
+        records = sum(epoch["counts"]["records"] for epoch in epochs[:-1])
+        return records / seconds / 1e3, end, json.loads(done.stdout)
+
+
+def stored(folder):
+    return sum(os.path.getsize(os.path.join(folder, name)) for name in os.listdir(folder))
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--keys", type=int, default=5_000_000)
+    parser.add_argument("--updates", type=int, default=12_000_000)
+    parser.add_argument("--pairs", type=int, default=7)
+    arguments = parser.parse_args()
+    folder = tempfile.mkdtemp(prefix="segno-state-")
+    try:
+        lab = Lab(folder, arguments.keys, arguments.updates)
+        lab.add("load")
+        rate, end, _ = lab.run(ON, 0)
+        size = stored(lab.path("work/state")) / 2**30
+        print(f"loaded {arguments.keys:,} keys at {rate:.0f} thousand records/s; the state has {size:.2f} GiB on disk", flush=True)
+
+        ratios = []
+        for pair in range(arguments.pairs):
+            rates = {}
+            for name, settings in [("on", ON), ("off", OFF)][:: 1 if pair % 2 == 0 else -1]:
+                lab.add("update")
+                rates[name], end, summary = lab.run(settings, end)
+                rates[f"{name} checkpoints"] = summary["totals"]["checkpoints"]
+            ratios.append(rates["off"] / rates["on"])
+            print(f"pair {pair + 1}: on {rates['on']:.0f}, off {rates['off']:.0f} thousand updates/s; "
+                  f"{rates['on checkpoints']} and {rates['off checkpoints']} checkpoints; ratio {ratios[-1]:.3f}", flush=True)
+        print(f"epochs, journal and checkpoints on: {100 * (statistics.median(ratios) - 1):+.1f} % time (median of {len(ratios)} pairs)")
+
+        settings = {"debt": "5s", "epoch": "max_delay: 500ms"}
+        lab.add("update")
+        process = subprocess.Popen(lab.command(settings), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        manifests = lab.path("store/default/state/single/manifest")
+        newest = max(os.listdir(manifests))
+        # Killed when the replay debt is nearly full: shortly before the second checkpoint of this run.
+        while process.poll() is None and max(os.listdir(manifests)) == newest:
+            time.sleep(0.05)
+        time.sleep(4)
+        if process.poll() is not None:
+            sys.exit("the run ended before it could be killed: give more --updates")
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        shutil.rmtree(lab.path("work"))
+        command = lab.command(settings)
+        command.remove("--quiet")
+        done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ, SEGNO_LOG="info"))
+        if done.returncode:
+            sys.exit(done.stderr)
+        summary = json.loads(done.stdout)
+        for line in done.stderr.splitlines():
+            if "checkpoint restored" in line:
+                print("  " + line[line.index("checkpoint restored"):])
+        print(f"recovery on an empty disk: {summary['first_commit_seconds']:.1f} s from start to first new commit, "
+              f"{summary['totals']['reexecuted']} epochs executed again")
+    finally:
+        shutil.rmtree(folder)
+
+
+main()
