@@ -15,9 +15,12 @@ export SEGNO_BIN := $(OUT)/segno
 export SEGNO_TESTING_BIN := $(OUT)/segno-testing
 export SEGNO_CHECKER_BIN := $(OUT)/segno-checker
 export SEGNO_GUESTS := $(OUT)/modules
+export SEGNO_SERVERS := $(SEGNO_CACHE)/servers
 export FLIGHTS_DATA := $(SEGNO_CACHE)/flights
 
-.PHONY: help setup build components data testing demo test bench torture clean
+SERVERS := scripts/servers/servers.py
+
+.PHONY: help setup servers services services-down build components data testing demo test bench torture clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -25,6 +28,16 @@ help:
 ## make setup            install what is missing on this machine
 setup:
 	@scripts/setup.sh
+
+servers: setup
+	@scripts/servers/install.sh
+
+## make services         Kafka, an S3 server and PostgreSQL on free local ports, to play with; make services-down ends them
+services: servers
+	@$(SERVERS) up $(SEGNO_SERVERS)/running --kafka 1 --s3 --postgres
+
+services-down:
+	@$(SERVERS) down $(SEGNO_SERVERS)/running
 
 ## make build            the segno command and the first-party plugins
 build: setup
@@ -51,16 +64,16 @@ demo: data
 	@examples/flights/demo.sh
 
 ## make test             every test, with the time of each suite
-test: testing
-	@scripts/test.py
+test: testing servers
+	@$(SERVERS) run --kafka 1 --s3 --postgres -- scripts/test.py
 
 ## make bench            measure; writes ratios side by side
 bench: data
 	@bench/run.sh
 
 ## make torture MINUTES=60   long versions of the fault tests; resumes and adds up its counts
-torture: testing
-	@SEGNO_TORTURE_MINUTES=$(MINUTES) scripts/test.py segno-faults -- --ignored --nocapture torture
+torture: testing servers
+	@SEGNO_TORTURE_MINUTES=$(MINUTES) $(SERVERS) run --kafka 1 --s3 --postgres -- scripts/test.py segno-faults -- --ignored --nocapture torture
 
 ## make clean            forget what was built from this clone
 clean:

@@ -21,6 +21,10 @@ need clang clang
 need npm npm
 need python3 python3
 [ -n "$(ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* 2>/dev/null | head -n 1)" ] || missing="$missing libclang-dev"
+# What librdkafka links: its header files.
+[ -e /usr/include/curl/curl.h ] || [ -n "$(ls /usr/include/*/curl/curl.h 2>/dev/null)" ] || missing="$missing libcurl4-openssl-dev"
+[ -e /usr/include/openssl/ssl.h ] || missing="$missing libssl-dev"
+[ -e /usr/include/zlib.h ] || missing="$missing zlib1g-dev"
 command -v cargo >/dev/null 2>&1 || {
     say "Rust is missing: install it from https://rustup.rs (the version that rust-version in Cargo.toml names)"
     exit 1

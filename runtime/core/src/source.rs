@@ -133,6 +133,11 @@ pub trait Source: Send + Sync {
     /// A fingerprint of the partition's identity and of the bytes just before `offset`, journalled with it.
     fn mark(&self, partition: u32, offset: u64) -> Result<u64>;
 
+    /// The offset behind the newest record of a partition, where that can be told cheaply. For people; decides nothing.
+    fn end(&self, _partition: u32) -> Option<u64> {
+        None
+    }
+
     /// Digest of everything that decides what this source gives (settings, seed), for the configuration digest.
     fn identity(&self) -> String;
 }

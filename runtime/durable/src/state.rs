@@ -159,6 +159,12 @@ impl StateStore {
         Ok(hasher.finalize().to_hex().to_string())
     }
 
+    /// Size of all files, bytes; for people.
+    pub fn bytes(&self) -> u64 {
+        let property = |name: &str| self.db.property_int_value(name).ok().flatten().unwrap_or(0);
+        property("rocksdb.total-sst-files-size") + property("rocksdb.cur-size-all-mem-tables")
+    }
+
     /// Hard-links a consistent image of the store into `target`, which must not exist.
     pub fn checkpoint(&self, target: &Path) -> Result<()> {
         let failed = |error: rocksdb::Error| {

@@ -11,5 +11,6 @@ mod damage;
 mod invariance;
 mod kills;
 mod lab;
+mod observe;
 mod ownership;
 mod replay;

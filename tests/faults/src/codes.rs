@@ -13,6 +13,9 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("J005", "Code::AlreadyRunning", "runtime/durable/src/tests.rs"),
     ("J011", "Code::StateDamaged", "runtime/durable/src/tests.rs"),
     ("R001", "\"R001\"", "runtime/segno/tests/replay.rs"),
+    ("R010", "\"R010\"", "runtime/segno/tests/observe.rs"),
+    ("R011", "\"R011\"", "runtime/segno/tests/observe.rs"),
+    ("K007", "Code::SinkMarkLost", "runtime/core/src/protocol/follow.rs"),
     ("S007", "Code::SourceColumn", "runtime/input/src/source/tests/formats.rs"),
 ];
 

@@ -7,6 +7,7 @@
 
 #![cfg(test)]
 
+mod alerts;
 mod changes;
 mod codes;
 mod damage;

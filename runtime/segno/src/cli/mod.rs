@@ -21,6 +21,7 @@ mod replay;
 mod report;
 mod run;
 mod state;
+mod status;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use console::{Console, Output};
@@ -60,6 +61,10 @@ enum Command {
     Run(run::RunArgs),
     /// Check a pipeline file, its plugins, and every edge between them.
     Validate(pipeline::ValidateArgs),
+    /// Show what a running pipeline is doing.
+    Status(status::StatusArgs),
+    /// The same, drawn anew each second.
+    Top(status::TopArgs),
     /// Execute history again and compare it with what was recorded.
     Replay(replay::ReplayArgs),
     /// Make, list and verify checkpoints.
@@ -119,6 +124,8 @@ pub fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Run(args) => run::run(&console, args),
         Command::Validate(args) => pipeline::validate(&console, &args),
+        Command::Status(args) => status::status(&console, &args),
+        Command::Top(args) => status::top(&console, &args),
         Command::Replay(args) => replay::replay(&console, &args),
         Command::Checkpoint(command) => checkpoint::run(&console, command),
         Command::State(command) => state::run(&console, command),

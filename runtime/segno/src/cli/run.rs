@@ -8,11 +8,13 @@ use super::pipeline::{at_store, check_sources, placed, read_and_warn};
 use super::{Outcome, PipelineFile};
 use crate::shard::Totals;
 use crate::worker::load;
-use crate::worker::open::{RunOptions, objects};
+use crate::observe::{Observed, Server};
+use crate::worker::open::{RunOptions, SINGLE_SHARD, objects};
 use crate::worker::run::{Summary, run as run_pipeline};
 use segno_core::pipeline::SinkKind;
 use segno_core::{Code, Error};
 use signal_hook::consts::{SIGINT, SIGTERM};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -33,6 +35,9 @@ pub struct RunArgs {
     /// Threads that run plugins; one for each core if not given. Output does not depend on it.
     #[arg(long, env = "SEGNO_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// Serve /metrics, /status and /health on this TCP address, such as 127.0.0.1:9464.
+    #[arg(long, env = "SEGNO_LISTEN", value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
 }
 
 pub fn run(console: &Console, args: RunArgs) -> Outcome {
@@ -48,10 +53,15 @@ pub fn run(console: &Console, args: RunArgs) -> Outcome {
         accept_change: args.accept_change,
         threads: args.threads.map(usize::from),
     };
+    let observed = Observed::new(&loaded.pipeline.tenant, &loaded.pipeline.name, SINGLE_SHARD);
+    let server = Server::start(Arc::clone(&observed), &loaded.work_dir, args.listen)?;
+    if let Some(address) = server.address {
+        console.note(&format!("metrics and status: http://{address}/metrics, http://{address}/status"));
+    }
     let progress = console.progress();
     progress.set(|| "starting".to_owned());
     let started = Instant::now();
-    let summary = run_pipeline(&loaded, &options, &stopping, &mut |totals| {
+    let summary = run_pipeline(&loaded, &options, &stopping, &observed, &mut |totals| {
         progress.set(|| progress_line(totals, started, stopping.load(Ordering::Relaxed)));
     })
     .map_err(|error| placed(&loaded.pipeline, error))?;

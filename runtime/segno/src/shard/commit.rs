@@ -24,7 +24,7 @@ type Staged = BTreeMap<String, Vec<StagedObject>>;
 impl Shard {
     /// Makes an executed epoch durable and visible. After an error the shard must be recovered: whether the epoch is
     /// committed is then read from the journal.
-    pub(super) fn commit(&mut self, input: EpochInput, executed: Executed, logical_time_ms: i64) -> Result<()> {
+    pub(super) fn commit(&mut self, input: EpochInput, executed: Executed, logical_time_ms: i64) -> Result<Counts> {
         let epoch = self.epoch + 1;
         let outputs = self.outputs(&self.program, &input, &executed);
         fail_point!("commit::before_stage");
@@ -44,7 +44,7 @@ impl Shard {
         self.position = record.to.clone();
         self.watermark = record.watermark_out;
         self.totals.add(&record.counts);
-        Ok(())
+        Ok(record.counts)
     }
 
     pub(crate) fn outputs(&self, program: &Program, input: &EpochInput, executed: &Executed) -> Vec<Output> {

@@ -27,7 +27,7 @@ use lane::{DEADLINE_ABORTS_MAX, Mode};
 use plan::Planner;
 use program::Program;
 use segno_core::columns::key::Keys;
-use segno_core::persisted::{Counts, Position};
+use segno_core::persisted::{Counts, Manifest, Position};
 use segno_core::protocol::cadence::ReplayDebt;
 use segno_core::protocol::close::EpochLimits;
 use segno_core::sink::Sink;
@@ -99,6 +99,38 @@ impl Totals {
     }
 }
 
+/// What the world may know after a committed epoch.
+pub struct Progress<'a> {
+    pub totals: &'a Totals,
+    pub counts: &'a Counts,
+    pub position: &'a Position,
+    pub watermark: Option<i64>,
+    pub generation: u64,
+    pub epoch: u64,
+    pub committed_at_ms: i64,
+    /// Time to execute and to commit it, and from the commit before to this one.
+    pub execute: Duration,
+    pub commit: Duration,
+    pub since_last: Duration,
+    pub replay_debt: Duration,
+    /// Records that wait, by (source, partition), where the source knows.
+    pub lags: BTreeMap<(u32, u32), u64>,
+    /// The last epoch that each sink holds, for sinks that keep their own mark.
+    pub marks: BTreeMap<String, u64>,
+    /// Records rejected after a failing call, by step.
+    pub failed_calls: BTreeMap<String, u64>,
+    pub state_bytes: u64,
+    pub checkpoint: Option<CheckpointSeen>,
+}
+
+/// The newest checkpoint that this process made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointSeen {
+    pub epoch: u64,
+    pub at_ms: i64,
+    pub bytes: u64,
+}
+
 /// A shard that this process owns, at the end of its journal.
 pub struct Shard {
     pub program: Arc<Program>,
@@ -121,6 +153,7 @@ pub struct Shard {
     pub totals: Totals,
     pub debt: ReplayDebt,
     pub upload: Option<Upload>,
+    pub checkpoint_seen: Option<CheckpointSeen>,
 }
 
 impl StateReader for StateStore {
@@ -131,20 +164,44 @@ impl StateReader for StateStore {
 
 impl Shard {
     /// Runs until the input ends or `stopping` is set; `watch` is told after each epoch. Ends with a checkpoint.
-    pub fn run(&mut self, stopping: &AtomicBool, watch: &mut dyn FnMut(&Totals)) -> Result<()> {
+    pub fn run(&mut self, stopping: &AtomicBool, watch: &mut dyn FnMut(&Progress<'_>)) -> Result<()> {
         let mut last = Instant::now();
         while let Some(input) = self.planner.next_epoch(&self.settings.epoch, stopping)? {
             let started = Instant::now();
             let logical_time_ms = now_ms();
             let executed = self.execute(&input)?;
-            let took = started.elapsed();
-            self.commit(input, executed, logical_time_ms)?;
-            self.debt.add(took, last.elapsed());
+            let execute = started.elapsed();
+            let failed_calls = failed_calls(&executed);
+            let counts = self.commit(input, executed, logical_time_ms)?;
+            let commit = started.elapsed() - execute;
+            let since_last = last.elapsed();
+            self.debt.add(execute, since_last);
             last = Instant::now();
             self.checkpoint_when_due()?;
-            watch(&self.totals);
+            watch(&Progress {
+                totals: &self.totals,
+                counts: &counts,
+                position: &self.position,
+                watermark: self.watermark,
+                generation: self.generation,
+                epoch: self.epoch,
+                committed_at_ms: now_ms(),
+                execute,
+                commit,
+                since_last,
+                replay_debt: self.debt.estimate(),
+                lags: self.planner.lags(),
+                marks: self.marks(),
+                failed_calls,
+                state_bytes: self.state.bytes(),
+                checkpoint: self.checkpoint_seen.clone(),
+            });
         }
         self.checkpoint_now()
+    }
+
+    fn marks(&self) -> BTreeMap<String, u64> {
+        self.sinks.iter().filter_map(|slot| Some((slot.sink.name().to_owned(), slot.mark?))).collect()
     }
 
     /// Executes, again when a deadline expired; the calls of the last attempt are split like any other failure.
@@ -173,7 +230,7 @@ impl Shard {
         if let Some(upload) = &mut self.upload {
             match upload.poll()? {
                 None => return Ok(()),
-                Some(done) => self.checkpoint_done(done.epoch)?,
+                Some(done) => self.checkpoint_done(&done)?,
             }
         }
         if self.debt.due(self.settings.replay_debt) {
@@ -190,11 +247,7 @@ impl Shard {
             position: self.position.clone(),
             watermark: self.watermark,
             identity: self.program.identity.clone(),
-            marks: self
-                .sinks
-                .iter()
-                .filter_map(|slot| Some((slot.sink.name().to_owned(), slot.mark?)))
-                .collect(),
+            marks: self.marks(),
             written_at_ms: now_ms(),
             replay_debt_ms: self.debt.estimate().as_millis() as u64,
         };
@@ -203,9 +256,14 @@ impl Shard {
         Ok(())
     }
 
-    fn checkpoint_done(&mut self, epoch: u64) -> Result<()> {
+    fn checkpoint_done(&mut self, done: &Manifest) -> Result<()> {
         self.upload = None;
-        self.checkpointed = epoch;
+        self.checkpointed = done.epoch;
+        self.checkpoint_seen = Some(CheckpointSeen {
+            epoch: done.epoch,
+            at_ms: done.written_at_ms,
+            bytes: done.files.iter().map(|file| file.bytes).sum(),
+        });
         self.totals.checkpoints += 1;
         self.checkpoints.collect(self.settings.keep)
     }
@@ -214,17 +272,27 @@ impl Shard {
     pub fn checkpoint_now(&mut self) -> Result<()> {
         if let Some(upload) = self.upload.take() {
             let done = upload.wait()?;
-            self.checkpoint_done(done.epoch)?;
+            self.checkpoint_done(&done)?;
         }
         if self.epoch > self.checkpointed {
             self.start_checkpoint()?;
             if let Some(upload) = self.upload.take() {
                 let done = upload.wait()?;
-                self.checkpoint_done(done.epoch)?;
+                self.checkpoint_done(&done)?;
             }
         }
         Ok(())
     }
+}
+
+/// Records that were given up after a failing call, by step.
+fn failed_calls(executed: &Executed) -> BTreeMap<String, u64> {
+    let mut failed = BTreeMap::new();
+    for script in &executed.scripts {
+        let rejected = script.calls.iter().filter(|call| call.rejected.is_some()).count() as u64;
+        *failed.entry(script.step.clone()).or_default() += rejected;
+    }
+    failed
 }
 
 /// Logical processing time of an epoch: journalled, so that a replay sees the same.

@@ -13,7 +13,7 @@ use segno_core::protocol::close::{EpochLimits, Filling, closes};
 use segno_core::protocol::merge::{Head, Pick, pick};
 use segno_core::source::{Chunk, Next, ReadPlan, Source};
 use segno_core::{Code, Error, Result};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -182,6 +182,15 @@ impl Planner {
 
     pub fn position(&self) -> Position {
         Position { partitions: self.slots.iter().map(|slot| slot.position.clone()).collect(), timer_cursor: None }
+    }
+
+    /// What waits behind the position, by (source, partition), where the source knows.
+    pub fn lags(&self) -> BTreeMap<(u32, u32), u64> {
+        let lag = |slot: &Slot| {
+            let end = self.sources[slot.source as usize].end(slot.in_source)?;
+            Some(((slot.source, slot.position.partition), end.saturating_sub(slot.position.offset)))
+        };
+        self.slots.iter().filter_map(lag).collect()
     }
 
     pub fn watermark(&self) -> Option<i64> {

@@ -189,6 +189,7 @@ pub fn open(loaded: &Loaded, options: &RunOptions) -> Result<Opened> {
             totals: Totals::default(),
             debt: ReplayDebt::default(),
             upload: None,
+            checkpoint_seen: None,
         }
     };
     roll_forward(loaded, &objects, &mut shard, &history, &program, options)?;

@@ -6,6 +6,7 @@
 
 use super::load::Loaded;
 use super::open::{RunOptions, open};
+use crate::observe::{Health, Observed};
 use crate::shard::Totals;
 use segno_core::persisted::Position;
 use segno_core::{Code, Kind, Result};
@@ -40,6 +41,7 @@ pub fn run(
     loaded: &Loaded,
     options: &RunOptions,
     stopping: &AtomicBool,
+    observed: &Observed,
     watch: &mut dyn FnMut(&Totals),
 ) -> Result<Summary> {
     let started = Instant::now();
@@ -50,10 +52,15 @@ pub fn run(
     loop {
         let mut committed = false;
         let outcome = open(loaded, options).and_then(|mut opened| {
-            let result = opened.shard.run(stopping, &mut |totals| {
+            observed.set_health(Health::Live, None);
+            let result = opened.shard.run(stopping, &mut |progress| {
                 committed = true;
                 first_commit.get_or_insert_with(|| started.elapsed());
-                watch(totals);
+                observed.progress(progress);
+                if stopping.load(Ordering::Relaxed) {
+                    observed.set_health(Health::Stopping, None);
+                }
+                watch(progress.totals);
             });
             result.map(|()| opened)
         });
@@ -81,9 +88,11 @@ pub fn run(
         in_a_row += 1;
         let passes = error.kind() == Kind::Transient && error.code() != Code::DeadlineExpired;
         if !passes || in_a_row > RESTARTS_MAX || stopping.load(Ordering::Relaxed) {
+            observed.set_health(Health::Failed, Some(error.to_string()));
             return Err(error);
         }
         restarts += 1;
+        observed.restarted(error.to_string());
         tracing::warn!(code = error.code().name(), "{error}; the shard restarts in {pause:?}");
         wait(pause, stopping);
         pause = (pause * 2).min(BACKOFF_MAX);

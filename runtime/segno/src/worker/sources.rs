@@ -46,6 +46,10 @@ impl Source for Rooted {
         self.inner.mark(partition, offset)
     }
 
+    fn end(&self, partition: u32) -> Option<u64> {
+        self.inner.end(partition)
+    }
+
     fn identity(&self) -> String {
         self.inner.identity()
     }

@@ -1,0 +1,118 @@
+//! `segno status` and `segno top`: what a running pipeline is doing.
+//!
+//! Owns: how it is shown. Does not own: what is known (`observe`).
+
+use super::console::{Console, number, size};
+use super::pipeline::read_and_warn;
+use super::{Outcome, PipelineFile};
+use crate::observe::{Status, ask};
+use crate::worker::load::work_dir;
+use segno_core::{Code, Error, Result};
+use std::io::IsTerminal;
+use std::path::Path;
+use std::time::Duration;
+
+/// How often `top` draws.
+const TOP_INTERVAL: Duration = Duration::from_secs(1);
+
+#[derive(clap::Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pipeline: PipelineFile,
+}
+
+#[derive(clap::Args)]
+pub struct TopArgs {
+    #[command(flatten)]
+    pipeline: PipelineFile,
+    /// Draw so many times, then end; for ever if not given.
+    #[arg(long, env = "SEGNO_TOP_COUNT", value_name = "N")]
+    count: Option<u64>,
+}
+
+pub fn status(console: &Console, args: &StatusArgs) -> Outcome {
+    let pipeline = read_and_warn(console, &args.pipeline.file)?;
+    let status = read(&work_dir(&pipeline))?;
+    console.result(|| describe(&status, None), &status);
+    Ok(0)
+}
+
+pub fn top(console: &Console, args: &TopArgs) -> Outcome {
+    let pipeline = read_and_warn(console, &args.pipeline.file)?;
+    let work_dir = work_dir(&pipeline);
+    let mut before: Option<Status> = None;
+    let mut drawn = 0;
+    loop {
+        let status = match read(&work_dir) {
+            // It was there: then this is how the run ended.
+            Err(error) if before.is_some() && error.code() == Code::NotRunning => return Ok(0),
+            other => other?,
+        };
+        if !console.is_json() && std::io::stdout().is_terminal() {
+            console.bytes(b"\x1b[H\x1b[2J");
+        }
+        console.result(|| describe(&status, before.as_ref()), &status);
+        drawn += 1;
+        if args.count.is_some_and(|count| drawn >= count) {
+            return Ok(0);
+        }
+        before = Some(status);
+        std::thread::sleep(TOP_INTERVAL);
+    }
+}
+
+fn read(work_dir: &Path) -> Result<Status> {
+    let not_running = || {
+        Error::new(Code::NotRunning, format!("nothing runs in {}", work_dir.display()))
+            .with_help("start the pipeline with `segno run`; on the machine where it runs, ask there")
+    };
+    let text = ask(work_dir, "/status")?.ok_or_else(not_running)?;
+    serde_json::from_str(&text)
+        .map_err(|error| Error::new(Code::NotRunning, "the status of the running process cannot be read").with_cause(error))
+}
+
+fn describe(status: &Status, before: Option<&Status>) -> String {
+    let time = |us: i64| jiff::Timestamp::from_microsecond(us).map_or_else(|_| us.to_string(), |time| time.to_string());
+    let mut text = format!(
+        "{}/{}/{}  {}  process {}, generation {}, epoch {}\n",
+        status.tenant,
+        status.pipeline,
+        status.shard,
+        status.health.name(),
+        status.process,
+        status.generation,
+        number(status.epoch)
+    );
+    if let Some(problem) = &status.problem {
+        text.push_str(&format!("  problem      {problem}\n"));
+    }
+    let rate = before.map_or(String::new(), |before| {
+        let per_second = status.records.saturating_sub(before.records) as f64 / TOP_INTERVAL.as_secs_f64();
+        format!(" ({}/s)", number(per_second as u64))
+    });
+    text.push_str(&format!("  read         {} records{rate}, {}\n", number(status.records), size(status.bytes)));
+    for (name, sink) in &status.sinks {
+        let mark = sink.mark.map_or(String::new(), |mark| format!(", holds epoch {}", number(mark)));
+        text.push_str(&format!("  sink         {name}: {} rows{mark}\n", number(sink.rows)));
+    }
+    text.push_str(&format!("  dead letters {}, skipped {}\n", number(status.dead_letters), number(status.skipped)));
+    if let Some(watermark) = status.watermark_us {
+        text.push_str(&format!("  watermark    {}\n", time(watermark)));
+    }
+    for partition in &status.partitions {
+        let lag = partition.lag.map_or(String::new(), |lag| format!(", {} behind", number(lag)));
+        text.push_str(&format!("  partition    {} at {}{lag}\n", partition.name, partition.offset));
+    }
+    let made = status.checkpoint_at_ms.map_or("none by this process".to_owned(), |at| {
+        format!("epoch {} at {}, {}", number(status.checkpoint_epoch), time(at * 1_000), size(status.checkpoint_bytes))
+    });
+    text.push_str(&format!(
+        "  checkpoint   {made}; {:.1} s to execute again after a crash\n",
+        status.replay_debt_ms as f64 / 1e3
+    ));
+    text.push_str(&format!("  state        {}\n", size(status.state_bytes)));
+    if status.restarts > 0 {
+        text.push_str(&format!("  restarts     {}\n", number(status.restarts.into())));
+    }
+    text
+}

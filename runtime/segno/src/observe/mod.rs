@@ -1,0 +1,66 @@
+//! Seeing a running pipeline from outside: metrics, status, health.
+//!
+//! - `metrics`: what Prometheus scrapes
+//! - `status`: what `segno status` and `segno top` show
+//! - `http`: both over a socket in the work folder, and over TCP where asked for
+//!
+//! Owns: what is shown. Does not own: what is shown happening (`shard`, `worker`).
+//!
+//! Invariant: looking changes nothing, and a slow looker holds nothing up: the epoch loop only stores numbers.
+
+mod http;
+mod metrics;
+mod status;
+
+pub use http::{Server, ask};
+pub use metrics::Metrics;
+pub use status::{Health, PartitionStatus, SinkStatus, Status};
+
+use crate::shard::Progress;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// What is known of one shard now.
+pub struct Observed {
+    pub metrics: Metrics,
+    status: Mutex<Status>,
+}
+
+impl Observed {
+    pub fn new(tenant: &str, pipeline: &str, shard: &str) -> Arc<Observed> {
+        Arc::new(Observed {
+            metrics: Metrics::new(tenant, pipeline, shard),
+            status: Mutex::new(Status::new(tenant, pipeline, shard)),
+        })
+    }
+
+    pub fn status(&self) -> Status {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Status> {
+        self.status.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// After each committed epoch.
+    pub fn progress(&self, progress: &Progress<'_>) {
+        let mut status = self.lock();
+        status.take(progress);
+        self.metrics.take(progress, &status);
+    }
+
+    pub fn set_health(&self, health: Health, why: Option<String>) {
+        let mut status = self.lock();
+        status.health = health;
+        status.problem = why;
+        self.metrics.set_health(health);
+    }
+
+    pub fn restarted(&self, why: String) {
+        let mut status = self.lock();
+        status.restarts += 1;
+        status.health = Health::Recovering;
+        status.problem = Some(why);
+        self.metrics.restarts.inc();
+        self.metrics.set_health(Health::Recovering);
+    }
+}

@@ -1,0 +1,147 @@
+//! The status of a shard, as JSON and for people.
+//!
+//! Owns: its shape, which programs read: fields are added, never renamed.
+
+use crate::shard::Progress;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// Restoring state and executing epochs again.
+    Recovering,
+    /// Epochs are committed as records come.
+    Live,
+    /// Asked to stop: finishes the epoch and makes a checkpoint.
+    Stopping,
+    /// Gave up.
+    Failed,
+}
+
+impl Health {
+    pub const ALL: [Health; 4] = [Health::Recovering, Health::Live, Health::Stopping, Health::Failed];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Health::Recovering => "recovering",
+            Health::Live => "live",
+            Health::Stopping => "stopping",
+            Health::Failed => "failed",
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    pub tenant: String,
+    pub pipeline: String,
+    pub shard: String,
+    pub process: u32,
+    pub health: Health,
+    /// Why it is not live, or why it restarted last.
+    pub problem: Option<String>,
+    pub restarts: u32,
+    pub generation: u64,
+    /// Last committed epoch.
+    pub epoch: u64,
+    /// Since this process started.
+    pub records: u64,
+    pub bytes: u64,
+    pub dead_letters: u64,
+    pub skipped: u64,
+    /// When the last epoch was committed, ms since 1970 UTC.
+    pub committed_at_ms: Option<i64>,
+    /// Event time up to which everything has come, µs since 1970 UTC.
+    pub watermark_us: Option<i64>,
+    pub partitions: Vec<PartitionStatus>,
+    pub sinks: BTreeMap<String, SinkStatus>,
+    /// What a recovery would have to execute again, ms.
+    pub replay_debt_ms: u64,
+    pub checkpoint_epoch: u64,
+    pub checkpoint_at_ms: Option<i64>,
+    pub checkpoint_bytes: u64,
+    pub state_bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PartitionStatus {
+    pub name: String,
+    pub offset: u64,
+    /// Records (or bytes, where offsets count bytes) that are there and not committed yet, where the source knows.
+    pub lag: Option<u64>,
+    /// Largest event time read, µs since 1970 UTC.
+    pub time_us: Option<i64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SinkStatus {
+    pub rows: u64,
+    /// The last epoch with rows that the sink holds, for sinks that keep their own mark.
+    pub mark: Option<u64>,
+}
+
+impl Status {
+    pub fn new(tenant: &str, pipeline: &str, shard: &str) -> Status {
+        Status {
+            tenant: tenant.to_owned(),
+            pipeline: pipeline.to_owned(),
+            shard: shard.to_owned(),
+            process: std::process::id(),
+            health: Health::Recovering,
+            problem: None,
+            restarts: 0,
+            generation: 0,
+            epoch: 0,
+            records: 0,
+            bytes: 0,
+            dead_letters: 0,
+            skipped: 0,
+            committed_at_ms: None,
+            watermark_us: None,
+            partitions: Vec::new(),
+            sinks: BTreeMap::new(),
+            replay_debt_ms: 0,
+            checkpoint_epoch: 0,
+            checkpoint_at_ms: None,
+            checkpoint_bytes: 0,
+            state_bytes: 0,
+        }
+    }
+
+    pub(super) fn take(&mut self, progress: &Progress<'_>) {
+        let counts = progress.counts;
+        self.generation = progress.generation;
+        self.epoch = progress.epoch;
+        self.records += counts.records;
+        self.bytes += counts.bytes;
+        self.dead_letters += counts.dead_letters;
+        self.skipped += counts.skipped;
+        self.committed_at_ms = Some(progress.committed_at_ms);
+        self.watermark_us = progress.watermark;
+        self.partitions = progress
+            .position
+            .partitions
+            .iter()
+            .map(|partition| PartitionStatus {
+                name: partition.name.clone(),
+                offset: partition.offset,
+                lag: progress.lags.get(&(partition.source, partition.partition)).copied(),
+                time_us: partition.time_max,
+            })
+            .collect();
+        for (name, rows) in &counts.rows_out {
+            self.sinks.entry(name.clone()).or_default().rows += rows;
+        }
+        for (name, mark) in &progress.marks {
+            self.sinks.entry(name.clone()).or_default().mark = Some(*mark);
+        }
+        self.replay_debt_ms = progress.replay_debt.as_millis() as u64;
+        self.state_bytes = progress.state_bytes;
+        if let Some(checkpoint) = &progress.checkpoint {
+            self.checkpoint_epoch = checkpoint.epoch;
+            self.checkpoint_at_ms = Some(checkpoint.at_ms);
+            self.checkpoint_bytes = checkpoint.bytes;
+        }
+    }
+}
