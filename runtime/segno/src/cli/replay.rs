@@ -70,7 +70,7 @@ fn describe(report: &Report) -> String {
             field.object, field.line, field.field, field.published, field.replayed
         ));
     }
-    text.push_str("  `segno explain R001` tells what this can mean\n");
+    text.push_str(&format!("  `segno explain {}` tells what this can mean\n", difference.code().name()));
     text
 }
 
