@@ -54,7 +54,10 @@ impl Objects {
         let (store, root): (Arc<dyn ObjectStore>, String) = if let Some(path) = url.strip_prefix("file://") {
             let dir = base.join(path);
             std::fs::create_dir_all(&dir).map_err(|error| {
-                Error::new(Code::StoreUnusable, format!("the checkpoint store {} cannot be created", dir.display()))
+                // Trying again makes no folder where a file is; a full disk may have space later.
+                let passes = error.kind() == std::io::ErrorKind::StorageFull;
+                let code = if passes { Code::StoreUnusable } else { Code::StoreUrl };
+                Error::new(code, format!("the checkpoint store {} cannot be created", dir.display()))
                     .with_cause(error)
                     .with_help("choose a folder that this user may write")
             })?;
