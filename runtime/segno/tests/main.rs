@@ -13,3 +13,4 @@ mod kills;
 mod lab;
 mod ownership;
 mod replay;
+mod s3;

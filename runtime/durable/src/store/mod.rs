@@ -1,25 +1,39 @@
 //! The object store: the one maker of object names, conditional create, read-back on ambiguous answers.
 //!
-//! Owns: opening a store from a URL, names of all objects of a shard, retries.
-//! Does not own: what the objects mean (`journal`, `generation`, `checkpoint`).
+//! Owns: the operations on the objects of a shard, and their names.
+//! Does not own: reaching a store (`connect`), what a failure means (`retry`, `refusal`), what the objects mean
+//! (`journal`, `generation`, `checkpoint`).
 //!
 //! Invariants: LIST never decides correctness. An authority object is made by conditional create only, and an ambiguous
 //! answer is settled by reading back and comparing the bytes, which are unique by their nonce.
 
-use backon::{BlockingRetryable, ExponentialBuilder};
+mod connect;
+mod probe;
+mod refusal;
+mod retry;
+mod versions;
+
 use bytes::Bytes;
+use connect::{Client, Target};
 use futures::StreamExt;
 use object_store::path::Path as ObjectPath;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions};
+use object_store::{PutOptions, PutPayload};
+use refusal::Refusal;
+use retry::{Judgement, judge};
 use segno_core::{Code, Error, Result};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-/// Attempts of an operation that fails in a way that may pass, including the first.
-const ATTEMPTS: usize = 5;
-/// First pause between attempts; doubled each time.
-const BACKOFF_FIRST: Duration = Duration::from_millis(50);
+pub use probe::{RACERS, count_winners};
+pub use versions::Versioning;
+
+/// Length of the pieces in which a large object is written and read, bytes: a piece fits into the time of a request
+/// even over a slow line, and S3 wants at least 5 MiB.
+pub const PART_BYTES: usize = 8 << 20;
+/// An object longer than this is written in parts, bytes: below, one request is cheaper than three.
+pub const WHOLE_BYTES_MAX: usize = 2 * PART_BYTES;
 
 /// What a conditional create gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +46,8 @@ pub enum Created {
 /// A prefix of an object store: everything of one shard.
 #[derive(Clone)]
 pub struct Objects {
-    store: Arc<dyn ObjectStore>,
+    client: Arc<RwLock<Client>>,
+    target: Arc<Target>,
     runtime: Arc<tokio::runtime::Runtime>,
     prefix: ObjectPath,
     /// The URL as the user wrote it, for messages.
@@ -41,41 +56,30 @@ pub struct Objects {
 
 impl Objects {
     /// Opens `file:///dir`, `file://dir` (relative to `base`) or `s3://bucket/prefix`, below
-    /// `tenant/pipeline/shard`.
+    /// `tenant/pipeline/shard`. How S3 is reached and paid for is in this process's `AWS_…` variables.
     pub fn open(url: &str, base: &Path, tenant: &str, pipeline: &str, shard: &str) -> Result<Objects> {
-        let wrong = |message: String| Error::new(Code::StoreUrl, message)
-            .with_help("write file://./checkpoints with ephemeral: true for development, or s3://bucket/prefix");
+        Objects::open_with(url, base, [tenant, pipeline, shard], std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        }))
+    }
+
+    /// As `open`, with other variables than those of this process.
+    pub fn open_with(
+        url: &str,
+        base: &Path,
+        place: [&str; 3],
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Objects> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("object-store")
             .enable_all()
             .build()
             .map_err(|error| Error::new(Code::Internal, "the store's threads cannot start").with_cause(error))?;
-        let (store, root): (Arc<dyn ObjectStore>, String) = if let Some(path) = url.strip_prefix("file://") {
-            let dir = base.join(path);
-            std::fs::create_dir_all(&dir).map_err(|error| {
-                Error::new(Code::StoreUnusable, format!("the checkpoint store {} cannot be created", dir.display()))
-                    .with_cause(error)
-                    .with_help("choose a folder that this user may write")
-            })?;
-            let local = object_store::local::LocalFileSystem::new_with_prefix(&dir)
-                .map_err(|error| wrong(format!("\"{url}\" cannot be opened: {error}")))?;
-            (Arc::new(local), String::new())
-        } else if let Some(rest) = url.strip_prefix("s3://") {
-            let (bucket, root) = rest.split_once('/').unwrap_or((rest, ""));
-            let s3 = object_store::aws::AmazonS3Builder::from_env()
-                .with_bucket_name(bucket)
-                .build()
-                .map_err(|error| wrong(format!("\"{url}\" cannot be opened: {error}")))?;
-            (Arc::new(s3), root.trim_matches('/').to_owned())
-        } else {
-            return Err(wrong(format!("\"{url}\" is not a store that Segno knows")));
-        };
-        let mut prefix = ObjectPath::from(root);
-        for part in [tenant, pipeline, shard] {
-            prefix = prefix.join(part);
-        }
-        Ok(Objects { store, runtime: Arc::new(runtime), prefix, url: url.to_owned() })
+        let target = Target::parse(url, base, variables)?;
+        let prefix = place.iter().fold(target.root(), |path, part| path.join(*part));
+        let client = Arc::new(RwLock::new(target.connect()?));
+        Ok(Objects { client, target: Arc::new(target), runtime: Arc::new(runtime), prefix, url: url.to_owned() })
     }
 
     pub fn url(&self) -> &str {
@@ -86,96 +90,168 @@ impl Objects {
         name.split('/').fold(self.prefix.clone(), |path, part| path.join(part))
     }
 
-    fn error(&self, what: &str, name: &str, error: &object_store::Error) -> Error {
-        Error::new(Code::StoreUnusable, format!("{what} {name} in {} failed", self.url))
-            .with_cause(error)
-            .with_help("nothing is lost: the shard pauses and tries again; look at the store's space and reachability")
+    fn client(&self) -> Client {
+        self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn retry<T>(&self, operation: impl Fn() -> Result<T, object_store::Error>) -> Result<T, object_store::Error> {
-        operation
-            .retry(ExponentialBuilder::default().with_min_delay(BACKOFF_FIRST).with_max_times(ATTEMPTS - 1))
-            .when(may_pass)
-            .call()
+    /// Forgets credentials that the store calls expired, so that they are fetched again.
+    fn refresh(&self) -> Result<()> {
+        let fresh = self.target.connect()?;
+        *self.client.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(())
+    }
+
+    /// Tries until it succeeds, fails in a way that does not pass, or was tried often enough. `None`: not found.
+    fn attempt<T, F>(&self, what: &str, name: &str, operation: impl Fn(Client) -> F) -> Result<Option<T>>
+    where
+        F: Future<Output = object_store::Result<T>>,
+    {
+        let mut pauses = retry::pauses();
+        let mut refreshed = false;
+        loop {
+            let error = match self.runtime.block_on(operation(self.client())) {
+                Ok(value) => return Ok(Some(value)),
+                Err(object_store::Error::NotFound { .. }) => return Ok(None),
+                Err(error) => error,
+            };
+            match (judge(&error), pauses.next()) {
+                (judgement, Some(pause)) if judgement.leaves_doubt() => std::thread::sleep(pause),
+                (Judgement::Expired, _) if !refreshed => {
+                    refreshed = true;
+                    self.refresh()?;
+                }
+                (judgement, _) => return Err(judgement.error(what, name, &self.url, &error)),
+            }
+        }
     }
 
     pub fn get(&self, name: &str) -> Result<Option<Bytes>> {
-        let path = self.path(name);
-        let read = || self.runtime.block_on(async { self.store.get(&path).await?.bytes().await });
-        match self.retry(read) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(self.error("reading", name, &error)),
+        let path = &self.path(name);
+        self.attempt("reading", name, |client| async move { client.store.get(path).await?.bytes().await })
+    }
+
+    /// Reads an object that should have so many bytes, a large one in pieces. What has another length is given as it is.
+    pub fn get_sized(&self, name: &str, bytes: u64) -> Result<Option<Bytes>> {
+        if bytes <= WHOLE_BYTES_MAX as u64 {
+            return self.get(name);
+        }
+        let path = &self.path(name);
+        let mut whole = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
+        loop {
+            let from = whole.len() as u64;
+            let range = GetRange::Bounded(from..from + PART_BYTES as u64);
+            let read = |client: Client| {
+                let options = GetOptions { range: Some(range.clone()), ..GetOptions::default() };
+                async move {
+                    let found = client.store.get_opts(path, options).await?;
+                    Ok((found.meta.size, found.bytes().await?))
+                }
+            };
+            let Some((size, piece)) = self.attempt("reading", name, read)? else { return Ok(None) };
+            whole.extend_from_slice(&piece);
+            if size != bytes || piece.is_empty() || whole.len() as u64 >= size {
+                return Ok(Some(Bytes::from(whole)));
+            }
         }
     }
 
     /// Length in bytes, `None` when it does not exist.
     pub fn head(&self, name: &str) -> Result<Option<u64>> {
-        let path = self.path(name);
-        match self.retry(|| self.runtime.block_on(self.store.head(&path))) {
-            Ok(meta) => Ok(Some(meta.size)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(self.error("looking for", name, &error)),
-        }
+        let path = &self.path(name);
+        self.attempt("looking for", name, |client| async move {
+            match client.store.head(path).await {
+                // The answer to a HEAD has no body, so a refusal does not say why. One to a GET does.
+                Err(error) if refusal::find(&error).is_some_and(Refusal::is_mute) => Ok(client.store.get(path).await?.meta.size),
+                found => found.map(|meta| meta.size),
+            }
+        })
     }
 
-    /// Writes or overwrites. For content-addressed objects and hints only.
+    /// Writes or overwrites, a large object in parts: then it is visible when it is complete. For content-addressed
+    /// objects and hints only.
     pub fn put(&self, name: &str, bytes: Bytes) -> Result<()> {
-        let path = self.path(name);
-        self.retry(|| self.runtime.block_on(self.store.put(&path, PutPayload::from_bytes(bytes.clone()))))
-            .map(|_| ())
-            .map_err(|error| self.error("writing", name, &error))
+        let (path, body) = (&self.path(name), &bytes);
+        let written = self.attempt("writing", name, |client| async move {
+            if body.len() <= WHOLE_BYTES_MAX {
+                return client.store.put(path, PutPayload::from_bytes(body.clone())).await.map(drop);
+            }
+            let options = PutMultipartOptions::default().with_retry_policy(Arc::new(retry::OfParts));
+            let mut upload = client.store.put_multipart_opts(path, options).await?;
+            let outcome = put_parts(&mut *upload, body).await;
+            if outcome.is_err() {
+                // An attempt: parts that stay are collected by the bucket's lifecycle rule.
+                let _ = upload.abort().await;
+            }
+            outcome
+        })?;
+        written.ok_or_else(|| refusal::no_bucket(&self.url))
     }
 
     /// Creates an authority object. `bytes` must be unique (they carry a nonce).
     pub fn create(&self, name: &str, bytes: Bytes) -> Result<Created> {
         let path = self.path(name);
-        for attempt in 0.. {
+        let mut pauses = retry::pauses();
+        let mut refreshed = false;
+        loop {
             let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-            let put = self.store.put_opts(&path, PutPayload::from_bytes(bytes.clone()), options);
+            let client = self.client();
+            let put = client.store.put_opts(&path, PutPayload::from_bytes(bytes.clone()), options);
             let error = match self.runtime.block_on(put) {
                 Ok(_) => return Ok(Created::Ours),
                 Err(error) => error,
             };
+            let judgement = judge(&error);
+            if judgement == Judgement::Expired && !refreshed {
+                refreshed = true;
+                self.refresh()?;
+                continue;
+            }
+            if !judgement.leaves_doubt() {
+                return Err(judgement.error("creating", name, &self.url, &error));
+            }
             // Whatever went wrong, the object may have been written: what is there decides.
             match self.get(name)? {
                 Some(found) if found == bytes => return Ok(Created::Ours),
                 Some(found) => return Ok(Created::Theirs(found)),
-                None if attempt + 1 < ATTEMPTS && may_pass(&error) => {
-                    std::thread::sleep(BACKOFF_FIRST * 2u32.pow(attempt as u32));
-                }
-                None => return Err(self.error("creating", name, &error)),
+                None => match pauses.next() {
+                    // Not written, or not yet: then the next attempt finds it, and its bytes are ours.
+                    Some(pause) => std::thread::sleep(pause),
+                    None => return Err(judgement.error("creating", name, &self.url, &error)),
+                },
             }
         }
-        unreachable!("the loop returns")
     }
 
     pub fn delete(&self, name: &str) -> Result<()> {
-        let path = self.path(name);
-        match self.retry(|| self.runtime.block_on(self.store.delete(&path))) {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(self.error("deleting", name, &error)),
-        }
+        let path = &self.path(name);
+        self.attempt("deleting", name, |client| async move { client.store.delete(path).await }).map(drop)
     }
 
     /// Names below a folder with their age, for collection only.
     pub fn list(&self, folder: &str) -> Result<Vec<(String, Duration)>> {
-        let path = self.path(folder);
+        let path = &self.path(folder);
         let now = std::time::SystemTime::now();
-        self.runtime.block_on(async {
+        let listed = self.attempt("listing", folder, |client| async move {
             let mut names = Vec::new();
-            let mut stream = self.store.list(Some(&path));
+            let mut stream = client.store.list(Some(path));
             while let Some(meta) = stream.next().await {
-                let meta = meta.map_err(|error| self.error("listing", folder, &error))?;
+                let meta = meta?;
                 let Some(name) = meta.location.filename() else { continue };
                 let written = std::time::SystemTime::from(meta.last_modified);
                 names.push((name.to_owned(), now.duration_since(written).unwrap_or_default()));
             }
             Ok(names)
-        })
+        })?;
+        Ok(listed.unwrap_or_default())
     }
 }
 
-fn may_pass(error: &object_store::Error) -> bool {
-    matches!(error, object_store::Error::Generic { .. } | object_store::Error::JoinError { .. })
+async fn put_parts(upload: &mut dyn MultipartUpload, body: &Bytes) -> object_store::Result<()> {
+    let mut from = 0;
+    while from < body.len() {
+        let to = (from + PART_BYTES).min(body.len());
+        upload.put_part(PutPayload::from_bytes(body.slice(from..to))).await?;
+        from = to;
+    }
+    upload.complete().await.map(drop)
 }
