@@ -22,6 +22,7 @@ fn conforms(objects: &Objects) {
     assert_eq!(objects.get("a/2").expect("an answer"), Some(second));
     assert_eq!(objects.head("a/2").expect("an answer"), Some(6));
     objects.put("a/empty", Bytes::new()).expect("written");
+    assert_eq!(objects.head("a/empty").expect("an answer"), Some(0));
     assert_eq!(objects.get_sized("a/empty", 0).expect("an answer"), Some(Bytes::new()));
     let mut names: Vec<String> = objects.list("a").expect("names").into_iter().map(|(name, _)| name).collect();
     names.sort();

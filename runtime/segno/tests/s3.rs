@@ -177,7 +177,7 @@ fn a_store_that_answers_nothing_but_errors_pauses_the_run_until_it_is_well() {
     let mut seen = 0;
     proxy.decide(move |_| {
         seen += 1;
-        if (80..100).contains(&seen) { Act::slow_down() } else { Act::Pass }
+        if (80..120).contains(&seen) { Act::slow_down() } else { Act::Pass }
     });
     let run = lab.run(&["run", "-o", "json"]);
     assert!(run.status.success(), "{}", text(&run.stderr));

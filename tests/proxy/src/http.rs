@@ -260,14 +260,15 @@ async fn relay(upstream: &str, request: &Request, sent: usize) -> io::Result<Vec
     Ok(answer)
 }
 
-/// An error as S3 writes it. A HEAD has no body.
+/// An answer as S3 writes it, with what a client wants to see in one that says success. A HEAD has no body.
 fn refusal(request: &Request, status: u16, code: &str) -> Vec<u8> {
     let body = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>by the proxy</Message></Error>"
     );
     let shown = if request.method == "HEAD" { "" } else { &body };
     format!(
-        "HTTP/1.1 {status} {code}\r\ncontent-type: application/xml\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{shown}",
+        "HTTP/1.1 {status} {code}\r\ncontent-type: application/xml\r\netag: \"by-the-proxy\"\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n{shown}",
         body.len()
     )
     .into_bytes()

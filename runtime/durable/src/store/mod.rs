@@ -158,13 +158,7 @@ impl Objects {
     /// Length in bytes, `None` when it does not exist.
     pub fn head(&self, name: &str) -> Result<Option<u64>> {
         let path = &self.path(name);
-        self.attempt("looking for", name, |client| async move {
-            match client.store.head(path).await {
-                // The answer to a HEAD has no body, so a refusal does not say why. One to a GET does.
-                Err(error) if refusal::find(&error).is_some_and(Refusal::is_mute) => Ok(client.store.get(path).await?.meta.size),
-                found => found.map(|meta| meta.size),
-            }
-        })
+        self.attempt("looking for", name, |client| size(client, path))
     }
 
     /// Writes or overwrites, a large object in parts: then it is visible when it is complete. For content-addressed
@@ -244,6 +238,25 @@ impl Objects {
         })?;
         Ok(listed.unwrap_or_default())
     }
+}
+
+/// Asks S3 for the first byte: the answer to a HEAD has no body, and would not tell an absent object from an absent bucket
+/// or an unknown key.
+async fn size(client: Client, path: &ObjectPath) -> object_store::Result<u64> {
+    if client.s3.is_some() {
+        let options = GetOptions { range: Some(GetRange::Bounded(0..1)), ..GetOptions::default() };
+        match client.store.get_opts(path, options).await {
+            Ok(found) => {
+                let size = found.meta.size;
+                // Read to its end, the connection can be used again.
+                return found.bytes().await.map(|_| size);
+            }
+            // An empty object has no first byte.
+            Err(error) if refusal::find(&error).is_some_and(Refusal::is_range) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(client.store.head(path).await?.size)
 }
 
 async fn put_parts(upload: &mut dyn MultipartUpload, body: &Bytes) -> object_store::Result<()> {

@@ -3,8 +3,8 @@
 //! Owns: reading refusals off the wire, before the client library turns them into text. Does not own: what to do about
 //! them (`retry`).
 //!
-//! Invariant: an absent object passes unchanged; an absent bucket is never taken for an absent object (except by HEAD,
-//! whose answer does not tell: every start reads an object first).
+//! Invariant: an absent object is one that the store calls absent. 404 says a store for other reasons, too: a bucket that
+//! is not there, a key that nobody has.
 
 use object_store::client::{HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService};
 use object_store::client::ReqwestConnector;
@@ -27,9 +27,9 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    /// Whether it is the client's fault, and which is not said.
-    pub fn is_mute(&self) -> bool {
-        self.code.is_empty() && (400..500).contains(&self.status)
+    /// Whether the object is there and lacks the bytes that were asked for.
+    pub fn is_range(&self) -> bool {
+        self.status == 416
     }
 }
 
@@ -72,7 +72,8 @@ impl HttpService for Service {
         let body = body.bytes().await?;
         let text = String::from_utf8_lossy(&body[..body.len().min(BODY_MAX)]);
         let (code, message) = (element(&text, "Code").to_owned(), element(&text, "Message").to_owned());
-        if status.as_u16() == 404 && code != "NoSuchBucket" {
+        // Without a word it is the answer to a HEAD, or of a simple server.
+        if status.as_u16() == 404 && matches!(code.as_str(), "NoSuchKey" | "NoSuchVersion" | "NotFound" | "") {
             return Ok(HttpResponse::from_parts(parts, body.into()));
         }
         Err(HttpError::new(HttpErrorKind::Unknown, Refusal { status: status.as_u16(), host, code, message }))

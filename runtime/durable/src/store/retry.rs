@@ -63,6 +63,8 @@ fn judge_refusal(refusal: &Refusal) -> Judgement {
             Judgement::Expired
         }
         ("NoSuchBucket", _) => Judgement::Refused(Code::NoBucket),
+        // An upload in parts that was collected meanwhile begins anew.
+        ("NoSuchUpload", _) => Judgement::Passes,
         ("SlowDown" | "RequestTimeout" | "InternalError" | "OperationAborted", _) | (_, 408 | 429) => Judgement::Passes,
         // Of those that a server may answer to anything, only this one stays.
         (_, 501) => Judgement::Refused(Code::StoreDenied),
