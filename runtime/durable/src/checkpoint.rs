@@ -145,7 +145,7 @@ fn fetch(objects: &Objects, manifest: &Manifest, file: &ManifestFile) -> Result<
         )
         .with_help("the checkpoint before it is used; restore the object from the bucket's versions to use this one")
     };
-    let Some(bytes) = objects.get(&file_name(&file.sha256))? else { return Err(damaged("is gone".to_owned())) };
+    let Some(bytes) = objects.get_sized(&file_name(&file.sha256), file.bytes)? else { return Err(damaged("is gone".to_owned())) };
     if bytes.len() as u64 != file.bytes {
         return Err(damaged(format!("has {} bytes instead of {}", bytes.len(), file.bytes)));
     }

@@ -20,6 +20,10 @@ pub struct Lab {
     folder: tempfile::TempDir,
     /// Added to the pipeline file.
     pub settings: String,
+    /// Where checkpoints go.
+    pub checkpoint_store: String,
+    /// Added to the environment of every command.
+    pub variables: Vec<(String, String)>,
 }
 
 /// What decides no output, and may differ between runs.
@@ -43,7 +47,12 @@ impl Lab {
             };
             files[file].push_str(&line);
         }
-        let lab = Lab { folder, settings: SETTINGS.to_owned() };
+        let lab = Lab {
+            folder,
+            settings: SETTINGS.to_owned(),
+            checkpoint_store: "store: \"file://store\", ephemeral: true".to_owned(),
+            variables: Vec::new(),
+        };
         for (number, text) in files.iter().enumerate() {
             std::fs::write(lab.path(&format!("in-{number}.jsonl")), text).expect("input");
         }
@@ -85,9 +94,10 @@ sinks:
     columns: [id, key, price, bids, total_price]
 dlq: {{ files: {{ path: dead }} }}
 work_dir: work
-checkpoint: {{ store: \"file://store\", ephemeral: true, replay_debt: 1ms, keep: 1000 }}
+checkpoint: {{ {}, replay_debt: 1ms, keep: 1000 }}
 {}",
             components.display(),
+            self.checkpoint_store,
             self.settings
         );
         let path = self.path("pipeline.yaml");
@@ -98,6 +108,7 @@ checkpoint: {{ store: \"file://store\", ephemeral: true, replay_debt: 1ms, keep:
     pub fn command(&self, binary: &Path, args: &[&str]) -> Command {
         let mut command = Command::new(binary);
         command.args(args).arg(self.write_pipeline());
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.env_remove("FAILPOINTS").env("SEGNO_PLUGIN_CACHE", variable("SEGNO_COMPONENTS").join("cache"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
@@ -127,6 +138,7 @@ checkpoint: {{ store: \"file://store\", ephemeral: true, replay_debt: 1ms, keep:
     /// All state, as `state scan` prints it.
     pub fn state(&self) -> String {
         let mut command = Command::new(plain());
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.args(["state", "scan", "-q", "--limit", "0"]).arg(self.write_pipeline()).arg("count");
         let output = command.output().expect("segno starts");
         assert!(output.status.success(), "{}", text(&output.stderr));
@@ -145,6 +157,7 @@ checkpoint: {{ store: \"file://store\", ephemeral: true, replay_debt: 1ms, keep:
     /// Replays everything from the start and gives the exit code and what was said.
     pub fn replay(&self) -> (Option<i32>, String) {
         let mut command = Command::new(plain());
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.args(["replay", "--from", "start", "--verify"]).arg(self.write_pipeline());
         let output = command.output().expect("segno starts");
         (output.status.code(), text(&output.stdout) + &text(&output.stderr))

@@ -14,3 +14,4 @@ mod lab;
 mod observe;
 mod ownership;
 mod replay;
+mod s3;

@@ -204,6 +204,14 @@ codes! {
         "An object of the checkpoint is gone, has another length or another hash. Recovery uses the checkpoint before it and executes more epochs again. `segno checkpoint verify` lists all damaged objects; restore them from the bucket's versions.";
     ArchiveDamaged, "J014", Failed, "an archived component or plan is gone or damaged",
         "Components, resolved plans and init messages are archived under their hash, so that old epochs can be executed again as they were. Restore the object from the bucket's versions.";
+    NoBucket, "J020", Failed, "the bucket of the checkpoint store does not exist",
+        "checkpoint.store names a bucket that the server does not have. It is not created for you: where it lies, who may read it and how long versions are kept are your decisions. Create it, with versioning on, or correct checkpoint.store and AWS_ENDPOINT_URL.";
+    StoreDenied, "J021", Failed, "the checkpoint store refuses the request",
+        "The store answered, and its answer will not change by asking again: no permission, a wrong key or signature, a wrong region, a clock that is minutes wrong, or a request that this server does not know. Segno needs GetObject, PutObject, DeleteObject and ListBucket on the prefix. Without ListBucket, S3 says 403 where an object is absent. Nothing was committed after the last epoch; the next run goes on from there.";
+    StoreCredentials, "J022", Transient, "the credentials of the checkpoint store have expired",
+        "The store calls the credentials expired or unknown, and fetching them again gave none that it takes. The shard pauses and tries again; nothing is lost. Keys in AWS_ACCESS_KEY_ID cannot be renewed from outside a running process. Use credentials that renew themselves: an instance's or a task's role, AWS_CONTAINER_CREDENTIALS_FULL_URI with AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE, or AWS_WEB_IDENTITY_TOKEN_FILE with AWS_ROLE_ARN.";
+    StoreUnsafe, "J023", Failed, "the checkpoint store lets two writers create one object",
+        "Ownership and journal rest on one property: of several writers that create an object, exactly one succeeds. At the first start on a store, Segno lets writers race for new objects, and here more than one won, or none. The store ignores If-None-Match, or a proxy drops the header. On such a store two processes could commit the same epoch, so Segno does not start. AWS S3 and most compatible servers of today have conditional writes.";
     SinkUnwritable, "K001", Configuration, "a sink cannot write to its folder",
         "The folder of a files sink cannot be created or written. This is checked at start, before anything is read.";
     SinkFailed, "K002", Transient, "a sink failed to write",

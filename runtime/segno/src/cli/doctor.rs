@@ -8,10 +8,10 @@ use super::console::{Console, number, size};
 use super::pipeline::read;
 use crate::worker::load::{cache_dir, work_dir};
 use crate::worker::open::SINGLE_SHARD;
-use segno_core::Result;
+use segno_core::Error;
 use segno_core::pipeline::{Pipeline, StoreUrl};
 use segno_durable::state::StateStore;
-use segno_durable::store::{Created, Objects};
+use segno_durable::store::{Objects, RACERS, Versioning, count_winners};
 use segno_plugin::Engine;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -21,8 +21,6 @@ use std::process::Command;
 const FILES_WANTED: u64 = 4_096;
 /// Free space in the work folder, bytes: state, its images while they are uploaded, logs.
 const SPACE_WANTED: u64 = 2 << 30;
-/// Writers that race in the probe of conditional creates.
-const RACERS: usize = 4;
 
 #[derive(clap::Args)]
 pub struct DoctorArgs {
@@ -65,7 +63,7 @@ pub fn doctor(console: &Console, args: &DoctorArgs) -> Outcome {
     let work = pipeline.as_ref().map_or_else(std::env::temp_dir, work_dir);
     findings.push(space(&work));
     if let Some(pipeline) = &pipeline {
-        findings.push(checkpoint_store(pipeline));
+        findings.extend(checkpoint_store(pipeline));
     }
     drop(progress);
     let bad = findings.iter().any(|finding| finding.health == Health::Bad);
@@ -184,48 +182,56 @@ fn space(folder: &Path) -> Finding {
     }
 }
 
-fn checkpoint_store(pipeline: &Pipeline) -> Finding {
+fn checkpoint_store(pipeline: &Pipeline) -> Vec<Finding> {
     const CHECK: &str = "checkpoint store";
     let url = match &pipeline.checkpoint.store {
         StoreUrl::File(path) => format!("file://{}", pipeline.path(path).display()),
         StoreUrl::S3(url) => url.clone(),
     };
+    let bad = |error: Error| not_good(CHECK, Health::Bad, error.to_string(), error.help().unwrap_or("check checkpoint.store"));
     // Beside the shards, under a name that no shard has.
     let objects = match Objects::open(&url, Path::new("."), &pipeline.tenant, &pipeline.name, &format!("{SINGLE_SHARD}-doctor")) {
         Ok(objects) => objects,
-        Err(error) => return not_good(CHECK, Health::Bad, error.to_string(), error.help().unwrap_or("check checkpoint.store")),
+        Err(error) => return vec![bad(error)],
     };
-    match race(&objects) {
-        Ok(1) => good(CHECK, format!("{url}: writable, and one of {RACERS} racing writers wins")),
-        Ok(winners) => not_good(
+    match count_winners(&objects) {
+        Ok(1) => {
+            let found = good(CHECK, format!("{url}: writable, and one of {RACERS} racing writers wins"));
+            std::iter::once(found).chain(versions(&objects, &url)).collect()
+        }
+        Ok(winners) => vec![not_good(
             CHECK,
             Health::Bad,
             format!("{url}: {winners} of {RACERS} racing writers believe that they created an object"),
             "use a store with conditional writes (If-None-Match): without them two processes could own one pipeline",
-        ),
-        Err(error) => not_good(CHECK, Health::Bad, error.to_string(), error.help().unwrap_or("check reachability and credentials")),
+        )],
+        Err(error) => vec![bad(error)],
     }
 }
 
-/// How many of several writers create the same object.
-fn race(objects: &Objects) -> Result<usize> {
-    let name = format!("probe/{}", segno_durable::journal::nonce());
-    let outcomes: Vec<Result<Created>> = std::thread::scope(|scope| {
-        let racers: Vec<_> = (0..RACERS)
-            .map(|racer| {
-                let body = format!("doctor {racer} {}", segno_durable::journal::nonce());
-                let name = &name;
-                scope.spawn(move || objects.create(name, body.into()))
-            })
-            .collect();
-        racers.into_iter().filter_map(|racer| racer.join().ok()).collect()
-    });
-    let mut winners = 0;
-    for outcome in outcomes {
-        winners += usize::from(outcome? == Created::Ours);
+/// Versions bring back what was damaged or deleted; a folder has none.
+fn versions(objects: &Objects, url: &str) -> Option<Finding> {
+    const CHECK: &str = "versions";
+    let bucket = url.trim_start_matches("s3://").split('/').next().unwrap_or_default();
+    match objects.versioning() {
+        Ok(Versioning::NotABucket) => None,
+        Ok(Versioning::On) => Some(good(CHECK, format!("bucket {bucket} keeps versions"))),
+        Ok(Versioning::Off) => Some(not_good(
+            CHECK,
+            Health::Poor,
+            format!("bucket {bucket} keeps no versions: what is deleted or overwritten by mistake is gone"),
+            format!(
+                "aws s3api put-bucket-versioning --bucket {bucket} --versioning-configuration Status=Enabled, \
+                 with a lifecycle rule that ends old versions after some days"
+            ),
+        )),
+        Err(error) => Some(not_good(
+            CHECK,
+            Health::Poor,
+            error.to_string(),
+            "allow GetBucketVersioning to have this checked; nothing else needs it",
+        )),
     }
-    objects.delete(&name)?;
-    Ok(winners)
 }
 
 #[cfg(test)]
@@ -237,7 +243,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("file://{}", folder.path().display());
         let objects = Objects::open(&url, Path::new("."), "t", "p", "doctor").unwrap();
-        assert_eq!(race(&objects).unwrap(), 1);
+        assert_eq!(count_winners(&objects).unwrap(), 1);
         assert!(objects.list("probe").unwrap().is_empty(), "nothing is left behind");
     }
 

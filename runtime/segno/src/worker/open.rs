@@ -129,6 +129,7 @@ pub fn open(loaded: &Loaded, options: &RunOptions) -> Result<Opened> {
     let mut sinks = open_sinks(pipeline, &program)?;
     let (lock, folder) = work_folder(&loaded.work_dir, options)?;
     let objects = objects(pipeline)?;
+    objects.prove_conditional_create()?;
     let writer = format!("{}:{}", host_name(), std::process::id());
     let author = generation::take(&objects, &writer, &format!("{}/journal", objects.url()))?;
     fail_point!("recovery::after_generation");
