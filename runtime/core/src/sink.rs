@@ -92,6 +92,12 @@ pub trait Sink: Send {
         Ok(Held::AsStaged)
     }
 
+    /// Follows a `take_over` that found nothing, when the journal agrees: the sink starts after this epoch, and writes
+    /// its mark. Until then it has none, so that a lost mark stays lost.
+    fn start_after(&mut self, _epoch: u64) -> Result<()> {
+        Ok(())
+    }
+
     /// Makes the rows durable under unique names that no reader sees. Empty when there is nothing to publish, and for
     /// sinks that keep their own mark.
     fn stage(&mut self, rows: &SinkRows<'_>) -> Result<Vec<StagedObject>>;
