@@ -211,20 +211,35 @@ impl Table {
 
     /// Looks at the table in the database.
     pub async fn examine(&self, client: &Client) -> Result<Standing, Error> {
+        // The schema `segno` is in the search path of a user segno once it is made: it holds marks only.
+        let (schema, table) = match self.given.split_once('.') {
+            Some((schema, table)) => (Some(schema), table),
+            None => (None, self.given.as_str()),
+        };
         let found = client
-            .query_one(
-                "SELECT c.oid, coalesce(n.nspname, current_schema())::text, coalesce(c.relkind::text, '') \
-                 FROM (SELECT to_regclass($1) AS oid) AS given LEFT JOIN pg_class c ON c.oid = given.oid \
-                 LEFT JOIN pg_namespace n ON n.oid = c.relnamespace",
-                &[&quoted_path(&self.given)],
+            .query_opt(
+                "SELECT s.name, to_regnamespace(quote_ident(s.name)) IS NOT NULL, c.oid, coalesce(c.relkind::text, '') \
+                 FROM unnest(CASE WHEN $1::text IS NULL THEN current_schemas(false)::text[] ELSE ARRAY[$1::text] END) WITH ORDINALITY AS s(name, place) \
+                 LEFT JOIN pg_class c ON c.oid = to_regclass(quote_ident(s.name) || '.' || quote_ident($2::text)) \
+                 WHERE $1 IS NOT NULL OR s.name <> 'segno' ORDER BY c.oid IS NULL, s.place LIMIT 1",
+                &[&schema, &table],
             )
             .await?;
-        let (oid, schema, kind): (Option<u32>, Option<String>, String) = (found.get(0), found.get(1), found.get(2));
-        let name = match self.given.split_once('.') {
-            Some(_) => self.given.clone(),
-            None => format!("{}.{}", schema.as_deref().unwrap_or("public"), self.given),
-        };
         let mut reasons = self.own_reasons();
+        let Some(found) = found else {
+            reasons.push(Reason::new("the search_path of this user names no schema: write schema.table"));
+            return Ok(Standing { name: self.given.clone(), exists: false, reasons });
+        };
+        let (schema, there, oid, kind): (&str, bool, Option<u32>, &str) =
+            (found.get(0), found.get(1), found.get(2), found.get(3));
+        let name = format!("{schema}.{table}");
+        if !there {
+            let mend = format!("CREATE SCHEMA {};", quoted(schema));
+            reasons.push(Reason::mended_by(format!("there is no schema \"{schema}\""), mend));
+        }
+        if name == "segno.marks" {
+            reasons.push(Reason::new("it is Segno's own"));
+        }
         let Some(oid) = oid else { return Ok(Standing { name, exists: false, reasons }) };
         if kind != "r" && kind != "p" {
             reasons.push(Reason::new("it is not a table (a view, a foreign table or a sequence cannot be written like one)"));

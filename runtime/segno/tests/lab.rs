@@ -20,6 +20,10 @@ pub struct Lab {
     folder: tempfile::TempDir,
     /// Added to the pipeline file.
     pub settings: String,
+    /// Further sinks, as items of the list.
+    pub sinks: String,
+    /// The tenant that `settings` name, if any.
+    pub tenant: String,
 }
 
 /// What decides no output, and may differ between runs.
@@ -43,7 +47,7 @@ impl Lab {
             };
             files[file].push_str(&line);
         }
-        let lab = Lab { folder, settings: SETTINGS.to_owned() };
+        let lab = Lab { folder, settings: SETTINGS.to_owned(), sinks: String::new(), tenant: "default".to_owned() };
         for (number, text) in files.iter().enumerate() {
             std::fs::write(lab.path(&format!("in-{number}.jsonl")), text).expect("input");
         }
@@ -60,7 +64,7 @@ impl Lab {
 
     /// Where the objects of the shard are.
     pub fn store(&self) -> PathBuf {
-        self.path("store/default/counts/single")
+        self.path("store").join(&self.tenant).join("counts/single")
     }
 
     fn write_pipeline(&self) -> PathBuf {
@@ -83,11 +87,12 @@ sinks:
   - name: out
     files: {{ path: out }}
     columns: [id, key, price, bids, total_price]
-dlq: {{ files: {{ path: dead }} }}
+{}dlq: {{ files: {{ path: dead }} }}
 work_dir: work
 checkpoint: {{ store: \"file://store\", ephemeral: true, replay_debt: 1ms, keep: 1000 }}
 {}",
             components.display(),
+            self.sinks,
             self.settings
         );
         let path = self.path("pipeline.yaml");

@@ -12,4 +12,5 @@ mod invariance;
 mod kills;
 mod lab;
 mod ownership;
+mod postgres;
 mod replay;
