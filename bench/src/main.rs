@@ -2,11 +2,13 @@
 //!
 //! - `micro`: boundary, sandbox against native, hot key, fresh instance, cached load
 //! - `state`: writes input for a large keyed state (bench/state.py)
+//! - `postgres`: rows written to PostgreSQL, beside a consumer by hand
 //! - `bids`: writes a file of Nexmark bids for the runs of the whole command (bench/run.sh)
 //!
 //! Owns: measuring. Does not own: goals (bench/RESULTS.md).
 
 mod micro;
+mod postgres;
 mod state;
 
 use clap::{Parser, Subcommand};
@@ -40,6 +42,14 @@ enum What {
         seed: u64,
         out: PathBuf,
     },
+    /// Rows written to PostgreSQL, beside a consumer by hand.
+    Postgres {
+        #[arg(long, env = "SEGNO_TEST_POSTGRES")]
+        url: String,
+        /// Rows of an epoch.
+        #[arg(long, default_value_t = 100_000)]
+        rows: u64,
+    },
     /// Writes Nexmark bids as JSON lines.
     Bids {
         #[arg(long, default_value_t = 5_000_000)]
@@ -61,6 +71,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             file.flush()?;
             Ok(())
         }
+        What::Postgres { url, rows } => postgres::run(&url, rows),
         What::Bids { events, out } => {
             let mut spec = NexmarkSpec::new("bids", 42, Some(events));
             spec.only = Some(NexmarkKind::Bid);

@@ -92,6 +92,12 @@ pub trait Sink: Send {
         Ok(Held::AsStaged)
     }
 
+    /// Follows a `take_over` that found nothing, when the journal agrees: the sink starts after this epoch, and writes
+    /// its mark. Until then it has none, so that a lost mark stays lost.
+    fn start_after(&mut self, _epoch: u64) -> Result<()> {
+        Ok(())
+    }
+
     /// Makes the rows durable under unique names that no reader sees. Empty when there is nothing to publish, and for
     /// sinks that keep their own mark.
     fn stage(&mut self, rows: &SinkRows<'_>) -> Result<Vec<StagedObject>>;
@@ -133,7 +139,8 @@ pub struct DeadLetter {
     pub value: Vec<u8>,
 }
 
-/// The columns of dead letters. `value` holds the bytes when they are UTF-8, else `value_base64` does. They do not hold
+/// The columns of dead letters. `value` holds the bytes when they are UTF-8 without NUL (which not every sink can store),
+/// else `value_base64` does. They do not hold
 /// the epoch: output does not depend on where epochs end (the name of the published object tells it).
 pub fn dead_letter_schema() -> Schema {
     let text = |name: &str, nullable| Column::new(name, ColumnType::Utf8, nullable);
@@ -166,9 +173,9 @@ pub fn dead_letter_batch(letters: &[DeadLetter]) -> RecordBatch {
         time.append_option(letter.time);
         step.append_option(letter.step.as_deref());
         code.append_value(&letter.code);
-        reason.append_value(&letter.reason);
+        reason.append_value(letter.reason.replace('\0', "\\0"));
         component.append_option(letter.component.as_deref());
-        let text = std::str::from_utf8(&letter.value).ok();
+        let text = std::str::from_utf8(&letter.value).ok().filter(|text| !text.contains('\0'));
         value.append_option(text);
         value_base64.append_option(text.is_none().then(|| BASE64.encode(&letter.value)));
         truncated.append_value(letter.value.len() >= crate::source::BAD_BYTES_MAX);

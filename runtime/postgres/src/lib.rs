@@ -1,7 +1,21 @@
 //! PostgreSQL: a table as a sink.
 //!
-//! Owns: everything of the PostgreSQL client. Does not own: the contract (`segno_core::sink`).
+//! - `server`: reaching a database, and what its refusals mean
+//! - `table`: what the table must look like, its statements
+//! - `marks`: the last epoch of each sink, and who may write
+//! - `encode`: rows as the server reads them
+//! - `sink`: the contract, put together from these
+//!
+//! Owns: everything of the PostgreSQL client. Does not own: the contract (`segno_core::sink`), the decision which epochs
+//! are lacking (`segno_core::protocol::follow`).
+//!
+//! Invariants: the rows of an epoch and its number are written in one transaction, which locks the sink's mark first.
+//! No message holds a password.
 
+mod encode;
+mod marks;
+mod server;
 mod sink;
+mod table;
 
 pub use sink::PostgresSink;

@@ -1,34 +1,337 @@
-//! A sink.
+//! The sink: fences older writers, writes an epoch and its number in one transaction, settles ambiguous commits.
+//!
+//! Owns: the order of statements. Does not own: their text (`table`, `marks`), values (`encode`), waiting (`server`).
+//!
+//! Invariants: the mark is locked first; a generation other than ours writes nothing; an epoch at or below the mark is
+//! written already. After any failure the session is given up, so nothing of it is left in a transaction.
 
+use crate::encode::{HEADER, Rows, TRAILER, last_of_each_key};
+use crate::marks::{Found, Mark};
+use crate::server::Server;
+use crate::table::{Standing, Table};
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::SinkExt;
+use segno_core::columns::Schema;
 use segno_core::persisted::StagedObject;
 use segno_core::pipeline::PostgresSinkSpec;
-use segno_core::sink::{Sink, SinkRows};
+use segno_core::sink::{Held, Ownership, Sink, SinkRows};
 use segno_core::{Code, Error, Result};
+use std::pin::pin;
+use tokio_postgres::Client;
+
+/// Rows are sent in pieces of about so many bytes: large enough that a piece costs little, small enough that encoding
+/// and sending overlap.
+const PIECE_BYTES: usize = 256 * 1024;
 
 pub struct PostgresSink {
+    server: Server,
+    table: Table,
+    key: Vec<String>,
+    /// `schema.table` in the database.
     name: String,
+    /// False until it is made, where `create_table` says so.
+    exists: bool,
+    mark: Option<Mark>,
+    session: Option<Session>,
+}
+
+/// A connection and its table of rows on their way.
+struct Session {
+    client: Client,
+    ready: bool,
+}
+
+/// What a transaction found at the mark.
+enum Standpoint {
+    Ours(Found),
+    Lost(Option<Found>),
 }
 
 impl PostgresSink {
-    pub fn open(name: &str, _spec: &PostgresSinkSpec) -> Result<PostgresSink> {
-        Err(Error::new(Code::Internal, format!("{name} is not there yet")))
+    /// Connects, and compares the table with the rows' schema. Changes nothing.
+    pub fn open(name: &str, spec: &PostgresSinkSpec, schema: &Schema) -> Result<PostgresSink> {
+        let server = Server::new(name, &spec.url)?;
+        let table = Table::new(&spec.table, schema, &spec.key);
+        let client = server.connect()?;
+        let standing = server.wait("looking at the table", table.examine(&client))?;
+        refuse(&server, &table, &standing, spec.create_table)?;
+        Ok(PostgresSink {
+            server,
+            table,
+            key: spec.key.clone(),
+            name: standing.name,
+            exists: standing.exists,
+            mark: None,
+            session: Some(Session { client, ready: false }),
+        })
     }
+
+    fn mark(&self) -> Result<&Mark> {
+        self.mark.as_ref().ok_or_else(|| Error::new(Code::Internal, "a sink is written that was not taken over"))
+    }
+
+    /// The session, connected again after a failure.
+    fn take_session(&mut self) -> Result<Session> {
+        match self.session.take() {
+            Some(session) if !session.client.is_closed() => Ok(session),
+            _ => Ok(Session { client: self.server.connect()?, ready: false }),
+        }
+    }
+
+    fn lost(&self, mark: &Mark, found: Option<&Found>) -> Error {
+        let Some(found) = found else {
+            return Error::new(
+                Code::SinkMarkLost,
+                format!("sink \"{}\": its row in segno.marks of {} is gone", self.server.sink(), self.server.shown()),
+            )
+            .with_help("somebody removed it while this process ran; restore it, or run with --accept-change to start with the next epoch");
+        };
+        Error::new(
+            Code::OwnershipLost,
+            format!(
+                "sink \"{}\": its mark in {} is held by generation {}, and this process is generation {}",
+                self.server.sink(),
+                self.server.shown(),
+                found.generation,
+                mark.generation()
+            ),
+        )
+        .with_help(format!(
+            "another process runs this pipeline, or its checkpoint store was emptied. To start over on purpose, give the pipeline another name, or remove the mark and the table's rows: DELETE FROM segno.marks WHERE {}",
+            mark.shown()
+        ))
+    }
+
+    /// Writes the rows and moves the mark.
+    fn write(&self, session: &mut Session, mark: &Mark, rows: &SinkRows<'_>) -> Result<Written> {
+        let what = format!("writing epoch {} to {}", rows.epoch, self.name);
+        let kept = (!self.key.is_empty()).then(|| last_of_each_key(rows.batch, rows.schema, &self.key)).transpose();
+        let kept = kept.map_err(|error| self.named(error))?;
+        let encoder = Rows::new(rows, &self.table)?;
+        let count = kept.as_ref().map_or(rows.batch.num_rows(), Vec::len);
+        let mut order = (0..count).map(|at| kept.as_ref().map_or(at, |kept| kept[at] as usize));
+        // The next piece of the stream of rows; `None` after the last one.
+        let mut piece = move || -> Result<Option<Bytes>> {
+            let mut bytes = BytesMut::with_capacity(PIECE_BYTES + PIECE_BYTES / 8);
+            while bytes.len() < PIECE_BYTES {
+                match order.next() {
+                    Some(row) => encoder.write(row, &mut bytes)?,
+                    None => break,
+                }
+            }
+            Ok((!bytes.is_empty()).then(|| bytes.freeze()))
+        };
+        let client = &session.client;
+        let ready = session.ready;
+        let written = self.server.wait(&what, async {
+            client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
+            let found = mark.lock(client).await?;
+            match standpoint(mark, found) {
+                Standpoint::Lost(found) => return Ok(Written::Lost(found)),
+                Standpoint::Ours(found) if found.epoch >= Some(rows.epoch) => {
+                    client.batch_execute("ROLLBACK").await?;
+                    return Ok(Written::Already);
+                }
+                Standpoint::Ours(_) => {}
+            }
+            if !ready {
+                client.batch_execute(&self.table.on_the_way_statement()).await?;
+            }
+            let mut copy = pin!(client.copy_in::<_, Bytes>(&self.table.copy_statement()).await?);
+            copy.send(Bytes::from_static(HEADER)).await?;
+            loop {
+                match piece() {
+                    Ok(Some(bytes)) => copy.send(bytes).await?,
+                    Ok(None) => break,
+                    Err(error) => return Ok(Written::Refused(error)),
+                }
+            }
+            let mut trailer = BytesMut::new();
+            trailer.put_i16(TRAILER);
+            copy.send(trailer.freeze()).await?;
+            copy.as_mut().finish().await?;
+            client.execute(&self.table.write_statement(&self.name), &[]).await?;
+            mark.set(client, rows.epoch, &self.name).await?;
+            Ok(match client.batch_execute("COMMIT").await {
+                Ok(()) => Written::Committed,
+                Err(error) => Written::Ambiguous(self.server.failed(&what, &error)),
+            })
+        })?;
+        session.ready |= matches!(written, Written::Committed);
+        Ok(written)
+    }
+
+    /// Whether an epoch was committed whose COMMIT was not answered. Locking the mark waits for a transaction that the
+    /// server has not ended yet.
+    fn settle(&self, mark: &Mark, epoch: u64, unanswered: Error) -> Result<Session> {
+        tracing::warn!(code = unanswered.code().name(), epoch, "{unanswered}; the mark tells whether it was committed");
+        let client = self.server.connect()?;
+        let found = self.server.wait("reading the mark", async {
+            client.batch_execute("BEGIN").await?;
+            let found = mark.lock(&client).await?;
+            client.batch_execute("ROLLBACK").await?;
+            Ok(found)
+        })?;
+        match standpoint(mark, found) {
+            Standpoint::Lost(found) => Err(self.lost(mark, found.as_ref())),
+            Standpoint::Ours(found) if found.epoch >= Some(epoch) => Ok(Session { client, ready: false }),
+            Standpoint::Ours(_) => Err(unanswered),
+        }
+    }
+
+    /// Names the sink in an error about a row.
+    fn named(&self, error: Error) -> Error {
+        let help = error.help().unwrap_or("reject such rows in a step").to_owned();
+        Error::new(error.code(), format!("sink \"{}\": {}", self.server.sink(), error.message())).with_help(help)
+    }
+}
+
+enum Taken {
+    /// `moved`: the table was made under another name than the mark's.
+    Ours { epoch: Option<u64>, moved: bool },
+    Lost(Option<Found>),
+    /// Somebody else writes the table.
+    Shared(String),
+}
+
+enum Written {
+    Committed,
+    /// The mark says that the epoch is held.
+    Already,
+    Lost(Option<Found>),
+    /// A value cannot be stored; the transaction is given up.
+    Refused(Error),
+    /// COMMIT was sent and failed, or was not answered.
+    Ambiguous(Error),
+}
+
+fn standpoint(mark: &Mark, found: Option<Found>) -> Standpoint {
+    match found {
+        Some(found) if found.generation == mark.generation() => Standpoint::Ours(found),
+        found => Standpoint::Lost(found),
+    }
+}
+
+/// Turns what is wrong with the table into one error.
+fn refuse(server: &Server, table: &Table, standing: &Standing, create_table: bool) -> Result<()> {
+    let shown = format!("sink \"{}\": the table {} in {}", server.sink(), standing.name, server.shown());
+    if let [_, ..] = &standing.reasons[..] {
+        let reasons: Vec<&str> = standing.reasons.iter().map(|reason| reason.what.as_str()).collect();
+        let mends: Vec<&str> = standing.reasons.iter().filter_map(|reason| reason.mend.as_deref()).collect();
+        let error = Error::new(Code::TableUnfit, format!("{shown} does not fit: {}", reasons.join("; ")));
+        return Err(match mends.is_empty() {
+            true => error.with_help("name other columns or another table in the pipeline file"),
+            false => error.with_help(format!("name another table, or change this one:\n{}", mends.join("\n"))),
+        });
+    }
+    if !standing.exists && !create_table {
+        let create = table.create_statement(&standing.name);
+        return Err(Error::new(Code::TableUnfit, format!("{shown} does not exist"))
+            .with_help(format!("say create_table: true, or make it:\n{create};")));
+    }
+    Ok(())
 }
 
 impl Sink for PostgresSink {
     fn name(&self) -> &str {
-        &self.name
+        self.server.sink()
     }
+
     fn exactly_once(&self) -> bool {
         true
     }
+
+    /// As the key, or to name the record that caused a row which cannot be stored.
+    fn wants_lineage(&self) -> bool {
+        true
+    }
+
+    fn take_over(&mut self, owner: &Ownership) -> Result<Held> {
+        let mark = Mark::new(owner.clone(), self.server.sink());
+        let session = self.take_session()?;
+        let client = &session.client;
+        let taken = self.server.wait("taking over the mark", async {
+            client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
+            Mark::make(client).await?;
+            mark.insert(client, &self.name).await?;
+            let found = match mark.lock(client).await? {
+                // A generation is taken once, so an equal one is of another checkpoint store.
+                Some(found) if found.generation < mark.generation() => found,
+                found => return Ok(Taken::Lost(found)),
+            };
+            if self.table.by_lineage()
+                && let Some(other) = mark.other_writer(client, &self.name).await?
+            {
+                return Ok(Taken::Shared(other));
+            }
+            mark.fence(client).await?;
+            // The pipeline names another table now: epochs that the mark lacks go there. A table that is gone while the
+            // mark names it takes its rows with it: then nothing is held.
+            let moved = !self.exists && found.epoch.is_some() && found.table != self.name;
+            if moved {
+                client.batch_execute(&self.table.create_statement(&self.name)).await?;
+            }
+            client.batch_execute("COMMIT").await?;
+            Ok(Taken::Ours { epoch: found.epoch.filter(|_| self.exists || moved), moved })
+        })?;
+        match taken {
+            Taken::Ours { epoch, moved } => {
+                self.exists |= moved;
+                self.mark = Some(mark);
+                self.session = Some(session);
+                Ok(epoch.map_or(Held::Nothing, Held::Through))
+            }
+            Taken::Lost(found) => Err(self.lost(&mark, found.as_ref())),
+            Taken::Shared(other) => Err(Error::new(
+                Code::TableUnfit,
+                format!("sink \"{}\": the table {} is written by {other}, too", self.name(), self.name),
+            )
+            .with_help("rows of both could have the same source, partition, offset and index: write a table of its own, or give a key")),
+        }
+    }
+
+    fn start_after(&mut self, epoch: u64) -> Result<()> {
+        let session = self.take_session()?;
+        let (client, mark) = (&session.client, self.mark()?);
+        let lost = self.server.wait("starting the mark", async {
+            client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
+            if let Standpoint::Lost(found) = standpoint(mark, mark.lock(client).await?) {
+                return Ok(Some(found));
+            }
+            if !self.exists {
+                client.batch_execute(&self.table.create_statement(&self.name)).await?;
+            }
+            mark.set(client, epoch, &self.name).await?;
+            client.batch_execute("COMMIT").await?;
+            Ok(None)
+        })?;
+        if let Some(found) = lost {
+            return Err(self.lost(mark, found.as_ref()));
+        }
+        self.exists = true;
+        self.session = Some(session);
+        Ok(())
+    }
+
     fn stage(&mut self, _rows: &SinkRows<'_>) -> Result<Vec<StagedObject>> {
         Ok(Vec::new())
     }
-    fn publish(&mut self, _rows: &SinkRows<'_>, _staged: &[StagedObject]) -> Result<()> {
+
+    fn publish(&mut self, rows: &SinkRows<'_>, _staged: &[StagedObject]) -> Result<()> {
+        let mut session = self.take_session()?;
+        let mark = self.mark()?;
+        let session = match self.write(&mut session, mark, rows)? {
+            Written::Committed | Written::Already => session,
+            Written::Lost(found) => return Err(self.lost(mark, found.as_ref())),
+            Written::Refused(error) => return Err(self.named(error)),
+            Written::Ambiguous(error) => self.settle(mark, rows.epoch, error)?,
+        };
+        self.session = Some(session);
         Ok(())
     }
+
     fn discard_uncommitted(&mut self) -> Result<()> {
+        // What was not committed is not there.
         Ok(())
     }
 }

@@ -24,6 +24,10 @@ pub struct Lab {
     pub checkpoint_store: String,
     /// Added to the environment of every command.
     pub variables: Vec<(String, String)>,
+    /// Further sinks, as items of the list.
+    pub sinks: String,
+    /// The tenant that `settings` name, if any.
+    pub tenant: String,
 }
 
 /// What decides no output, and may differ between runs.
@@ -52,6 +56,8 @@ impl Lab {
             settings: SETTINGS.to_owned(),
             checkpoint_store: "store: \"file://store\", ephemeral: true".to_owned(),
             variables: Vec::new(),
+            sinks: String::new(),
+            tenant: "default".to_owned(),
         };
         for (number, text) in files.iter().enumerate() {
             std::fs::write(lab.path(&format!("in-{number}.jsonl")), text).expect("input");
@@ -69,7 +75,7 @@ impl Lab {
 
     /// Where the objects of the shard are.
     pub fn store(&self) -> PathBuf {
-        self.path("store/default/counts/single")
+        self.path("store").join(&self.tenant).join("counts/single")
     }
 
     fn write_pipeline(&self) -> PathBuf {
@@ -92,11 +98,12 @@ sinks:
   - name: out
     files: {{ path: out }}
     columns: [id, key, price, bids, total_price]
-dlq: {{ files: {{ path: dead }} }}
+{}dlq: {{ files: {{ path: dead }} }}
 work_dir: work
 checkpoint: {{ {}, replay_debt: 1ms, keep: 1000 }}
 {}",
             components.display(),
+            self.sinks,
             self.checkpoint_store,
             self.settings
         );

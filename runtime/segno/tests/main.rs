@@ -13,5 +13,6 @@ mod kills;
 mod lab;
 mod observe;
 mod ownership;
+mod postgres;
 mod replay;
 mod s3;

@@ -6,8 +6,13 @@ use crate::lab::repository;
 use std::path::{Path, PathBuf};
 
 /// A library with a large surface, and the one crate that may name it; none yet for a client of brokers.
-const CONFINED: &[(&str, &str)] =
-    &[("wasmtime", "runtime/plugin"), ("rocksdb", "runtime/durable"), ("object_store", "runtime/durable"), ("rdkafka", "")];
+const CONFINED: &[(&str, &str)] = &[
+    ("wasmtime", "runtime/plugin"),
+    ("rocksdb", "runtime/durable"),
+    ("object_store", "runtime/durable"),
+    ("rdkafka", ""),
+    ("tokio_postgres", "runtime/postgres"),
+];
 
 /// Files with this ending, without build folders.
 fn sources(folder: &Path, ending: &str) -> Vec<PathBuf> {

@@ -222,6 +222,12 @@ codes! {
         "The journal names an object with its hash; the sink holds neither the staged nor the published object with that hash. Somebody changed the output folder. Restore the file.";
     SinkMarkLost, "K007", Failed, "a sink's mark of the last epoch is gone",
         "Kafka and PostgreSQL sinks keep the number of the last epoch in the same atomic write as its rows. The journal says that rows were written, and the mark is not there: a topic or a table was deleted, or the sink points elsewhere. Going on would lose rows or write them twice. Restore the marks, or accept the replaced sink with --accept-change.";
+    DatabaseRefused, "K020", Configuration, "a database refuses the connection or an operation",
+        "The user, the password or the database of a PostgreSQL sink is wrong, or the user lacks a privilege: it needs SELECT, INSERT and UPDATE on the sink's table, TEMPORARY on the database, and either CREATE on the database or a schema segno that it owns. The message shows the host and the server's own words, never the password. In a URL, special characters of a password are written with percent signs: @ is %40.";
+    TableUnfit, "K021", Configuration, "the table of a sink does not fit its rows",
+        "Before anything is read, the table is compared with the columns that the sink writes: each must be there, with a type that holds every value, and nullable where the rows may hold null; other columns need a default or may be null; and a unique index must stand on the key, because rows are written with INSERT … ON CONFLICT. Without key:, the key is (segno_source, segno_partition, segno_offset, segno_index). With create_table: true the table is made when it is not there; an existing one is never changed.";
+    RowRefused, "K022", Failed, "a database refuses a row",
+        "A value cannot be stored in the table: text with a NUL character, a date outside PostgreSQL's range, or a row that breaks a constraint or a trigger of the table. Nothing of the epoch was written to this sink, and the shard stops, since leaving the row out would lose it. Change the table, or reject such rows in a step before.";
     OutputClosed, "K006", Failed, "the reader of standard output went away",
         "Standard output is a pipe whose reader ended (`segno run … | head` does that). Nothing more can be written, so the run ends. Rows of epochs that are not committed come again with the next run.";
     RawColumns, "K005", Configuration, "format raw needs exactly one text or binary column",

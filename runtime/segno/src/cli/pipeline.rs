@@ -3,6 +3,7 @@
 use super::console::Console;
 use super::{Outcome, PipelineFile};
 use crate::worker::load;
+use crate::worker::open::{open_sink, sink_specs};
 use segno_core::columns::Schema;
 use segno_core::pipeline::graph::{Graph, PortRef};
 use segno_core::pipeline::{Pipeline, SinkKind};
@@ -16,6 +17,9 @@ use std::path::Path;
 pub struct ValidateArgs {
     #[command(flatten)]
     pipeline: PipelineFile,
+    /// Ask no server: tables of databases are not compared with the rows that they are to take.
+    #[arg(long)]
+    offline: bool,
 }
 
 /// Reads and checks a pipeline file, with the variables of this process.
@@ -60,6 +64,18 @@ pub fn check_sources(loaded: &load::Loaded) -> Result<(), Vec<Error>> {
             });
         }
     }
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+/// Looks at the table of every database sink, as a run does when it starts.
+fn check_tables(loaded: &load::Loaded) -> Result<(), Vec<Error>> {
+    let pipeline = &loaded.pipeline;
+    let databases = sink_specs(pipeline, &loaded.plan.graph).into_iter();
+    let databases = databases.filter(|(spec, _)| matches!(spec.kind, SinkKind::Postgres(_)));
+    let errors: Vec<Error> = databases
+        .filter_map(|(spec, schema)| open_sink(pipeline, spec, &schema).err())
+        .map(|error| placed(pipeline, error))
+        .collect();
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
@@ -109,6 +125,9 @@ pub fn validate(console: &Console, args: &ValidateArgs) -> Outcome {
     // Also runs each plugin's `init`: that is where a plugin refuses its configuration.
     let loaded = load::load(pipeline)?;
     check_sources(&loaded)?;
+    if !args.offline {
+        check_tables(&loaded)?;
+    }
     let mut shown = shown;
     shown["graph"] = json!(loaded.plan.graph);
     shown["components"] =

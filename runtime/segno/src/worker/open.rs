@@ -14,12 +14,14 @@ use crate::shard::program::Program;
 use crate::shard::recover::{differs, reexecute};
 use crate::shard::verify::Detail;
 use crate::shard::{BLOCK_ROWS, Settings, Shard, SinkSlot, Totals};
+use segno_core::columns::Schema;
 use segno_core::persisted::{Change, EpochRecord, Fence, JournalBody, Position};
+use segno_core::pipeline::graph::Graph;
 use segno_core::pipeline::{Pipeline, ReplayDetail, SinkKind, SinkSpec, StoreUrl};
 use segno_core::protocol::cadence::ReplayDebt;
 use segno_core::protocol::change::{Continuation, plan_continuation};
 use segno_core::protocol::close::EpochLimits;
-use segno_core::sink::{Held, Ownership, Sink};
+use segno_core::sink::{Held, Ownership, Sink, dead_letter_schema};
 use segno_core::{Code, Error, Result};
 use segno_durable::checkpoint::Checkpoints;
 use segno_durable::journal::{self, Appended, Journal};
@@ -80,8 +82,8 @@ fn settings(pipeline: &Pipeline, options: &RunOptions) -> Settings {
     }
 }
 
-/// Opens one sink.
-pub fn open_sink(pipeline: &Pipeline, spec: &SinkSpec) -> Result<Box<dyn Sink>> {
+/// Opens one sink; `schema` is of the rows that it will be given.
+pub fn open_sink(pipeline: &Pipeline, spec: &SinkSpec, schema: &Schema) -> Result<Box<dyn Sink>> {
     Ok(match &spec.kind {
         SinkKind::Files { path, format } => {
             Box::new(sink::Files::open(&spec.name, SINGLE_SHARD, &pipeline.path(path), *format)?)
@@ -89,14 +91,19 @@ pub fn open_sink(pipeline: &Pipeline, spec: &SinkSpec) -> Result<Box<dyn Sink>> 
         SinkKind::Stdout { format } => Box::new(sink::Stdout::new(&spec.name, *format)),
         SinkKind::Blackhole => Box::new(sink::Blackhole::new(&spec.name)),
         SinkKind::Kafka(kafka) => Box::new(segno_kafka::KafkaSink::open(&spec.name, kafka)?),
-        SinkKind::Postgres(postgres) => Box::new(segno_postgres::PostgresSink::open(&spec.name, postgres)?),
+        SinkKind::Postgres(postgres) => Box::new(segno_postgres::PostgresSink::open(&spec.name, postgres, schema)?),
     })
 }
 
-/// Every sink of the graph, then the dead letters'.
+/// Every sink of the graph with the schema of its rows, then the dead letters'.
+pub fn sink_specs<'a>(pipeline: &'a Pipeline, graph: &Graph) -> Vec<(&'a SinkSpec, Schema)> {
+    let sinks = graph.sinks.iter().map(|sink| (&pipeline.sinks[sink.sink], sink.schema.clone()));
+    sinks.chain(pipeline.dlq.iter().map(|dlq| (dlq, dead_letter_schema()))).collect()
+}
+
 fn open_sinks(pipeline: &Pipeline, program: &Program) -> Result<Vec<SinkSlot>> {
-    let specs = program.graph.sinks.iter().map(|sink| &pipeline.sinks[sink.sink]).chain(&pipeline.dlq);
-    specs.map(|spec| Ok(SinkSlot { sink: open_sink(pipeline, spec)?, mark: None })).collect()
+    let specs = sink_specs(pipeline, &program.graph).into_iter();
+    specs.map(|(spec, schema)| Ok(SinkSlot { sink: open_sink(pipeline, spec, &schema)?, mark: None })).collect()
 }
 
 /// Fences every sink, and asks what it holds.
@@ -147,10 +154,11 @@ pub fn open(loaded: &Loaded, options: &RunOptions) -> Result<Opened> {
     let state_dir = folder.join("state");
     let (history, Restored { base, state, manifest }) = restore(&objects, journal.sequence(), &state_dir, &marks)?;
     tracing::info!(?base, generation = author.generation, "recovering");
-    // A sink that was replaced on purpose starts with the next epoch.
+    // A sink that is new, or was replaced on purpose, starts with the next epoch.
     let end = history.last().map_or(0, |(_, record)| record.epoch);
     for (slot, (_, held)) in sinks.iter_mut().zip(&marks.held) {
         if *held == Held::Nothing {
+            slot.sink.start_after(end)?;
             slot.mark = Some(end);
         }
     }

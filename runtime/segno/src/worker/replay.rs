@@ -182,7 +182,7 @@ fn name_fields(pipeline: &Pipeline, plan: &Plan, record: &EpochRecord, again: &R
         let Some(SinkFormat::Json) = planned.and_then(|planned| planned.format) else { continue };
         let replayed = write_rows(SinkFormat::Json, &sink.schema, &output.rows.batch)?;
         for object in record.outputs.get(&output.name).into_iter().flatten() {
-            let Some(published) = open_sink(pipeline, spec)?.read_back(object)? else { continue };
+            let Some(published) = open_sink(pipeline, spec, &sink.schema)?.read_back(object)? else { continue };
             let pairs = published.split(|&b| b == b'\n').zip(replayed.split(|&b| b == b'\n'));
             let Some((line, (old, new))) = pairs.enumerate().find(|(_, (old, new))| old != new) else { continue };
             let parse = |bytes: &[u8]| serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(bytes);

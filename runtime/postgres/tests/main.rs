@@ -1,0 +1,9 @@
+//! The sink against a real server, whose address is in SEGNO_TEST_POSTGRES; `make test` starts one.
+//!
+//! Owns: proofs that need PostgreSQL. Does not own: whole runs of the command (`runtime/segno/tests/postgres.rs`).
+
+mod faults;
+mod lab;
+mod refusals;
+mod types;
+mod writing;
