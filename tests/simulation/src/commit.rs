@@ -164,7 +164,8 @@ impl World {
             return Some(Edge::State);
         }
         let held = self.follower.mark.unwrap_or(0);
-        if token != self.follower.token || (before != held && !self.has(Planted::MarkNotCompared)) {
+        let compares = self.rules.compares && !self.has(Planted::MarkNotCompared);
+        if token != self.follower.token || (before != held && compares) {
             self.reopen(w);
             return None;
         }

@@ -7,7 +7,7 @@ use crate::world::{Answer, HINT_EVERY, World};
 use segno_core::persisted::Author;
 use segno_core::protocol::end::find_end;
 use segno_core::protocol::history::{EntryFacts, EpochFacts, Found, LocalMark, ManifestFacts, plan, sinks_hold};
-use segno_core::protocol::ownership::{Claim, Fencing, after_fence, confirm};
+use segno_core::protocol::ownership::{Claim, Fencing, after_fence, confirm, may_fence};
 use segno_core::protocol::recovery::Base;
 use segno_core::sink::Held;
 use segno_core::{Code, Error, Result};
@@ -54,19 +54,19 @@ impl World {
                 let memory = &mut self.workers[w].memory;
                 memory.token = self.follower.token;
                 memory.mark = held;
-                Phase::Confirm
+                Phase::Recover
             }
-            Phase::Confirm => match confirm(self.store.generation, ours) {
-                Ok(()) => {
-                    self.leave_hint(w);
-                    Phase::Recover
+            // Whatever was read counts only if nobody took over meanwhile; so does what it seems to say.
+            Phase::Recover => {
+                let read = self.recover(w);
+                match confirm(self.store.generation, ours).and(read) {
+                    Ok(left) => {
+                        self.leave_hint(w);
+                        Phase::RollForward { left, edge: Edge::Folder }
+                    }
+                    Err(error) => return self.stop(w, error.code()),
                 }
-                Err(error) => return self.stop(w, error.code()),
-            },
-            Phase::Recover => match self.recover(w) {
-                Ok(left) => Phase::RollForward { left, edge: Edge::Folder },
-                Err(error) => return self.stop(w, error.code()),
-            },
+            }
             Phase::RollForward { left, edge } => return self.roll_forward(w, left, edge, answer),
             Phase::Discard => {
                 let everything = self.has(Planted::DiscardsEverything);
@@ -97,7 +97,10 @@ impl World {
     fn fence(&mut self, w: usize, end: u64, answer: Answer) {
         let generation = self.workers[w].memory.generation;
         let previous = match self.store.journal.get(&end) {
-            Some(entry) => entry.digest(),
+            Some(last) => match may_fence(&author(last.generation), generation) {
+                Err(error) if !self.has(Planted::FenceFollowsAnyone) => return self.stop(w, error.code()),
+                _ => last.digest(),
+            },
             None if end == 0 => 0,
             None => return self.stop(w, Code::JournalGap),
         };

@@ -9,8 +9,12 @@ pub enum Planted {
     StateBeforeJournal,
     /// A new owner reads the journal's end without a fence entry.
     NoFence,
+    /// A fence follows the last entry, whoever wrote it.
+    FenceFollowsAnyone,
     /// A new owner does not fence the sink that keeps its own mark.
     SinkNotFenced,
+    /// A failure is believed, whoever owns the shard by then.
+    VerdictOfAnyone,
     /// An entry that was created counts, whoever owns the shard by then.
     NoConfirm,
     /// The sink's mark is written after its rows, not with them.
@@ -31,18 +35,20 @@ pub enum Planted {
     DiscardsEverything,
     /// Manifests do not say what the sinks held.
     NoMarksInManifest,
-    /// A sink takes rows whatever its mark is, as long as the writer is its owner.
+    /// A database takes rows whatever its mark is, as long as the writer is its owner.
     MarkNotCompared,
     /// A manifest with the wanted number, of whomever, ends the ownership.
     ManifestOfAnOlderOwnerStops,
 }
 
 impl Planted {
-    pub const ALL: [Planted; 16] = [
+    pub const ALL: [Planted; 18] = [
         Planted::PublishBeforeJournal,
         Planted::StateBeforeJournal,
         Planted::NoFence,
+        Planted::FenceFollowsAnyone,
         Planted::SinkNotFenced,
+        Planted::VerdictOfAnyone,
         Planted::NoConfirm,
         Planted::MarkApartFromRows,
         Planted::MarkApartFromState,

@@ -18,7 +18,6 @@ pub enum Phase {
         end: u64,
     },
     FenceSinks,
-    Confirm,
     Recover,
     /// Epochs to execute again, the next one last.
     RollForward {

@@ -8,7 +8,8 @@ use crate::planted::Planted;
 use crate::sinks::{Folder, Follower};
 use crate::store::{Entry, Store};
 use crate::worker::{Phase, Worker};
-use segno_core::Code;
+use segno_core::protocol::ownership::verdict;
+use segno_core::{Code, Error};
 
 /// Entries between two hints.
 pub const HINT_EVERY: u64 = 4;
@@ -19,6 +20,9 @@ pub struct Rules {
     pub keep: u32,
     /// Epochs after which the input ends.
     pub epochs: u64,
+    /// The follower compares its mark with what the writer takes it for, as a database can. A broker's transaction only
+    /// knows its writer.
+    pub compares: bool,
     pub planted: Option<Planted>,
 }
 
@@ -160,6 +164,9 @@ impl World {
 
     /// The worker ends with a code.
     pub(crate) fn stop(&mut self, w: usize, code: Code) {
+        let ours = self.workers[w].memory.generation;
+        let current = if self.has(Planted::VerdictOfAnyone) { ours } else { self.store.generation };
+        let code = verdict(Error::new(code, ""), current, ours).code();
         check::stopped(self, w, code);
         self.workers[w].end(Phase::Stopped(code));
     }

@@ -61,6 +61,12 @@ pub enum Fencing {
     Follow,
 }
 
+/// Whether a fence may follow the journal's last entry: not when a newer owner wrote it. Otherwise a process that slept
+/// between its generation and its fence would take the next number from the owner, and both would stop.
+pub fn may_fence(last: &Author, ours: u64) -> Result<()> {
+    if last.generation > ours { Err(lost(&last.to_string(), ours)) } else { Ok(()) }
+}
+
 pub fn after_fence(claim: &Claim, ours: u64) -> Result<Fencing> {
     match claim {
         Claim::Ours => Ok(Fencing::Fenced),
@@ -89,6 +95,12 @@ pub fn after_manifest(claim: &Claim, ours: u64) -> Result<Numbering> {
 /// anything is read, and after every create of an entry or a manifest.
 pub fn confirm(current: u64, ours: u64) -> Result<()> {
     if current == ours { Ok(()) } else { Err(lost(&format!("generation {current}"), ours)) }
+}
+
+/// What a failure means: while the generation is ours, what it says; else that somebody took over. A process that was
+/// overtaken finds entries collected and marks ahead of what it knows, and nobody must be told to restore them.
+pub fn verdict(error: Error, current: u64, ours: u64) -> Error {
+    confirm(current, ours).err().unwrap_or(error)
 }
 
 fn lost(other: &str, ours: u64) -> Error {
@@ -129,6 +141,20 @@ mod tests {
         assert_eq!(after_fence(&Claim::Ours, 3).unwrap(), Fencing::Fenced);
         assert_eq!(after_fence(&theirs(2), 3).unwrap(), Fencing::Follow);
         assert_eq!(after_fence(&theirs(4), 3).unwrap_err().code(), Code::OwnershipLost);
+    }
+
+    #[test]
+    fn no_fence_follows_an_entry_of_a_newer_owner() {
+        let author = |generation| Author { generation, writer: "host:1".to_owned(), nonce: String::new() };
+        assert!(may_fence(&author(2), 3).is_ok());
+        assert_eq!(may_fence(&author(4), 3).unwrap_err().code(), Code::OwnershipLost);
+    }
+
+    #[test]
+    fn a_failure_of_a_process_that_was_overtaken_is_the_loss_of_ownership() {
+        let gap = || Error::new(Code::JournalGap, "an entry is missing");
+        assert_eq!(verdict(gap(), 3, 3).code(), Code::JournalGap);
+        assert_eq!(verdict(gap(), 4, 3).code(), Code::OwnershipLost);
     }
 
     #[test]
