@@ -50,7 +50,9 @@ impl World {
                     self.follower.token += 1;
                 }
                 let held = self.follower.mark;
-                self.follower.mark.get_or_insert(0);
+                if self.has(Planted::MarkMadeBeforeTheDecision) {
+                    self.follower.mark.get_or_insert(0);
+                }
                 let memory = &mut self.workers[w].memory;
                 memory.token = self.follower.token;
                 memory.mark = held;
@@ -62,10 +64,22 @@ impl World {
                 match confirm(self.store.generation, ours).and(read) {
                     Ok(left) => {
                         self.leave_hint(w);
-                        Phase::RollForward { left, edge: Edge::Folder }
+                        Phase::StartSinks { left }
                     }
                     Err(error) => return self.stop(w, error.code()),
                 }
+            }
+            Phase::StartSinks { left } => {
+                let memory = &mut self.workers[w].memory;
+                if memory.mark.is_none() {
+                    if memory.token != self.follower.token {
+                        return self.reopen(w);
+                    }
+                    // A sink that is new: from now on a mark that is missing was lost.
+                    self.follower.mark = Some(memory.skip);
+                    memory.mark = self.follower.mark;
+                }
+                Phase::RollForward { left, edge: Edge::Folder }
             }
             Phase::RollForward { left, edge } => return self.roll_forward(w, left, edge, answer),
             Phase::Discard => {
@@ -84,7 +98,11 @@ impl World {
         if self.has(Planted::ListDecidesEnd) {
             return Ok(listed);
         }
-        find_end(0, self.store.journal_hint, || Ok(listed), |number| Ok(self.store.journal.contains_key(&number)))
+        // The entry of the newest checkpoint is kept, whatever became of the hint.
+        let newest = self.store.newest_manifest();
+        let manifest = self.store.manifests.get(&newest).filter(|_| !self.store.unreadable.contains(&newest));
+        let from = manifest.map(|manifest| manifest.sequence).filter(|from| self.store.journal.contains_key(from));
+        find_end(from.unwrap_or(0), self.store.journal_hint, || Ok(listed), |number| Ok(self.store.journal.contains_key(&number)))
     }
 
     pub(crate) fn leave_hint(&mut self, w: usize) {

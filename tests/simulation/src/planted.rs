@@ -35,6 +35,8 @@ pub enum Planted {
     DiscardsEverything,
     /// Manifests do not say what the sinks held.
     NoMarksInManifest,
+    /// A sink without a mark gets one before it is decided whether it was lost.
+    MarkMadeBeforeTheDecision,
     /// A database takes rows whatever its mark is, as long as the writer is its owner.
     MarkNotCompared,
     /// A manifest with the wanted number, of whomever, ends the ownership.
@@ -42,7 +44,7 @@ pub enum Planted {
 }
 
 impl Planted {
-    pub const ALL: [Planted; 18] = [
+    pub const ALL: [Planted; 19] = [
         Planted::PublishBeforeJournal,
         Planted::StateBeforeJournal,
         Planted::NoFence,
@@ -59,6 +61,7 @@ impl Planted {
         Planted::RetentionTakesOldestEntry,
         Planted::DiscardsEverything,
         Planted::NoMarksInManifest,
+        Planted::MarkMadeBeforeTheDecision,
         Planted::MarkNotCompared,
         Planted::ManifestOfAnOlderOwnerStops,
     ];

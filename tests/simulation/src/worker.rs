@@ -19,6 +19,10 @@ pub enum Phase {
     },
     FenceSinks,
     Recover,
+    /// What recovery is to execute again waits until sinks that are new have their first mark.
+    StartSinks {
+        left: Vec<Entry>,
+    },
     /// Epochs to execute again, the next one last.
     RollForward {
         left: Vec<Entry>,

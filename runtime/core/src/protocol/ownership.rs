@@ -46,6 +46,12 @@ pub fn next(fact: Fact, ours: u64) -> Result<Next> {
     match fact {
         Fact::Staged => Ok(Next::CreateEntry),
         Fact::Claimed(Claim::Ours) => Ok(Next::Confirm),
+        // Nobody older can follow our fence: the fence stands where an entry was lost, before entries that are left.
+        Fact::Claimed(Claim::Theirs(author)) if author.generation < ours => Err(Error::new(
+            Code::JournalGap,
+            format!("the journal goes on after generation {ours} took it over, with an entry of {author}: one before it was lost"),
+        )
+        .with_help("restore the object from the bucket's versions; Segno never skips a journal entry")),
         Fact::Claimed(Claim::Theirs(author)) => Err(lost(&author.to_string(), ours)),
         Fact::Current(current) => confirm(current, ours).map(|()| Next::Publish),
         Fact::Published => Ok(Next::Apply),
@@ -125,9 +131,12 @@ mod tests {
 
     #[test]
     fn an_entry_of_somebody_else_ends_the_ownership() {
-        for generation in [2, 3, 4] {
-            assert_eq!(next(Fact::Claimed(theirs(generation)), 3).unwrap_err().code(), Code::OwnershipLost);
-        }
+        assert_eq!(next(Fact::Claimed(theirs(4)), 3).unwrap_err().code(), Code::OwnershipLost);
+    }
+
+    #[test]
+    fn an_older_entry_after_our_fence_means_that_one_was_lost() {
+        assert_eq!(next(Fact::Claimed(theirs(2)), 3).unwrap_err().code(), Code::JournalGap);
     }
 
     #[test]
