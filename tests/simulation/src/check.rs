@@ -67,12 +67,22 @@ pub(crate) fn created(world: &mut World, entry: Entry) {
 /// A worker is about to stop with a code.
 pub(crate) fn stopped(world: &mut World, w: usize, code: Code) {
     if code != Code::OwnershipLost {
-        if !world.damaged {
+        if !world.damaged && !blind(world) {
             raise(world, Wrong::StoppedWithoutCause(code));
         }
     } else if world.workers[w].memory.generation == world.store.generation {
         raise(world, Wrong::OwnerStopped);
     }
+}
+
+/// A listing is stale while it is needed: a hint was lost, or was left behind by an owner that slept. Then nothing tells
+/// where a chain that was collected goes on; the shard stops until the listing is fresh.
+fn blind(world: &World) -> bool {
+    let store = &world.store;
+    let last = |numbers: Option<&u64>| numbers.copied().unwrap_or(0);
+    let behind = store.manifest_hint.unwrap_or(0) < last(store.manifests.keys().next_back());
+    let gone = store.journal_hint.is_none_or(|hint| !store.journal.contains_key(&hint));
+    store.unlisted > 0 && (behind || gone)
 }
 
 /// Holds after every action.

@@ -1,5 +1,6 @@
 //! The object store: numbered objects made by conditional create, hints, a listing that may be stale.
 
+use segno_core::protocol::end::newest;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A piece of the input: records `from..to`.
@@ -97,12 +98,9 @@ impl Store {
         }
     }
 
-    /// The newest manifest: a hint or a listing, then probing.
+    /// The newest manifest, as the runtime finds it.
     pub fn newest_manifest(&self) -> u64 {
-        let mut number = self.manifest_hint.unwrap_or_else(|| self.listed(&self.manifests));
-        while self.manifests.contains_key(&(number + 1)) {
-            number += 1;
-        }
-        number
+        let exists = |number| Ok(self.manifests.contains_key(&number));
+        newest(self.manifest_hint, self.listed(&self.manifests), exists).unwrap_or(0)
     }
 }

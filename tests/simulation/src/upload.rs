@@ -71,6 +71,9 @@ impl World {
                 if let Err(error) = confirm(current, ours) {
                     return self.stop(w, error.code());
                 }
+                UploadStep::Hint
+            }
+            UploadStep::Hint => {
                 self.store.manifest_hint = Some(upload.number);
                 let memory = &mut self.workers[w].memory;
                 (memory.manifest, memory.checkpointed) = (upload.number, upload.image.epoch);

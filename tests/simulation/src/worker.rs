@@ -56,6 +56,7 @@ pub enum UploadStep {
     Files,
     Manifest,
     Confirm,
+    Hint,
     CollectManifests,
     CollectJournal(Needed),
 }

@@ -69,7 +69,7 @@ impl Faults {
                 let before = world.store.journal.keys().copied().filter(|&sequence| Some(sequence) != last).collect();
                 pick(rng, before).map(Action::LoseEntry)
             }
-            7 if self.damage && rng.random_bool(0.2) => Some(Action::LoseMark),
+            7 if self.damage && rng.random_bool(0.4) => Some(Action::LoseMark),
             8 if self.backups => Some(Action::Backup),
             // A broker is not restored while a producer is connected to it.
             9 if self.backups && world.rules.compares => Some(Action::RestoreBackup),

@@ -50,6 +50,22 @@ pub fn find_end(
     Ok(low)
 }
 
+/// Number of the newest manifest: 0 when there is none. Older ones may be gone, so a search from the first finds nothing:
+/// the search starts at the higher of hint and listing. An owner that slept may leave a hint, and even a manifest, at a
+/// number that its successors have collected; a listing may be stale; both at once stop the shard for as long.
+pub fn newest(hint: Option<u64>, listed: u64, exists: impl Fn(u64) -> Result<bool>) -> Result<u64> {
+    let mut number = 0;
+    for start in [hint.unwrap_or(0), listed] {
+        if start > number && exists(start)? {
+            number = start;
+        }
+    }
+    while exists(number + 1)? {
+        number += 1;
+    }
+    Ok(number)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,5 +93,18 @@ mod tests {
     fn an_empty_journal_with_a_hint_was_removed() {
         assert_eq!(end(Some(32), 0, 1..=0).unwrap_err().code(), Code::JournalGap);
         assert_eq!(end(None, 0, 1..=0).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_hint_to_a_collected_manifest_hides_no_newer_one() {
+        let newest_of = |hint, listed| newest(hint, listed, |number| Ok((4..=6).contains(&number))).unwrap();
+        assert_eq!(newest_of(Some(2), 6), 6);
+        assert_eq!(newest_of(Some(5), 0), 6);
+        assert_eq!(newest_of(Some(5), 2), 6);
+        assert_eq!(newest_of(None, 4), 6);
+        assert_eq!(newest(None, 0, |_| Ok(false)).unwrap(), 0);
+        assert_eq!(newest(None, 0, |number| Ok(number <= 3)).unwrap(), 3);
+        // A sleeper's manifest and hint, far below.
+        assert_eq!(newest(Some(2), 6, |number| Ok(number == 2 || number == 6)).unwrap(), 6);
     }
 }
