@@ -22,13 +22,19 @@ pub struct JournalEntry {
 }
 
 /// Who wrote an authority object. The nonce makes every body unique.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Author {
     pub generation: u64,
     /// Host name and process id, for people.
     pub writer: String,
     /// 16 random bytes, hex.
     pub nonce: String,
+}
+
+impl std::fmt::Display for Author {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} (generation {})", self.writer, self.generation)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

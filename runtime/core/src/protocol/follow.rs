@@ -16,6 +16,8 @@ pub struct SinkFacts<'a> {
     /// (epoch, rows for this sink), ascending, from the first epoch whose record is kept; epochs before the sink was
     /// added have no rows for it.
     pub rows: &'a [(u64, u64)],
+    /// What the newest checkpoint says that it held: older than any record that is kept, perhaps.
+    pub marked: Option<u64>,
 }
 
 /// The last epoch up to which the sink lacks nothing. `end` is the journal's last epoch, `accepted`: the user accepts
@@ -32,7 +34,10 @@ pub fn complete_through(facts: &SinkFacts<'_>, end: u64, accepted: bool) -> Resu
         }
         Held::Through(held) => held,
         // The mark is made when a sink is first opened, before any epoch is published to it.
-        Held::Nothing if accepted || facts.rows.iter().all(|&(_, rows)| rows == 0) => return Ok(end),
+        Held::Nothing if accepted => return Ok(end),
+        Held::Nothing if facts.marked.is_none_or(|epoch| epoch == 0) && facts.rows.iter().all(|&(_, rows)| rows == 0) => {
+            return Ok(end);
+        }
         Held::Nothing => {
             return Err(Error::new(
                 Code::SinkMarkLost,
@@ -41,7 +46,10 @@ pub fn complete_through(facts: &SinkFacts<'_>, end: u64, accepted: bool) -> Resu
             .with_help("restore the sink's marks; or, when the sink was replaced on purpose, run with --accept-change: it starts with the next epoch"));
         }
     };
-    Ok(facts.rows.iter().find(|&&(epoch, rows)| epoch > held && rows > 0).map_or(end, |&(epoch, _)| epoch - 1))
+    // The epoch that a checkpoint marked had rows, whether or not its record is kept.
+    let marked = facts.marked.map(|epoch| (epoch, 1));
+    let lacking = facts.rows.iter().copied().chain(marked).filter(|&(epoch, rows)| epoch > held && rows > 0);
+    Ok(lacking.map(|(epoch, _)| epoch - 1).min().unwrap_or(end))
 }
 
 #[cfg(test)]
@@ -49,7 +57,7 @@ mod tests {
     use super::*;
 
     fn through(held: Held, rows: &[(u64, u64)], end: u64) -> Result<u64> {
-        complete_through(&SinkFacts { name: "out", held, rows }, end, false)
+        complete_through(&SinkFacts { name: "out", held, rows, marked: None }, end, false)
     }
 
     #[test]
@@ -76,7 +84,15 @@ mod tests {
         assert_eq!(through(Held::Nothing, &[(1, 5)], 1).unwrap_err().code(), Code::SinkMarkLost);
         assert_eq!(through(Held::Nothing, &[(1, 0)], 1).unwrap(), 1);
         assert_eq!(through(Held::Nothing, &[], 0).unwrap(), 0);
-        let replaced = SinkFacts { name: "out", held: Held::Nothing, rows: &[(1, 5)] };
+        let replaced = SinkFacts { name: "out", held: Held::Nothing, rows: &[(1, 5)], marked: None };
         assert_eq!(complete_through(&replaced, 1, true).unwrap(), 1);
+    }
+
+    #[test]
+    fn what_a_checkpoint_marked_is_lacking_although_its_record_was_collected() {
+        let facts = |held| SinkFacts { name: "out", held, rows: &[(40, 0), (41, 0)], marked: Some(20) };
+        assert_eq!(complete_through(&facts(Held::Through(10)), 41, false).unwrap(), 19);
+        assert_eq!(complete_through(&facts(Held::Through(20)), 41, false).unwrap(), 41);
+        assert_eq!(complete_through(&facts(Held::Nothing), 41, false).unwrap_err().code(), Code::SinkMarkLost);
     }
 }

@@ -7,7 +7,11 @@
 pub mod cadence;
 pub mod change;
 pub mod close;
+pub mod end;
 pub mod follow;
+pub mod history;
 pub mod merge;
+pub mod ownership;
 pub mod recovery;
+pub mod retention;
 pub mod split;
