@@ -92,6 +92,12 @@ pub trait Sink: Send {
         Ok(Held::AsStaged)
     }
 
+    /// Called once after `take_over` said `Held::Nothing`, and it was decided that nothing is lacking: the sink writes its
+    /// first mark, so that from now on a missing mark is a lost one.
+    fn start_after(&mut self, _epoch: u64) -> Result<()> {
+        Ok(())
+    }
+
     /// Makes the rows durable under unique names that no reader sees. Empty when there is nothing to publish, and for
     /// sinks that keep their own mark.
     fn stage(&mut self, rows: &SinkRows<'_>) -> Result<Vec<StagedObject>>;

@@ -151,6 +151,7 @@ pub fn open(loaded: &Loaded, options: &RunOptions) -> Result<Opened> {
     for (slot, (_, held)) in sinks.iter_mut().zip(&marks.held) {
         if *held == Held::Nothing {
             slot.mark = Some(end);
+            slot.sink.start_after(end)?;
         }
     }
 

@@ -32,6 +32,10 @@ impl Source for Rooted {
         Ok(partitions)
     }
 
+    fn first_offset(&self, partition: u32) -> Result<u64> {
+        self.inner.first_offset(partition)
+    }
+
     fn open(
         &self,
         partition: u32,
@@ -44,6 +48,10 @@ impl Source for Rooted {
 
     fn mark(&self, partition: u32, offset: u64) -> Result<u64> {
         self.inner.mark(partition, offset)
+    }
+
+    fn advise(&self, positions: &[(u32, u64)]) {
+        self.inner.advise(positions);
     }
 
     fn identity(&self) -> String {
