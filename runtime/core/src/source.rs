@@ -107,7 +107,7 @@ pub enum Next {
     End,
 }
 
-/// How much one call may return. A chunk holds at least one record.
+/// How much one call may return. A chunk holds at least one record, or says that there is none in its range.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadLimit {
     pub rows: usize,
@@ -125,7 +125,12 @@ pub trait Source: Send + Sync {
     /// All partitions known now. Numbers never change; later calls may add some at the end.
     fn partitions(&self) -> Result<Vec<Partition>>;
 
-    /// Reads a partition from an offset (0, or a `Chunk::end` or a record's offset seen before).
+    /// Where a partition begins that was never read. Asked once: the journal keeps the answer.
+    fn first_offset(&self, _partition: u32) -> Result<u64> {
+        Ok(0)
+    }
+
+    /// Reads a partition from an offset (`first_offset`, or a `Chunk::end` or a record's offset seen before).
     /// `mark` is what `mark` gave for that offset, or `None` at first. Errors when the partition's bytes before
     /// the offset are not what they were (a changed or truncated file).
     fn open(&self, partition: u32, offset: u64, mark: Option<u64>, plan: &ReadPlan) -> Result<Box<dyn PartitionReader>>;
@@ -137,6 +142,9 @@ pub trait Source: Send + Sync {
     fn end(&self, _partition: u32) -> Option<u64> {
         None
     }
+
+    /// Tells outsiders how far committed reading is: (partition, offset). Advice only, nothing is read back from it.
+    fn advise(&self, _positions: &[(u32, u64)]) {}
 
     /// Digest of everything that decides what this source gives (settings, seed), for the configuration digest.
     fn identity(&self) -> String;

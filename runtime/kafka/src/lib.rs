@@ -1,9 +1,21 @@
 //! Kafka: topics as a source, a topic as a sink.
 //!
+//! - `client`, `topics`, `queue`: librdkafka, its errors as codes, what it lacks a safe way for
+//! - `source`, `reader`: partitions of topics as partitions of a source
+//! - `sink`, `producer`, `marks`, `records`, `partitioner`: an epoch's rows and its number in one transaction
+//!
 //! Owns: everything of librdkafka. Does not own: formats (`segno-input`), the contracts (`segno_core::{source, sink}`).
 
+mod client;
+mod marks;
+mod partitioner;
+mod producer;
+mod queue;
+mod reader;
+mod records;
 mod sink;
 mod source;
+mod topics;
 
 pub use sink::KafkaSink;
 pub use source::KafkaSource;

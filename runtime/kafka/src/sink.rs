@@ -1,33 +1,166 @@
-//! A sink.
+//! A topic as a sink: the rows of an epoch and its mark in one transaction.
+//!
+//! Owns: what the sink holds; when its producer is made anew; which failures are tried again.
+//! Does not own: transactions (`producer`), marks (`marks`), records (`records`).
+//!
+//! Invariants: an epoch at or below the mark is not written. Whenever it is not known how a transaction ended, or a
+//! request may still be under way, the producer is made anew (which ends what was open) and the mark is read again
+//! before anything is written. A sink whose mark names a newer generation writes nothing.
 
+use crate::client::{Context, settings, wrong_setting};
+use crate::marks::{Edge, Mark, Marks, Place};
+use crate::producer::{self, Failure, Producer};
+use crate::records::Records;
+use crate::topics;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use segno_core::persisted::StagedObject;
 use segno_core::pipeline::KafkaSinkSpec;
-use segno_core::sink::{Sink, SinkRows};
+use segno_core::sink::{Held, Ownership, Sink, SinkRows};
 use segno_core::{Code, Error, Result};
+use std::time::Duration;
+
+/// Attempts to write an epoch before the shard is told: the first, one after a broker went away, one after an election.
+const ATTEMPTS: u32 = 3;
 
 pub struct KafkaSink {
     name: String,
+    spec: KafkaSinkSpec,
+    partitions: u32,
+    marks: Marks,
+    owned: Option<Owned>,
+}
+
+struct Owned {
+    owner: Ownership,
+    place: Place,
+    /// `None` after a failure.
+    producer: Option<Producer>,
+    held: Option<u64>,
 }
 
 impl KafkaSink {
-    pub fn open(name: &str, _spec: &KafkaSinkSpec) -> Result<KafkaSink> {
-        Err(Error::new(Code::Internal, format!("{name} is not there yet")))
+    /// Errors when it can be seen now that nothing can be written.
+    pub fn open(name: &str, spec: &KafkaSinkSpec) -> Result<KafkaSink> {
+        let client: BaseConsumer<Context> =
+            settings(&spec.connection).create_with_context(Context::default()).map_err(|error| wrong_setting(&error))?;
+        let serve = || while client.poll(Duration::ZERO).is_some() {};
+        let found = topics::describe(client.client(), std::slice::from_ref(&spec.topic), serve)?;
+        let partitions = found.first().map_or(0, |topic| topic.partitions);
+        Ok(KafkaSink { name: name.to_owned(), spec: spec.clone(), partitions, marks: Marks::open(&spec.connection)?, owned: None })
     }
+
+    fn id(owner: &Ownership, sink: &str) -> String {
+        format!("segno-{}-{}-{}-{sink}", owner.tenant, owner.pipeline, owner.shard)
+    }
+
+    /// Fences older producers, and reads the mark.
+    fn renew(&self, owner: &Ownership, place: &Place) -> Result<(Producer, Option<u64>)> {
+        let producer = Producer::take_over(&self.spec, &Self::id(owner, &self.name))?;
+        match self.marks.read(place)? {
+            Some(mark) if mark.generation > owner.generation => Err(Error::new(
+                Code::OwnershipLost,
+                format!(
+                    "sink \"{}\" was taken over by generation {}; this process is generation {}",
+                    self.name, mark.generation, owner.generation
+                ),
+            )
+            .with_help("another process runs this pipeline now; this one has written nothing since and stops")),
+            mark => Ok((producer, mark.map(|mark| mark.epoch))),
+        }
+    }
+
+    /// Writes an epoch, or only its mark, as often as it takes.
+    fn write(&mut self, epoch: u64, rows: Option<&SinkRows<'_>>) -> Result<()> {
+        let Some(mut owned) = self.owned.take() else {
+            return Err(Error::new(Code::Internal, format!("sink \"{}\" was not taken over", self.name)));
+        };
+        let result = self.write_owned(&mut owned, epoch, rows);
+        self.owned = Some(owned);
+        result
+    }
+
+    fn write_owned(&self, owned: &mut Owned, epoch: u64, rows: Option<&SinkRows<'_>>) -> Result<()> {
+        let records = rows.map(|rows| Records::new(&self.name, &self.spec, self.partitions, rows)).transpose()?;
+        let count = records.as_ref().map_or(0, Records::len) as u64;
+        let mark = Mark { epoch, generation: owned.owner.generation, rows: count, mark: Edge::End };
+        let mut attempt = 0;
+        loop {
+            let producer = match owned.producer.take().filter(|producer| !producer.is_disturbed()) {
+                Some(producer) => producer,
+                None => {
+                    let (producer, held) = self.renew(&owned.owner, &owned.place)?;
+                    owned.held = held;
+                    producer
+                }
+            };
+            // A mark without rows only names the generation, so it is written again.
+            if records.is_some() && owned.held.is_some_and(|held| held >= epoch) {
+                owned.producer = Some(producer);
+                return Ok(());
+            }
+            match producer.write(&self.spec.topic, records.as_ref(), &owned.owner, &owned.place, mark) {
+                Ok(()) => {
+                    owned.held = Some(epoch);
+                    owned.producer = Some(producer);
+                    return Ok(());
+                }
+                Err(failure) => {
+                    attempt += 1;
+                    let origin = failure.row.and_then(|row| records.as_ref().map(|records| records.origin_text(row)));
+                    let error = producer::error(&failure, &self.name, &self.spec.topic, epoch, origin, producer.context());
+                    tracing::warn!(code = error.code().name(), attempt, "{error}");
+                    if attempt == ATTEMPTS || is_final(&failure, &error) {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether another attempt would end in the same way.
+fn is_final(_failure: &Failure, error: &Error) -> bool {
+    matches!(error.code(), Code::RecordTooLarge | Code::TopicMissing | Code::KafkaDenied)
 }
 
 impl Sink for KafkaSink {
     fn name(&self) -> &str {
         &self.name
     }
+
     fn exactly_once(&self) -> bool {
         true
     }
+
+    fn wants_lineage(&self) -> bool {
+        true
+    }
+
+    fn take_over(&mut self, owner: &Ownership) -> Result<Held> {
+        let place = self.marks.place(owner, &self.name);
+        let (producer, held) = self.renew(owner, &place)?;
+        self.owned = Some(Owned { owner: owner.clone(), place, producer: Some(producer), held });
+        let Some(epoch) = held else { return Ok(Held::Nothing) };
+        // From now on an older owner that makes its producer anew sees that it is not the owner.
+        self.write(epoch, None)?;
+        Ok(Held::Through(epoch))
+    }
+
+    fn start_after(&mut self, epoch: u64) -> Result<()> {
+        self.write(epoch, None)
+    }
+
     fn stage(&mut self, _rows: &SinkRows<'_>) -> Result<Vec<StagedObject>> {
         Ok(Vec::new())
     }
-    fn publish(&mut self, _rows: &SinkRows<'_>, _staged: &[StagedObject]) -> Result<()> {
-        Ok(())
+
+    fn publish(&mut self, rows: &SinkRows<'_>, _staged: &[StagedObject]) -> Result<()> {
+        if self.owned.as_ref().is_some_and(|owned| owned.held.is_some_and(|held| held >= rows.epoch)) {
+            return Ok(());
+        }
+        self.write(rows.epoch, Some(rows))
     }
+
     fn discard_uncommitted(&mut self) -> Result<()> {
         Ok(())
     }

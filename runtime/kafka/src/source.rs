@@ -1,15 +1,151 @@
-//! Topics as a source.
+//! Topics as a source: each partition of each topic is a partition, named `topic/number`.
+//!
+//! Owns: which partitions there are and their numbers, where they begin and end, whether a topic is the one of before.
+//! Does not own: reading (`reader`), decoding (`segno-input`), what was read (the journal).
+//!
+//! Invariants: partitions are assigned, never subscribed to, and the broker decides no offset. Only committed records
+//! are read. Numbers never change; partitions that appear later come behind.
 
-use segno_core::source::{KafkaSpec, Partition, PartitionReader, ReadPlan, Source};
+use crate::client::{Context, REQUEST_TIMEOUT, settings, wrong_setting};
+use crate::queue::PartitionQueue;
+use crate::reader::Reader;
+use crate::topics::{self, Topic};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{Offset, TopicPartitionList};
+use segno_core::source::{KafkaSpec, KafkaStart, Partition, PartitionReader, ReadPlan, Source};
 use segno_core::{Code, Error, Result};
+use segno_input::format::messages::Messages;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::CString;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Bytes of a partition that librdkafka fetches ahead, in KiB: some chunks, so that a reader never waits for the network.
+const FETCHED_AHEAD_KIB: &str = "16384";
+/// How soon a partition is fetched again after its queue was full, in ms. The default, a second, starves the reader.
+const FETCH_BACKOFF_MS: &str = "10";
 
 pub struct KafkaSource {
     spec: KafkaSpec,
+    known: Mutex<Known>,
+}
+
+struct Known {
+    /// The client for partitions that are opened next.
+    consumer: Arc<BaseConsumer<Context>>,
+    /// Partitions that it has: a client assigns each once.
+    assigned: BTreeSet<u32>,
+    /// Topic and partition, in the order of their numbers; only grows.
+    partitions: Vec<(String, u32)>,
+    /// Ids of topics.
+    ids: BTreeMap<String, u64>,
+    /// Where partitions ended when the source was opened, for `until: latest`.
+    ends: BTreeMap<u32, u64>,
+}
+
+fn consumer(spec: &KafkaSpec) -> Result<Arc<BaseConsumer<Context>>> {
+    let mut config: ClientConfig = settings(&spec.connection);
+    let group = spec.group.clone().unwrap_or_else(|| format!("segno-{}", spec.name));
+    let ahead = ["queued.max.messages.kbytes", "fetch.queue.backoff.ms"];
+    for (name, value) in ahead.iter().zip([FETCHED_AHEAD_KIB, FETCH_BACKOFF_MS]) {
+        if !spec.connection.settings.contains_key(*name) {
+            config.set(*name, value);
+        }
+    }
+    config
+        .set("group.id", group)
+        .set("isolation.level", "read_committed")
+        .set("auto.offset.reset", "error")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "true")
+        .set("allow.auto.create.topics", "false");
+    config.create_with_context(Context::default()).map(Arc::new).map_err(|error| wrong_setting(&error))
 }
 
 impl KafkaSource {
     pub fn open(spec: &KafkaSpec) -> Result<KafkaSource> {
-        Err(Error::new(Code::Internal, format!("{} is not there yet", spec.name)))
+        let known = Known {
+            consumer: consumer(spec)?,
+            assigned: BTreeSet::new(),
+            partitions: Vec::new(),
+            ids: BTreeMap::new(),
+            ends: BTreeMap::new(),
+        };
+        let source = KafkaSource { spec: spec.clone(), known: Mutex::new(known) };
+        source.find()?;
+        if spec.until_latest {
+            let mut known = source.known();
+            for number in 0..known.partitions.len() as u32 {
+                let (topic, partition) = known.partition(number)?;
+                let (_, high) = known.watermarks(&topic, partition)?;
+                known.ends.insert(number, high);
+            }
+        }
+        Ok(source)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the cluster for partitions.
+    fn find(&self) -> Result<()> {
+        let mut known = self.known();
+        let consumer = Arc::clone(&known.consumer);
+        let serve = || while consumer.poll(Duration::ZERO).is_some() {};
+        for Topic { name, id, partitions } in topics::describe(consumer.client(), &self.spec.topics, serve)? {
+            match known.ids.insert(name.clone(), id) {
+                Some(before) if before != id => return Err(replaced(&name)),
+                _ => {}
+            }
+            for partition in 0..partitions {
+                if !known.partitions.iter().any(|one| (one.0.as_str(), one.1) == (&name, partition)) {
+                    known.partitions.push((name.clone(), partition));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn replaced(topic: &str) -> Error {
+    Error::new(Code::TopicReplaced, format!("topic \"{topic}\" is not the one that was read before"))
+        .with_help("its records are other ones: restore the topic, or run the pipeline under another name")
+}
+
+impl Known {
+    fn partition(&self, number: u32) -> Result<(String, u32)> {
+        self.partitions
+            .get(number as usize)
+            .cloned()
+            .ok_or_else(|| Error::new(Code::Internal, format!("there is no partition of number {number}")))
+    }
+
+    fn failed(&self, error: &KafkaError, what: &str) -> Error {
+        while self.consumer.poll(Duration::ZERO).is_some() {}
+        self.consumer.context().error(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail), what)
+    }
+
+    /// The first offset, and the one behind the last committed record.
+    fn watermarks(&self, topic: &str, partition: u32) -> Result<(u64, u64)> {
+        let found = self.consumer.fetch_watermarks(topic, partition as i32, REQUEST_TIMEOUT);
+        let (low, high) = found.map_err(|error| self.failed(&error, &format!("the offsets of {topic}/{partition} cannot be read")))?;
+        Ok((low.max(0) as u64, high.max(0) as u64))
+    }
+
+    fn at_time(&self, topic: &str, partition: u32, ms: i64) -> Result<u64> {
+        let mut wanted = TopicPartitionList::new();
+        let failed = |error: KafkaError| self.failed(&error, &format!("the offset of a time in {topic}/{partition} cannot be read"));
+        wanted.add_partition_offset(topic, partition as i32, Offset::Offset(ms)).map_err(failed)?;
+        let found = self.consumer.offsets_for_times(wanted, REQUEST_TIMEOUT).map_err(failed)?;
+        match found.elements().first().map(|element| element.offset()) {
+            Some(Offset::Offset(offset)) => Ok(offset.max(0) as u64),
+            // No record is that young.
+            _ => Ok(self.watermarks(topic, partition)?.1),
+        }
     }
 }
 
@@ -17,16 +153,75 @@ impl Source for KafkaSource {
     fn name(&self) -> &str {
         &self.spec.name
     }
+
     fn partitions(&self) -> Result<Vec<Partition>> {
-        Ok(Vec::new())
+        // What appears later lies behind the end.
+        if !self.spec.until_latest
+            && let Err(error) = self.find()
+        {
+            match error.code() {
+                Code::KafkaUnreachable => tracing::warn!(code = error.code().name(), "{error}; no new partitions are seen"),
+                _ => return Err(error),
+            }
+        }
+        let name = |(topic, partition): &(String, u32)| format!("{topic}/{partition}");
+        Ok((0..).zip(&self.known().partitions).map(|(number, one)| Partition { number, name: name(one) }).collect())
     }
-    fn open(&self, _: u32, _: u64, _: Option<u64>, _: &ReadPlan) -> Result<Box<dyn PartitionReader>> {
-        Err(Error::new(Code::Internal, "not there yet"))
+
+    fn first_offset(&self, number: u32) -> Result<u64> {
+        let known = self.known();
+        let (topic, partition) = known.partition(number)?;
+        let (low, high) = known.watermarks(&topic, partition)?;
+        match &self.spec.start {
+            KafkaStart::Earliest => Ok(low),
+            KafkaStart::Latest => Ok(high),
+            KafkaStart::Timestamp(ms) => known.at_time(&topic, partition, *ms),
+            KafkaStart::Offsets(offsets) => Ok(offsets.get(&format!("{topic}/{partition}")).copied().unwrap_or(low)),
+        }
     }
-    fn mark(&self, _: u32, _: u64) -> Result<u64> {
-        Ok(0)
+
+    fn open(&self, number: u32, offset: u64, mark: Option<u64>, plan: &ReadPlan) -> Result<Box<dyn PartitionReader>> {
+        let mut known = self.known();
+        let (topic, partition) = known.partition(number)?;
+        if mark.is_some_and(|mark| known.ids.get(&topic) != Some(&mark)) {
+            return Err(replaced(&topic));
+        }
+        let messages = Messages::new(plan, &self.spec.format, self.spec.record_bytes_max, &topic, partition)?;
+        if !known.assigned.insert(number) {
+            known.consumer = consumer(&self.spec)?;
+            known.assigned = BTreeSet::from([number]);
+        }
+        let headers = messages.wants().unwrap_or_default().iter().map(|name| CString::new(name.as_str()));
+        let headers = headers.collect::<Result<_, _>>().map_err(|_| Error::new(Code::SourceColumn, "the name of a header holds a zero"))?;
+        let end = known.ends.get(&number).copied();
+        let queue = PartitionQueue::assign(&known.consumer, &topic, partition, offset)?;
+        Ok(Box::new(Reader { topic, partition, number, queue, messages, headers, position: offset, end, at_end: false }))
     }
+
+    fn mark(&self, number: u32, _offset: u64) -> Result<u64> {
+        let known = self.known();
+        let (topic, _) = known.partition(number)?;
+        Ok(known.ids.get(&topic).copied().unwrap_or(0))
+    }
+
+    fn advise(&self, positions: &[(u32, u64)]) {
+        if self.spec.group.is_none() {
+            return;
+        }
+        let known = self.known();
+        let mut list = TopicPartitionList::new();
+        for &(number, offset) in positions {
+            if let Ok((topic, partition)) = known.partition(number) {
+                let _ = list.add_partition_offset(&topic, partition as i32, Offset::Offset(offset as i64));
+            }
+        }
+        if let Err(error) = known.consumer.commit(&list, CommitMode::Async) {
+            tracing::debug!(%error, "the group was not told how far reading is");
+        }
+    }
+
     fn identity(&self) -> String {
-        String::new()
+        let KafkaSpec { name, topics, format, record_bytes_max, columns, .. } = &self.spec;
+        format!("kafka name={name:?} topics={topics:?} format={format:?} record_bytes_max={record_bytes_max} columns={columns:?}")
     }
 }

@@ -20,22 +20,25 @@ pub fn write_csv(out: &mut Vec<u8>, rows: &RecordBatch, header: bool) {
         }
         out.push(b'\n');
     }
-    let types: Vec<ColumnType> =
-        rows.columns().iter().map(|array| column_type(array.data_type()).expect("a column of the host")).collect();
     for row in 0..rows.num_rows() {
-        for (number, (array, ty)) in rows.columns().iter().zip(&types).enumerate() {
-            if number > 0 {
-                out.push(b',');
-            }
-            if array.is_null(row) {
-                continue;
-            }
-            match ty {
-                ColumnType::Utf8 => quoted(out, array.as_string::<i32>().value(row).as_bytes()),
-                _ => write_plain(out, *ty, array, row),
-            }
-        }
+        write_csv_row(out, rows, row);
         out.push(b'\n');
+    }
+}
+
+/// One row without a line feed.
+pub fn write_csv_row(out: &mut Vec<u8>, rows: &RecordBatch, row: usize) {
+    for (number, array) in rows.columns().iter().enumerate() {
+        if number > 0 {
+            out.push(b',');
+        }
+        if array.is_null(row) {
+            continue;
+        }
+        match column_type(array.data_type()).expect("a column of the host") {
+            ColumnType::Utf8 => quoted(out, array.as_string::<i32>().value(row).as_bytes()),
+            ty => write_plain(out, ty, array, row),
+        }
     }
 }
 

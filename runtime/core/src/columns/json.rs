@@ -90,7 +90,7 @@ fn write_value(out: &mut Vec<u8>, ty: ColumnType, array: &ArrayRef, row: usize) 
 }
 
 /// A value as plain text, without quotes: what CSV writes, and what JSON puts between quotes where it must.
-pub(super) fn write_plain(out: &mut Vec<u8>, ty: ColumnType, array: &ArrayRef, row: usize) {
+pub fn write_plain(out: &mut Vec<u8>, ty: ColumnType, array: &ArrayRef, row: usize) {
     // Writing to a Vec cannot fail.
     let _ = match ty {
         ColumnType::Bool => write!(out, "{}", array.as_boolean().value(row)),

@@ -134,6 +134,9 @@ codes! {
     WrongFieldCount, "D012", Failed, "a CSV row has another number of fields than the header",
         "Fields cannot be matched to columns. A delimiter inside a field must stand in double quotes. Check the delimiter, too.";
 
+    RecordWithoutValue, "D013", Failed, "a message has no value",
+        "A message without a value (a tombstone) tells a compacted topic to forget its key. It has no columns, so it is no record of a pipeline that reads JSON or CSV; it takes the way that on_error says. With the format raw and a nullable column, such messages are read as null.";
+
     SourceMissing, "S001", Configuration, "a source names a file that does not exist",
         "The path, or every path that the glob could match, does not exist. Paths are taken relative to the folder of the pipeline file.";
     SourceUnreadable, "S002", Configuration, "a source file cannot be read",
@@ -150,6 +153,19 @@ codes! {
         "The header or the schema of the file lacks the column, or holds it with a type that cannot be converted without loss. The message names the file, the column and what was found.";
     SourceSetting, "S008", Configuration, "a setting of a source is not valid",
         "For example a glob that is not well-formed, a time_format that does not name a whole date, or a setting that does not go with the format.";
+
+    KafkaUnreachable, "S009", Transient, "no broker of a Kafka cluster answers",
+        "Nothing answered within a few seconds: the addresses under brokers: are wrong, the brokers are down, or a firewall is between. Brokers tell clients their own addresses (advertised.listeners), which must be reachable, too. The shard tries again with growing pauses.";
+    KafkaDenied, "S010", Configuration, "a Kafka cluster refuses the credentials or an operation",
+        "The user or certificate under settings: was refused, or it lacks a right: a source needs Describe and Read on its topics, and Read on its group; a sink needs Describe and Write on its topic and on segno-marks, and Write on the transactional id, which begins with segno-.";
+    TopicMissing, "S011", Configuration, "a Kafka topic does not exist",
+        "Segno creates no topics for data: their partitions, replication and retention are decisions. Create the topic, or correct its name.";
+    OffsetsGone, "S012", Failed, "records of a topic are gone before they were read",
+        "Reading goes on at an offset that the topic does not hold any more: retention removed it, or somebody deleted records, or the topic lost its end. Segno never skips records silently. Restore them; to go on without them, start the pipeline under another name with start:. Raise retention.ms, so that it is longer than the pipeline may stand still.";
+    TopicReplaced, "S013", Failed, "a topic is not the one that was read before",
+        "A topic of this name was deleted and created again, or the brokers are another cluster. Its offsets mean other records, so going on would lose some or mix two histories. Restore the topic, or run the pipeline under another name.";
+    KafkaFailed, "S014", Transient, "reading from a Kafka cluster failed",
+        "The message holds the words of librdkafka. Nothing was committed for the epoch at hand, and the shard tries again with growing pauses.";
 
     OwnershipLost, "J001", Failed, "another process took over this pipeline",
         "A newer generation exists in the checkpoint store: another process owns the shard now. This process has committed nothing since. Stop it, or use --take-over to take the shard back.";
@@ -232,6 +248,14 @@ codes! {
         "Standard output is a pipe whose reader ended (`segno run … | head` does that). Nothing more can be written, so the run ends. Rows of epochs that are not committed come again with the next run.";
     RawColumns, "K005", Configuration, "format raw needs exactly one text or binary column",
         "A sink with format raw writes the bytes of one column, each row followed by a line feed. Name the column with columns: [value], or choose json or csv to write several.";
+    MarkTorn, "K008", Failed, "a Kafka sink's mark of the last epoch is half written",
+        "The topic segno-marks shows that an epoch was begun and not that it was ended, although both are written in one transaction: a broker committed a part of a transaction. Whether all rows of the epoch are there cannot be known. Compare the epoch's rows, named by their header segno-origin, with a replay before going on.";
+    MarksTopic, "K009", Configuration, "the topic segno-marks cannot be used",
+        "Kafka sinks keep the number of the last epoch in the topic segno-marks. It must exist or be creatable, with cleanup.policy=compact, so that marks are kept for ever. Create it so, or mend its configuration.";
+    RecordTooLarge, "K010", Failed, "a row is larger than a topic takes",
+        "The broker's max.message.bytes or the producer's message.max.bytes is smaller than the row. Nothing of the epoch was written to the topic, and the epoch is not lost. Raise the limit on the topic, and message.max.bytes under settings:.";
+    TransactionExpired, "K011", Transient, "a Kafka transaction took longer than it may",
+        "The broker gave the transaction up after transaction_timeout. None of its rows are visible, and they are written again. Raise transaction_timeout, or make epochs smaller.";
     NotAComponent, "P001", Configuration, "the file is not a component",
         "A plugin is a WebAssembly component. A core module, text, or anything else is refused. `segno build` makes a component of a crate.";
     PluginDamaged, "P002", Configuration, "the component file is damaged",

@@ -336,6 +336,33 @@ impl Decoder for Csv {
 }
 
 impl Csv {
+    /// Decodes the one row of `buf[start..end]`, behind which stands a line feed: a message.
+    pub fn one(&mut self, window: &Window<'_>, start: usize, end: usize, rows: &mut Rows) {
+        let bytes = &window.buf[start..end];
+        let alone = Window { buf: &window.buf[start..], len: end - start, base: 0, last: true };
+        let max = self.rows.row_bytes_max;
+        let flaw = match self.rows.row(&alone, 0) {
+            Row::Whole(_, next) if bytes[next..].iter().all(|byte| matches!(byte, b'\r' | b'\n')) => {
+                self.utf8 = Utf8::default();
+                self.check(&alone, 0, end - start)
+            }
+            Row::Whole(_, next) => Some((Code::RecordMalformed, format!("a second row begins at byte {next} of the message"))),
+            Row::Malformed(what, place) if bytes.len() <= max => {
+                Some((Code::RecordMalformed, format!("{what} (at byte {place} of the row)")))
+            }
+            _ => Some(too_long(max)),
+        };
+        let Some(map) = self.map.take() else { return };
+        let outcome = match flaw {
+            Some(flaw) => Err(flaw),
+            None => rows.push(&Record { csv: self, map: &map, buf: alone.buf }, start as u64, (start as u32, end as u32)),
+        };
+        self.map = Some(map);
+        if let Err(flaw) = outcome {
+            rows.push_bad(start as u64, flaw, bytes);
+        }
+    }
+
     /// What is wrong with a row as a whole.
     #[inline]
     fn check(&mut self, window: &Window<'_>, at: usize, end: usize) -> Option<(Code, String)> {

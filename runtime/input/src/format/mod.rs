@@ -9,6 +9,7 @@
 
 pub(crate) mod csv;
 pub(crate) mod json;
+pub mod messages;
 pub(crate) mod number;
 pub mod parquet;
 pub(crate) mod plan;

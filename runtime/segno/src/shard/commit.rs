@@ -42,6 +42,7 @@ impl Shard {
         self.epoch_sequence = self.journal.sequence();
         self.epoch_chain = self.journal.chain().to_owned();
         self.position = record.to.clone();
+        self.planner.advise();
         self.watermark = record.watermark_out;
         self.totals.add(&record.counts);
         Ok(record.counts)

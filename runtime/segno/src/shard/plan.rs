@@ -59,11 +59,15 @@ struct Slot {
     waiting_since: Option<Instant>,
     ask_again_at: Option<Instant>,
     idle: bool,
+    /// No record lies before this offset that is not in the queue: it runs over what holds no record.
+    reached: u64,
     /// Records at or beyond this offset are not taken (replay).
     bound: u64,
     /// The journalled fingerprint of the bytes before `bound`.
     bound_mark: String,
     moved: bool,
+    /// In no epoch yet.
+    fresh: bool,
 }
 
 impl Slot {
@@ -80,9 +84,11 @@ impl Slot {
             waiting_since: None,
             ask_again_at: None,
             idle: false,
+            reached: 0,
             bound: u64::MAX,
             bound_mark: String::new(),
             moved: false,
+            fresh: false,
         }
     }
 
@@ -91,7 +97,8 @@ impl Slot {
             return Head::Out;
         }
         let Some(loaded) = self.queue.front() else {
-            return if self.ended { Head::Out } else { Head::Waiting };
+            let over = self.ended || self.reached >= self.bound;
+            return if over { Head::Out } else { Head::Waiting };
         };
         let chunk = &loaded.chunk;
         if next_offset(chunk, loaded.row, loaded.bad) >= self.bound {
@@ -111,7 +118,8 @@ pub struct Planner {
     slots: Vec<Slot>,
     next_id: SlotId,
     watermark: Option<i64>,
-    partitions_checked: Instant,
+    /// `None`: before the next live epoch.
+    partitions_checked: Option<Instant>,
     new_partitions: Vec<(u32, u32)>,
 }
 
@@ -133,7 +141,7 @@ impl Planner {
             slots: Vec::new(),
             next_id: 0,
             watermark,
-            partitions_checked: Instant::now(),
+            partitions_checked: None,
             new_partitions: Vec::new(),
         };
         planner.adopt(position)?;
@@ -162,7 +170,7 @@ impl Planner {
 
     /// Adds partitions that sources show for the first time, after the known ones of their source.
     fn find_new_partitions(&mut self) -> Result<()> {
-        self.partitions_checked = Instant::now();
+        self.partitions_checked = Some(Instant::now());
         for (number, source) in self.sources.iter().enumerate() {
             for partition in source.partitions()? {
                 let known = self.slots.iter().filter(|slot| slot.source == number as u32);
@@ -173,13 +181,14 @@ impl Planner {
                     source: number as u32,
                     partition: known.count() as u32,
                     name: partition.name,
-                    offset: 0,
+                    offset: source.first_offset(partition.number)?,
                     mark: String::new(),
                     time_max: None,
                 };
                 self.new_partitions.push((position.source, position.partition));
                 self.next_id += 1;
-                self.slots.push(Slot::new(self.next_id, position, partition.number));
+                let slot = Slot::new(self.next_id, position, partition.number);
+                self.slots.push(Slot { fresh: true, ..slot });
             }
         }
         self.slots.sort_by_key(|slot| (slot.position.source, slot.position.partition));
@@ -224,7 +233,7 @@ impl Planner {
 
     /// Reads the next epoch live. `None` when every partition has ended, or when stopping with nothing taken.
     pub fn next_epoch(&mut self, limits: &EpochLimits, stopping: &AtomicBool) -> Result<Option<EpochInput>> {
-        if self.partitions_checked.elapsed() >= PARTITIONS_POLL {
+        if self.partitions_are_due() {
             self.find_new_partitions()?;
         }
         for slot in &mut self.slots {
@@ -239,9 +248,7 @@ impl Planner {
 
     /// Reads exactly the epoch of a record: its ranges, its idle partitions.
     pub fn recorded_epoch(&mut self, record: &EpochRecord) -> Result<EpochInput> {
-        if self.slots.len() < record.to.partitions.len() {
-            self.find_new_partitions()?;
-        }
+        self.follow(record)?;
         for slot in &mut self.slots {
             let key = (slot.position.source, slot.position.partition);
             let named = |position: &Position| {
@@ -262,7 +269,7 @@ impl Planner {
             }
         }
         let input = self.fill(None)?;
-        let input = match input {
+        let mut input = match input {
             Some(input) => input,
             None => EpochBuilder::new(&self.plans, self.position(), self.watermark, self.rules.by_event_time)
                 .finish(self.position(), Vec::new(), self.watermark)?,
@@ -270,7 +277,7 @@ impl Planner {
         for slot in &mut self.slots {
             // Offsets between two records (blank lines) are the same position; chunks decide which of them is named.
             let next = slot.queue.front().map(|loaded| next_offset(&loaded.chunk, loaded.row, loaded.bad));
-            if slot.position.offset <= slot.bound && (slot.ended || next.is_some_and(|next| next >= slot.bound)) {
+            if slot.position.offset <= slot.bound && (slot.ended || next.map_or(slot.reached, |next| next) >= slot.bound) {
                 slot.position.offset = slot.bound;
             }
             if slot.position.offset != slot.bound {
@@ -284,7 +291,53 @@ impl Planner {
                 .with_help(PUT_BACK));
             }
         }
+        input.new_partitions.clone_from(&record.facts.new_partitions);
         Ok(input)
+    }
+
+    /// Tells sources how far committed reading is.
+    pub fn advise(&self) {
+        for (number, source) in (0..).zip(&self.sources) {
+            let slots = self.slots.iter().filter(|slot| slot.source == number);
+            let positions: Vec<(u32, u64)> = slots.map(|slot| (slot.in_source, slot.position.offset)).collect();
+            source.advise(&positions);
+        }
+    }
+
+    /// Takes partitions, their numbers and where they begin from the journal: a partition that it does not name yet is
+    /// found when it is read live.
+    fn follow(&mut self, record: &EpochRecord) -> Result<()> {
+        let named = |slots: &[Slot], wanted: &PartitionPosition| {
+            slots.iter().position(|slot| (slot.source, &slot.position.name) == (wanted.source, &wanted.name))
+        };
+        let partitions = &record.to.partitions;
+        if partitions.iter().any(|wanted| named(&self.slots, wanted).is_none()) {
+            self.find_new_partitions()?;
+        }
+        let mut followed = Vec::with_capacity(partitions.len());
+        for wanted in partitions {
+            let Some(at) = named(&self.slots, wanted) else {
+                return Err(Error::new(
+                    Code::PartitionGone,
+                    format!("\"{}\" was read before and is not there any more", wanted.name),
+                )
+                .with_help("put it back: its records belong to the history"));
+            };
+            let mut slot = self.slots.remove(at);
+            slot.position.partition = wanted.partition;
+            if std::mem::take(&mut slot.fresh) {
+                let from = record.from.partitions.iter().find(|p| (p.source, p.partition) == (wanted.source, wanted.partition));
+                slot.position.offset = from.map_or(0, |from| from.offset);
+            }
+            followed.push(slot);
+        }
+        for slot in std::mem::replace(&mut self.slots, followed) {
+            self.feed.close(slot.id);
+        }
+        self.slots.sort_by_key(|slot| (slot.position.source, slot.position.partition));
+        self.new_partitions.clear();
+        self.partitions_checked = None;
+        Ok(())
     }
 
     fn fill(&mut self, live: Option<(&EpochLimits, &AtomicBool)>) -> Result<Option<EpochInput>> {
@@ -329,8 +382,10 @@ impl Planner {
                 }
                 Pick::Out if live.is_none() => break,
                 Pick::Wait | Pick::Out => {
-                    if live.is_some() && self.partitions_checked.elapsed() >= PARTITIONS_POLL && builder.records() == 0 {
+                    if live.is_some() && self.partitions_are_due() && builder.records() == 0 {
                         self.find_new_partitions()?;
+                        // The epoch starts where they begin.
+                        builder = EpochBuilder::new(&self.plans, self.position(), self.watermark, self.rules.by_event_time);
                     }
                     if let Some(reply) = self.feed.receive(WAITING_POLL)? {
                         self.accept(reply.slot, reply.next)?;
@@ -413,11 +468,12 @@ impl Planner {
         slot.asked -= 1;
         match next? {
             Next::Chunk(chunk) => {
-                slot.waiting_since = None;
+                slot.reached = chunk.end;
                 if chunk.offsets.is_empty() && chunk.bad.is_empty() {
-                    // Blank lines only: the offset moves on with the next record.
+                    // Blank lines, control records: the offset moves on with the next record.
                     return Ok(());
                 }
+                slot.waiting_since = None;
                 slot.queue.push_back(Loaded { chunk: Arc::new(chunk), row: 0, bad: 0 });
             }
             Next::Waiting => {
@@ -439,6 +495,10 @@ impl Planner {
             Next::End => slot.ended = true,
         }
         Ok(())
+    }
+
+    fn partitions_are_due(&self) -> bool {
+        self.partitions_checked.is_none_or(|at| at.elapsed() >= PARTITIONS_POLL)
     }
 
     fn is_silent(&self, slot: &Slot) -> bool {

@@ -32,6 +32,10 @@ impl Source for Rooted {
         Ok(partitions)
     }
 
+    fn first_offset(&self, partition: u32) -> Result<u64> {
+        self.inner.first_offset(partition)
+    }
+
     fn open(
         &self,
         partition: u32,
@@ -48,6 +52,10 @@ impl Source for Rooted {
 
     fn end(&self, partition: u32) -> Option<u64> {
         self.inner.end(partition)
+    }
+
+    fn advise(&self, positions: &[(u32, u64)]) {
+        self.inner.advise(positions);
     }
 
     fn identity(&self) -> String {

@@ -12,9 +12,11 @@ mod parse;
 pub(crate) mod scan;
 mod shape;
 mod tree;
+mod values;
 
 pub(crate) use array::JsonArray;
 pub(crate) use lines::JsonLines;
+pub(crate) use values::JsonValues;
 
 use super::Window;
 use super::rows::Rows;

@@ -1,0 +1,147 @@
+//! Settings, errors and logs of librdkafka's clients.
+//!
+//! Owns: which settings every client has; librdkafka's errors as codes of Segno; its logs as tracing events.
+//! Does not own: what sources and sinks set for themselves.
+//!
+//! Invariants: a setting's value is never printed, because it may be secret. Every request is bounded in time.
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::producer::ProducerContext;
+use segno_core::source::KafkaConnection;
+use segno_core::{Code, Error};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long a request for metadata may take: a healthy broker answers in milliseconds, an election takes a second or two.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Log facilities of librdkafka that tell of a broken connection or of a request whose outcome is not known.
+const DISTURBANCES: [&str; 5] = ["FAIL", "REQTMOUT", "COORD", "TXNERR", "ADDBRK"];
+
+pub(crate) fn settings(connection: &KafkaConnection) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("client.id", "segno");
+    // Reconnect soon: a broker that restarts holds up a whole pipeline.
+    config.set("reconnect.backoff.max.ms", "2000");
+    for (name, value) in &connection.settings {
+        config.set(name, value);
+    }
+    config.set("bootstrap.servers", &connection.brokers);
+    config
+}
+
+/// A client that cannot be made: a setting is wrong. Its value is not shown.
+pub(crate) fn wrong_setting(error: &KafkaError) -> Error {
+    let what = match error {
+        KafkaError::ClientConfig(_, _, name, _) => format!("the setting {name} of Kafka is unknown or has a wrong value"),
+        _ => "the settings of Kafka do not go together".to_owned(),
+    };
+    let error = match error {
+        KafkaError::ClientCreation(words) => Error::new(Code::InvalidValue, what).with_cause(words),
+        _ => Error::new(Code::InvalidValue, what),
+    };
+    error.with_help("settings: takes the names and values of librdkafka's CONFIGURATION.md")
+}
+
+/// What a client was told by librdkafka since it was made.
+#[derive(Default)]
+pub(crate) struct Context {
+    /// A connection broke, or a request was not answered.
+    disturbed: AtomicBool,
+    refused: Mutex<Option<(RDKafkaErrorCode, String)>>,
+    /// The first record that was not delivered: its number and why.
+    undelivered: Mutex<Option<(usize, RDKafkaErrorCode)>>,
+}
+
+impl Context {
+    /// Whether anything went wrong on the way to the brokers.
+    pub fn is_disturbed(&self) -> bool {
+        self.disturbed.load(Ordering::Relaxed)
+    }
+
+    pub fn take_undelivered(&self) -> Option<(usize, RDKafkaErrorCode)> {
+        lock(&self.undelivered).take()
+    }
+
+    /// The error for a request that failed or was not answered; `what` says what was wanted.
+    pub fn error(&self, code: RDKafkaErrorCode, what: &str) -> Error {
+        // A refused login shows as a time-out of every request, and in an event with the reason.
+        let refused = lock(&self.refused).clone();
+        let (code, words) = match refused {
+            Some((refused, words)) if is_unanswered(code) => (refused, words),
+            _ => (code, code.to_string()),
+        };
+        Error::new(code_of(code), what).with_cause(words)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn is_unanswered(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode::*;
+    matches!(code, OperationTimedOut | MessageTimedOut | BrokerTransportFailure | AllBrokersDown | RequestTimedOut | WaitingForCoordinator)
+}
+
+pub(crate) fn code_of(code: RDKafkaErrorCode) -> Code {
+    use RDKafkaErrorCode::*;
+    match code {
+        code if is_unanswered(code) => Code::KafkaUnreachable,
+        Resolve => Code::KafkaUnreachable,
+        Authentication | SSL | SaslAuthenticationFailed | UnsupportedSASLMechanism | TopicAuthorizationFailed
+        | GroupAuthorizationFailed | ClusterAuthorizationFailed | TransactionalIdAuthorizationFailed => Code::KafkaDenied,
+        UnknownTopic | UnknownTopicOrPartition | UnknownPartition => Code::TopicMissing,
+        AutoOffsetReset | OffsetOutOfRange => Code::OffsetsGone,
+        UnknownTopicId => Code::TopicReplaced,
+        MessageSizeTooLarge | MessageBatchTooLarge | InvalidMessageSize => Code::RecordTooLarge,
+        _ => Code::KafkaFailed,
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
+        if DISTURBANCES.contains(&fac) {
+            self.disturbed.store(true, Ordering::Relaxed);
+        }
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+                tracing::warn!(target: "librdkafka", fac, "{message}");
+            }
+            RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice => tracing::info!(target: "librdkafka", fac, "{message}"),
+            RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", fac, "{message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.disturbed.store(true, Ordering::Relaxed);
+        if let Some(code) = error.rdkafka_error_code() {
+            if code_of(code) == Code::KafkaDenied {
+                *lock(&self.refused) = Some((code, reason.to_owned()));
+            }
+            tracing::debug!(target: "librdkafka", ?code, "{reason}");
+        }
+    }
+}
+
+impl ConsumerContext for Context {}
+
+impl ProducerContext for Context {
+    /// The record's number in its epoch.
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
+        let Err((error, message)) = result else { return };
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+        tracing::debug!(topic = message.topic(), number, %code, "a record was not delivered");
+        // Later records are purged because of the first.
+        if !matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) {
+            lock(&self.undelivered).get_or_insert((number, code));
+        }
+    }
+}

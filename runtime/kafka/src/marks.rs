@@ -1,0 +1,219 @@
+//! The mark of a Kafka sink: the number of its last epoch, in the topic `segno-marks`.
+//!
+//! Owns: the topic, the mark's form, reading it back. Does not own: the transaction it is written in (`producer`).
+//!
+//! Invariants: `begin` is the first record of an epoch's transaction and `end` the last, so a transaction of which a
+//! part was committed shows. The topic is compacted: the last mark of a sink stays for ever.
+
+use crate::client::{Context, REQUEST_TIMEOUT, settings, wrong_setting};
+use crate::partitioner::partition_of;
+use crate::queue::{BATCH, Fetched, PartitionQueue};
+use crate::topics;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use segno_core::sink::Ownership;
+use segno_core::source::KafkaConnection;
+use segno_core::{Code, Error, Result};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub(crate) const MARKS: &str = "segno-marks";
+
+/// Partitions of the topic when Segno makes it. An open transaction holds up the reading of a partition, so sinks should
+/// seldom share one.
+const PARTITIONS: i32 = 16;
+/// Replicas as the broker's default says.
+const REPLICAS_DEFAULT: i32 = -1;
+
+/// How long the marks of other sinks may hold up reading: their transactions end by then, or are given up.
+const READ_TIMEOUT: Duration = Duration::from_secs(90);
+/// How long one wait within it lasts.
+const READ_WAIT: Duration = Duration::from_millis(100);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Edge {
+    Begin,
+    End,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mark {
+    pub epoch: u64,
+    pub generation: u64,
+    pub rows: u64,
+    pub mark: Edge,
+}
+
+/// Where a sink's marks are.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub key: String,
+    pub partition: u32,
+}
+
+pub(crate) struct Marks {
+    connection: KafkaConnection,
+    partitions: u32,
+}
+
+fn code(error: &KafkaError) -> RDKafkaErrorCode {
+    error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)
+}
+
+impl Marks {
+    /// Makes the topic, if it is missing, and checks it.
+    pub fn open(connection: &KafkaConnection) -> Result<Marks> {
+        let admin: AdminClient<Context> =
+            settings(connection).create_with_context(Context::default()).map_err(|error| wrong_setting(&error))?;
+        let names = [MARKS.to_owned()];
+        let found = match topics::describe(admin.inner(), &names, || {}) {
+            Err(error) if error.code() == Code::TopicMissing => {
+                create(&admin)?;
+                described_soon(&admin, &names)?
+            }
+            found => found?,
+        };
+        check(&admin)?;
+        let partitions = found.first().map_or(0, |topic| topic.partitions);
+        Ok(Marks { connection: connection.clone(), partitions })
+    }
+
+    pub fn place(&self, owner: &Ownership, sink: &str) -> Place {
+        let key = format!("{}/{}/{}/{sink}", owner.tenant, owner.pipeline, owner.shard);
+        Place { partition: partition_of(key.as_bytes(), self.partitions) as u32, key }
+    }
+
+    /// The last mark of a sink. Called after every older producer of it was fenced: then no other mark can appear.
+    pub fn read(&self, place: &Place) -> Result<Option<Mark>> {
+        let what = || format!("the marks in {MARKS}/{} cannot be read", place.partition);
+        let client = |isolation: &str| -> Result<Arc<BaseConsumer<Context>>> {
+            let config = settings(&self.connection)
+                .set("group.id", "segno-marks")
+                .set("isolation.level", isolation)
+                .set("auto.offset.reset", "error")
+                .set("enable.auto.commit", "false")
+                .set("enable.partition.eof", "true")
+                .create_with_context(Context::default());
+            config.map(Arc::new).map_err(|error| wrong_setting(&error))
+        };
+        // The true end: what belongs to open transactions, too.
+        let all = client("read_uncommitted")?;
+        let watermarks = all.fetch_watermarks(MARKS, place.partition as i32, REQUEST_TIMEOUT);
+        let (low, high) = watermarks.map_err(|error| all.context().error(code(&error), &what()))?;
+        if low >= high {
+            return Ok(None);
+        }
+        let committed = client("read_committed")?;
+        let mut queue = PartitionQueue::assign(&committed, MARKS, place.partition, low.max(0) as u64)?;
+        let until = Instant::now() + READ_TIMEOUT;
+        let mut position = low.max(0) as u64;
+        let mut last: Option<Mark> = None;
+        let mut failed = None;
+        while position < high as u64 {
+            queue.take(BATCH, READ_WAIT, |fetched| match fetched {
+                Fetched::Message(message) => {
+                    position = message.offset() + 1;
+                    if message.key() == Some(place.key.as_bytes()) {
+                        let mark = serde_json::from_slice(message.value().unwrap_or_default());
+                        match mark {
+                            Ok(mark) => last = Some(mark),
+                            Err(error) => drop(failed.get_or_insert(
+                                Error::new(Code::MarkTorn, format!("the mark of {} cannot be read", place.key)).with_cause(error),
+                            )),
+                        }
+                    }
+                }
+                Fetched::End(offset) => position = position.max(offset),
+                Fetched::Failed(code) => drop(failed.get_or_insert_with(|| committed.context().error(code, &what()))),
+            });
+            queue.serve();
+            if let Some(error) = failed.take() {
+                return Err(error);
+            }
+            if Instant::now() > until {
+                return Err(committed.context().error(RDKafkaErrorCode::OperationTimedOut, &what()));
+            }
+        }
+        match last {
+            Some(Mark { mark: Edge::Begin, epoch, .. }) => Err(Error::new(
+                Code::MarkTorn,
+                format!("{MARKS} says that epoch {epoch} of {} was begun, and not that it was ended", place.key),
+            )
+            .with_help("`segno explain K008` says what to compare before going on")),
+            last => Ok(last),
+        }
+    }
+}
+
+fn create(admin: &AdminClient<Context>) -> Result<()> {
+    let topic = NewTopic::new(MARKS, PARTITIONS, TopicReplication::Fixed(REPLICAS_DEFAULT)).set("cleanup.policy", "compact");
+    let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT)).operation_timeout(Some(REQUEST_TIMEOUT));
+    let what = format!("the topic {MARKS} cannot be created");
+    let answers = wait(admin.create_topics([&topic], &options));
+    let answers = answers.map_err(|error| admin.inner().context().error(code(&error), &what))?;
+    match answers.into_iter().next() {
+        // Another sink was faster.
+        None | Some(Ok(_)) | Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
+        Some(Err((_, code))) => {
+            let error = admin.inner().context().error(code, &what);
+            Err(error.with_help(format!("create it: kafka-topics.sh --create --topic {MARKS} --partitions {PARTITIONS} --config cleanup.policy=compact")))
+        }
+    }
+}
+
+/// A topic that was just made is known to every broker a little later.
+fn described_soon(admin: &AdminClient<Context>, names: &[String]) -> Result<Vec<topics::Topic>> {
+    let until = Instant::now() + REQUEST_TIMEOUT;
+    loop {
+        match topics::describe(admin.inner(), names, || {}) {
+            Err(error) if error.code() == Code::TopicMissing && Instant::now() < until => std::thread::sleep(READ_WAIT),
+            found => return found,
+        }
+    }
+}
+
+/// Marks that time out of the topic would make a written sink look new.
+fn check(admin: &AdminClient<Context>) -> Result<()> {
+    let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
+    let answers = match wait(admin.describe_configs([&ResourceSpecifier::Topic(MARKS)], &options)) {
+        Ok(answers) => answers,
+        Err(error) => return Err(admin.inner().context().error(code(&error), &format!("the settings of {MARKS} cannot be read"))),
+    };
+    let config = match answers.into_iter().next() {
+        Some(Ok(config)) => config,
+        // Without the right to see them, they are the operator's affair.
+        Some(Err(code)) => {
+            tracing::warn!(%code, "the settings of {MARKS} cannot be seen; it must have cleanup.policy=compact");
+            return Ok(());
+        }
+        None => return Ok(()),
+    };
+    let policy = config.get("cleanup.policy").and_then(|entry| entry.value.clone()).unwrap_or_default();
+    if policy == "compact" {
+        return Ok(());
+    }
+    Err(Error::new(Code::MarksTopic, format!("the topic {MARKS} has cleanup.policy={policy}"))
+        .with_help(format!("kafka-configs.sh --alter --topic {MARKS} --add-config cleanup.policy=compact")))
+}
+
+/// Waits for an answer of the admin client, whose own thread completes it.
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut context = std::task::Context::from_waker(&waker);
+    let mut future = std::pin::pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            std::task::Poll::Ready(done) => return done,
+            std::task::Poll::Pending => std::thread::park(),
+        }
+    }
+}

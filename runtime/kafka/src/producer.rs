@@ -1,0 +1,189 @@
+//! One transactional producer: an epoch's rows between the marks of its begin and end, all or nothing.
+//!
+//! Owns: the producer's life and its transactions. Does not own: what is sent (`records`), what a mark says (`marks`),
+//! when a producer must be made anew (`sink`).
+//!
+//! Invariant: making a producer fences every older one of the same id, and ends its transaction.
+
+use crate::client::{Context, settings, wrong_setting};
+use crate::marks::{Edge, MARKS, Mark, Place};
+use crate::records::Records;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use segno_core::pipeline::KafkaSinkSpec;
+use segno_core::sink::Ownership;
+use segno_core::{Code, Error, Result};
+use std::time::{Duration, Instant};
+
+/// How long fencing may take: a coordinator that ends an older transaction answers within seconds.
+const INIT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long giving a transaction up may take. Where it does not succeed, the next producer does it.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one wait for room in the producer's queue lasts.
+const ROOM_WAIT: Duration = Duration::from_millis(50);
+/// Bytes that wait in the producer, in KiB: some batches for each broker.
+const QUEUED_KIB: &str = "65536";
+/// The number of a mark among the records of an epoch.
+const MARK: usize = usize::MAX;
+
+pub(crate) struct Producer {
+    inner: BaseProducer<Context>,
+    transaction_timeout: Duration,
+}
+
+/// Why an epoch was not written; whether it was is not always known.
+pub(crate) struct Failure {
+    pub code: RDKafkaErrorCode,
+    pub what: String,
+    /// The number of the row that was refused.
+    pub row: Option<usize>,
+}
+
+impl Failure {
+    fn new(error: &KafkaError, what: &str) -> Failure {
+        Failure { code: error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail), what: what.to_owned(), row: None }
+    }
+}
+
+impl Producer {
+    /// Makes a producer, and fences every older one of its id.
+    pub fn take_over(spec: &KafkaSinkSpec, id: &str) -> Result<Producer> {
+        let timeout = spec.transaction_timeout.as_millis().to_string();
+        let mut config = settings(&spec.connection);
+        if !spec.connection.settings.contains_key("queue.buffering.max.kbytes") {
+            config.set("queue.buffering.max.kbytes", QUEUED_KIB);
+        }
+        let made = config
+            .set("transactional.id", id)
+            .set("enable.idempotence", "true")
+            .set("transaction.timeout.ms", &timeout)
+            .set("message.timeout.ms", &timeout)
+            .create_with_context(Context::default());
+        let inner: BaseProducer<Context> = made.map_err(|error| wrong_setting(&error))?;
+        let until = Instant::now() + INIT_TIMEOUT;
+        loop {
+            let left = until.saturating_duration_since(Instant::now()).max(ROOM_WAIT);
+            let Err(error) = inner.init_transactions(left) else { break };
+            inner.poll(Duration::ZERO);
+            let retriable = matches!(&error, KafkaError::Transaction(error) if error.is_retriable());
+            if !retriable || Instant::now() >= until {
+                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+                return Err(inner.context().error(code, &format!("the transactional id {id} cannot be taken over")));
+            }
+        }
+        Ok(Producer { inner, transaction_timeout: spec.transaction_timeout })
+    }
+
+    /// Whether anything went wrong on the way to the brokers since it was made.
+    pub fn is_disturbed(&self) -> bool {
+        self.inner.poll(Duration::ZERO);
+        self.inner.context().is_disturbed()
+    }
+
+    pub fn context(&self) -> &Context {
+        self.inner.context()
+    }
+
+    /// Writes an epoch's rows and its mark. After a failure this producer must not be used again.
+    pub fn write(&self, topic: &str, records: Option<&Records<'_>>, owner: &Ownership, place: &Place, mark: Mark) -> Result<(), Failure> {
+        let until = Instant::now() + self.transaction_timeout;
+        self.inner.begin_transaction().map_err(|error| Failure::new(&error, "a transaction cannot be begun"))?;
+        let sent = self.send_all(topic, records, owner, place, mark, until).and_then(|()| {
+            let left = until.saturating_duration_since(Instant::now());
+            self.inner.flush(left).map_err(|error| Failure::new(&error, "the rows were not taken in time"))?;
+            match self.inner.context().take_undelivered() {
+                Some((number, code)) => {
+                    let row = Some(number).filter(|&number| number != MARK);
+                    Err(Failure { code, what: "a row was refused".to_owned(), row })
+                }
+                None => Ok(()),
+            }
+        });
+        if let Err(failure) = sent {
+            if let Err(error) = self.inner.abort_transaction(ABORT_TIMEOUT) {
+                tracing::debug!(%error, "the transaction was not given up; the next producer does it");
+            }
+            return Err(failure);
+        }
+        loop {
+            let left = until.saturating_duration_since(Instant::now()).max(ROOM_WAIT);
+            let Err(error) = self.inner.commit_transaction(left) else { return Ok(()) };
+            self.inner.poll(Duration::ZERO);
+            let retriable = matches!(&error, KafkaError::Transaction(error) if error.is_retriable());
+            if !retriable || Instant::now() >= until {
+                return Err(Failure::new(&error, "the transaction was not committed"));
+            }
+        }
+    }
+
+    fn send_all(
+        &self,
+        topic: &str,
+        records: Option<&Records<'_>>,
+        owner: &Ownership,
+        place: &Place,
+        mark: Mark,
+        until: Instant,
+    ) -> Result<(), Failure> {
+        self.send_mark(place, Mark { mark: Edge::Begin, ..mark }, until)?;
+        if let Some(records) = records {
+            records.each(owner, |number, record| {
+                let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
+                for (key, value) in record.headers {
+                    headers = headers.insert(Header { key, value: Some(value) });
+                }
+                let mut sent = BaseRecord::with_opaque_to(topic, number).partition(record.partition).headers(headers);
+                sent.payload = record.value;
+                sent.key = record.key;
+                sent.timestamp = record.timestamp;
+                self.send(sent, until).map_err(|failure| Failure { row: Some(number), ..failure })
+            })?;
+        }
+        self.send_mark(place, Mark { mark: Edge::End, ..mark }, until)
+    }
+
+    fn send_mark(&self, place: &Place, mark: Mark, until: Instant) -> Result<(), Failure> {
+        let value = serde_json::to_vec(&mark).unwrap_or_default();
+        let record = BaseRecord::with_opaque_to(MARKS, MARK)
+            .partition(place.partition as i32)
+            .key(place.key.as_bytes())
+            .payload(value.as_slice());
+        self.send(record, until)
+    }
+
+    /// Sends a record, when there is room.
+    fn send(&self, mut record: BaseRecord<'_, [u8], [u8], usize>, until: Instant) -> Result<(), Failure> {
+        loop {
+            let Err((error, again)) = self.inner.send(record) else { return Ok(()) };
+            let failure = Failure::new(&error, "a row cannot be sent");
+            if failure.code != RDKafkaErrorCode::QueueFull || Instant::now() >= until {
+                return Err(failure);
+            }
+            record = again;
+            self.inner.poll(ROOM_WAIT);
+        }
+    }
+}
+
+/// The error of an epoch that was not written, after every attempt.
+pub(crate) fn error(failure: &Failure, sink: &str, topic: &str, epoch: u64, origin: Option<String>, context: &Context) -> Error {
+    use RDKafkaErrorCode::*;
+    let row = origin.map_or(String::new(), |origin| format!(" (row {origin})"));
+    let what = format!("sink \"{sink}\": epoch {epoch} was not written to \"{topic}\": {}{row}", failure.what);
+    match failure.code {
+        MessageSizeTooLarge | MessageBatchTooLarge | InvalidMessageSize => Error::new(Code::RecordTooLarge, what)
+            .with_cause(failure.code)
+            .with_help("raise max.message.bytes of the topic, and message.max.bytes under settings:"),
+        MessageTimedOut | InvalidProducerEpoch | ProducerFenced | Fenced | InvalidTransactionTimeout => {
+            Error::new(Code::TransactionExpired, what)
+                .with_cause(failure.code)
+                .with_help("raise transaction_timeout, or make epochs smaller with epoch: { max_records: … }")
+        }
+        UnknownTopic | UnknownTopicOrPartition | UnknownPartition => Error::new(Code::TopicMissing, what).with_cause(failure.code),
+        code => match context.error(code, &what) {
+            error if error.code() == Code::KafkaFailed => Error::new(Code::SinkFailed, what).with_cause(failure.code),
+            error => error,
+        },
+    }
+}

@@ -1,0 +1,236 @@
+//! An epoch's rows as records of a topic: value, key, headers, timestamp, partition.
+//!
+//! Owns: what of a row goes where; dead letters with the header names of Kafka Connect.
+//! Does not own: formats of values (`segno_core::columns`), sending (`producer`).
+//!
+//! Invariant: a function of the rows, their lineage and the number of partitions, so a replay gives the same records.
+
+use crate::partitioner::partition_of;
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, RecordBatch};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD as BASE64;
+use segno_core::columns::csv::write_csv_row;
+use segno_core::columns::json::{write_json_lines, write_plain};
+use segno_core::columns::schema::column_type;
+use segno_core::columns::ColumnType;
+use segno_core::pipeline::{KafkaSinkSpec, SinkFormat};
+use segno_core::sink::{DEAD_LETTER_SINK, Ownership, RowOrigin, SinkRows};
+use segno_core::{Code, Error, Result};
+use std::io::Write;
+
+/// The record that caused a row, in a header of each: `source/partition/offset/index`.
+pub(crate) const ORIGIN: &str = "segno-origin";
+
+/// A row on its way into a topic.
+pub(crate) struct Record<'a> {
+    pub value: Option<&'a [u8]>,
+    pub key: Option<&'a [u8]>,
+    pub headers: &'a [(String, Vec<u8>)],
+    /// ms since 1970 UTC.
+    pub timestamp: Option<i64>,
+    pub partition: i32,
+}
+
+/// The rows of an epoch, ready to be sent.
+pub(crate) struct Records<'a> {
+    rows: &'a SinkRows<'a>,
+    values: Vec<u8>,
+    /// Ends of the values in `values`; `None`: no value.
+    ends: Vec<Option<usize>>,
+    key: Option<usize>,
+    headers: Vec<(String, usize)>,
+    letters: bool,
+    partitions: u32,
+}
+
+impl<'a> Records<'a> {
+    pub fn new(name: &str, spec: &KafkaSinkSpec, partitions: u32, rows: &'a SinkRows<'a>) -> Result<Records<'a>> {
+        let letters = name == DEAD_LETTER_SINK;
+        let column = |name: &String| {
+            rows.schema
+                .index_of(name)
+                .ok_or_else(|| Error::new(Code::Internal, format!("column {name} did not come to the sink")))
+        };
+        let mut records = Records {
+            rows,
+            values: Vec::new(),
+            ends: Vec::with_capacity(rows.batch.num_rows()),
+            key: spec.key.as_ref().filter(|_| !letters).map(column).transpose()?,
+            headers: Vec::new(),
+            letters,
+            partitions,
+        };
+        if letters {
+            records.letter_values();
+            return Ok(records);
+        }
+        for (header, name) in &spec.headers {
+            records.headers.push((header.clone(), column(name)?));
+        }
+        let written: Vec<usize> = (0..rows.written).collect();
+        let written = rows.batch.project(&written).map_err(|error| {
+            Error::new(Code::Internal, "the columns of a sink cannot be cut").with_cause(error)
+        })?;
+        records.encode(&written, spec.format)?;
+        Ok(records)
+    }
+
+    fn encode(&mut self, written: &RecordBatch, format: SinkFormat) -> Result<()> {
+        let Records { values, ends, .. } = self;
+        match format {
+            SinkFormat::Json => {
+                write_json_lines(values, written);
+                // Text is escaped, so a line feed stands only behind an object. It is no part of the value.
+                ends.extend(values.iter().enumerate().filter(|&(_, &byte)| byte == b'\n').map(|(at, _)| Some(at + 1)));
+            }
+            SinkFormat::Csv => {
+                for row in 0..written.num_rows() {
+                    write_csv_row(values, written, row);
+                    values.push(b'\n');
+                    ends.push(Some(values.len()));
+                }
+            }
+            SinkFormat::Raw => {
+                let [array] = written.columns() else {
+                    return Err(Error::new(Code::RawColumns, "format raw writes one column, and the sink has several"));
+                };
+                for row in 0..written.num_rows() {
+                    ends.push(array.is_valid(row).then(|| {
+                        plain(values, array, row);
+                        values.push(b'\n');
+                        values.len()
+                    }));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The original bytes of dead letters.
+    fn letter_values(&mut self) {
+        for row in 0..self.rows.batch.num_rows() {
+            if let Some(text) = self.text("value", row) {
+                self.values.extend_from_slice(text.as_bytes());
+            } else if let Some(bytes) = self.text("value_base64", row).and_then(|text| BASE64.decode(text).ok()) {
+                self.values.extend_from_slice(&bytes);
+            }
+            self.values.push(b'\n');
+            self.ends.push(Some(self.values.len()));
+        }
+    }
+
+    fn text(&self, column: &str, row: usize) -> Option<&'a str> {
+        let array = self.rows.batch.column_by_name(column)?.as_string_opt::<i32>()?;
+        array.is_valid(row).then(|| array.value(row))
+    }
+
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn origin(&self, row: usize) -> Option<(&'a (String, String), RowOrigin)> {
+        let lineage = self.rows.lineage?;
+        let origin = *lineage.rows.get(row)?;
+        Some((lineage.partitions.get(origin.partition as usize)?, origin))
+    }
+
+    /// Where a row came from, for its header and for errors.
+    pub fn origin_text(&self, row: usize) -> String {
+        match self.origin(row) {
+            Some(((source, partition), origin)) => format!("{source}/{partition}/{}/{}", origin.offset, origin.index),
+            None => format!("row {row}"),
+        }
+    }
+
+    /// Calls `send` for each row.
+    pub fn each<E>(&self, owner: &Ownership, mut send: impl FnMut(usize, Record<'_>) -> Result<(), E>) -> Result<(), E> {
+        let mut start = 0;
+        let mut key = Vec::new();
+        let mut headers = Vec::new();
+        for (row, end) in self.ends.iter().enumerate() {
+            let value = end.map(|end| &self.values[std::mem::replace(&mut start, end)..end - 1]);
+            key.clear();
+            headers.clear();
+            let origin = self.origin(row);
+            let has_key = self.key.is_some_and(|column| {
+                let array = self.rows.batch.column(column);
+                array.is_valid(row) && {
+                    plain(&mut key, array, row);
+                    true
+                }
+            });
+            for (header, column) in &self.headers {
+                let array = self.rows.batch.column(*column);
+                if array.is_valid(row) {
+                    let mut value = Vec::new();
+                    plain(&mut value, array, row);
+                    headers.push((header.clone(), value));
+                }
+            }
+            headers.push((ORIGIN.to_owned(), self.origin_text(row).into_bytes()));
+            if self.letters {
+                self.letter_headers(row, owner, &mut headers);
+            }
+            let partition = match (has_key, origin) {
+                (true, _) => partition_of(&key, self.partitions),
+                // Rows of one partition keep their order, and a replay puts them where they were.
+                (false, Some(((source, partition), _))) => {
+                    partition_of(format!("{source}/{partition}").as_bytes(), self.partitions)
+                }
+                (false, None) => 0,
+            };
+            let timestamp = origin.and_then(|(_, origin)| origin.time).map(|micros| micros.div_euclid(1_000));
+            let timestamp = timestamp.filter(|&ms| ms >= 0);
+            let key = has_key.then_some(key.as_slice());
+            send(row, Record { value, key, headers: &headers, timestamp, partition })?;
+        }
+        Ok(())
+    }
+
+    /// The names are those of Kafka Connect, so that its tools find their way.
+    fn letter_headers(&self, row: usize, owner: &Ownership, headers: &mut Vec<(String, Vec<u8>)>) {
+        let mut put = |name: &str, value: &str| headers.push((name.to_owned(), value.as_bytes().to_vec()));
+        let step = self.text("step", row);
+        let code = self.text("code", row).unwrap_or_default();
+        if let Some(((source, partition), origin)) = self.origin(row) {
+            let (topic, number) = match partition.rsplit_once('/') {
+                Some((topic, number)) if number.parse::<u32>().is_ok() => (topic, number),
+                _ => (partition.as_str(), "0"),
+            };
+            put("__connect.errors.topic", topic);
+            put("__connect.errors.partition", number);
+            put("__connect.errors.offset", &origin.offset.to_string());
+            put("segno-source", source);
+        }
+        put("__connect.errors.connector.name", &owner.pipeline);
+        put("__connect.errors.task.id", &owner.shard);
+        put("__connect.errors.stage", if step.is_some() { "TRANSFORMATION" } else { "VALUE_CONVERTER" });
+        put("__connect.errors.class.name", step.unwrap_or("segno"));
+        put("__connect.errors.exception.class.name", code);
+        put("__connect.errors.exception.message", self.text("reason", row).unwrap_or_default());
+        put("segno-code", code);
+        put("segno-epoch", &self.rows.epoch.to_string());
+        if let Some(step) = step {
+            put("segno-step", step);
+        }
+        if let Some(component) = self.text("component", row) {
+            put("segno-component", component);
+        }
+        let truncated = self.rows.batch.column_by_name("truncated").and_then(|array| array.as_boolean_opt());
+        if truncated.is_some_and(|truncated| truncated.value(row)) {
+            put("segno-truncated", "true");
+        }
+    }
+}
+
+/// Text and bytes as they are, other types as JSON writes them.
+fn plain(out: &mut Vec<u8>, array: &arrow_array::ArrayRef, row: usize) {
+    match column_type(array.data_type()) {
+        Some(ColumnType::Utf8) => out.extend_from_slice(array.as_string::<i32>().value(row).as_bytes()),
+        Some(ColumnType::Binary) => out.extend_from_slice(array.as_binary::<i32>().value(row)),
+        Some(ty) => write_plain(out, ty, array, row),
+        // Columns of the host have no other types.
+        None => drop(out.write_all(b"")),
+    }
+}

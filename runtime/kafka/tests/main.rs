@@ -1,0 +1,9 @@
+//! Source and sink against a real broker.
+//!
+//! Owns: proofs that need a broker. Does not own: whole pipelines (`runtime/segno/tests`).
+//!
+//! `make test` starts the broker and sets SEGNO_TEST_KAFKA and SEGNO_TEST_SERVERS.
+
+mod lab;
+mod sink;
+mod source;
