@@ -127,6 +127,20 @@ fn an_answer_outside_of_memory_is_refused() {
 }
 
 #[test]
+fn an_answer_beyond_every_bound_of_the_engine_is_told_by_its_size() {
+    // 140 MiB of zeroes: in memory that may be so large, but more than an answer may have.
+    let guest = guest(
+        "",
+        "",
+        "(drop (memory.grow (i32.const 2400)))
+         (i32.store (i32.const 64) (i32.const 0)) (i32.store (i32.const 68) (i32.const 65536))
+         (i32.store (i32.const 72) (i32.const 146800640)) (i32.const 64)",
+    );
+    let limits = Limits { memory: 256 << 20, ..Limits::default() };
+    assert_eq!(failure(&guest, limits), CallFailure::OutputTooLarge { bytes: 140 << 20, limit: limits.output_bytes });
+}
+
+#[test]
 fn a_trap_carries_the_last_error_that_was_logged() {
     let guest = guest("", "", "(call $log (i32.const 4) (i32.const 4096) (i32.const 15)) unreachable");
     let failure = failure(&guest, Limits::default());
