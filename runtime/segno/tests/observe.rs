@@ -101,6 +101,6 @@ fn an_address_that_is_taken_is_refused_before_anything_is_read() {
     let address = taken.local_addr().expect("an address").to_string();
     let output = lab.run(&["run", "-q", "--listen", &address]);
     assert_eq!(output.status.code(), Some(78));
-    assert!(text(&output.stderr).contains("R010"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("R012"), "{}", text(&output.stderr));
     assert_eq!(lab.objects("journal"), 0);
 }

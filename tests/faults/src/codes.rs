@@ -18,7 +18,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("K002", "\"K002\"", "tests/faults/src/disk.rs"),
     ("K003", "\"K003\"", "tests/faults/src/disk.rs"),
     ("R001", "\"R001\"", "runtime/segno/tests/replay.rs"),
-    ("R010", "\"R010\"", "runtime/segno/tests/observe.rs"),
+    ("R012", "\"R012\"", "runtime/segno/tests/observe.rs"),
     ("R011", "\"R011\"", "runtime/segno/tests/observe.rs"),
     ("K007", "Code::SinkMarkLost", "runtime/core/src/protocol/follow.rs"),
     // Nothing is known to produce it: what did would be a bug to mend. Its shape is tested.

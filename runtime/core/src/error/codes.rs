@@ -304,7 +304,7 @@ codes! {
         "The journal is kept back to the oldest checkpoint that is kept; what came before was collected. Start the replay from that checkpoint (`segno checkpoint list`), or keep more with checkpoint.keep from now on.";
     NoSuchCheckpoint, "R009", Failed, "there is no such checkpoint",
         "Checkpoints are numbered from 1; old ones are collected. `segno checkpoint list` shows those that are kept.";
-    ListenFailed, "R010", Configuration, "the address for metrics and status cannot be used",
+    ListenFailed, "R012", Configuration, "the address for metrics and status cannot be used",
         "--listen names a TCP address, such as 127.0.0.1:9464. Another process may use it, or this user may not. Port 0 takes any free one.";
     NotRunning, "R011", Failed, "the pipeline is not running on this machine",
         "`segno status` and `segno top` ask the process that holds the pipeline's work folder. None answers. Start it with `segno run`, or look on the machine where it runs; `segno checkpoint list` shows what is stored.";
