@@ -20,7 +20,7 @@ export FLIGHTS_DATA := $(SEGNO_CACHE)/flights
 
 SERVERS := scripts/servers/servers.py
 
-.PHONY: help setup servers services services-down build components data testing demo test bench torture clean
+.PHONY: help setup servers services services-down build components data testing demo demo-kafka test bench torture clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -62,6 +62,10 @@ testing: build
 ## make demo             US flights through three plugins, two kills, a replay that proves itself
 demo: data
 	@examples/flights/demo.sh
+
+## make demo-kafka       payments through Kafka, S3 and PostgreSQL, with two kills and a broker restart, checked and replayed
+demo-kafka: build servers
+	@$(SERVERS) run --kafka 1 --s3 --postgres -- examples/payments/demo.sh
 
 ## make test             every test, with the time of each suite
 test: testing servers
