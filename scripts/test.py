@@ -11,12 +11,15 @@ Built apart, crate by crate, the heavy ones would compile up to six times.
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = ["cargo", "test", "--release", "--workspace"]
+CARGO = shutil.which("cargo") or "cargo"
+LIBRARIES = subprocess.run(["rustc", "--print", "target-libdir"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
 RESULT = re.compile(rb"^test result: .*?(\d+) passed; (\d+) failed", re.MULTILINE)
 # What needs other crates stands last, so that a mistake shows where it was made.
 ORDER = ["segno-wire", "segno-sdk", "segno-core", "segno-input", "segno-plugin", "segno-proxy", "segno-durable", "segno", "segno-checker",
@@ -49,7 +52,9 @@ def suite(name, commands):
     """Runs commands one after the other; gives (passed, failed)."""
     started, passed, failed, said = time.time(), 0, 0, b""
     for command, folder in commands:
-        env = dict(os.environ, CARGO_MANIFEST_DIR=folder)
+        # As cargo sets it for tests: macros of a compiler plugin need the toolchain's own libraries.
+        libraries = os.pathsep.join(filter(None, [LIBRARIES, os.environ.get("LD_LIBRARY_PATH")]))
+        env = dict(os.environ, CARGO=CARGO, CARGO_MANIFEST_DIR=folder, LD_LIBRARY_PATH=libraries)
         done = subprocess.run(command, cwd=folder, env=env, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         counts = RESULT.findall(done.stdout)

@@ -35,7 +35,7 @@ fn time(count: usize, mut run: impl FnMut()) -> f64 {
 
 fn template(engine: &Engine, components: &Path, name: &str) -> Result<Arc<Template>, Box<dyn Error>> {
     let bytes = std::fs::read(components.join(format!("{name}.wasm")))?;
-    let component = engine.load(&bytes)?;
+    let component = engine.load(&bytes, &Limits::default())?;
     let init = init_message(&serde_json::json!({}), &[]).map_err(|error| format!("{error}"))?;
     Ok(engine.template(&component, &init, &Limits::default())?)
 }
@@ -131,7 +131,7 @@ pub fn run(components: &Path) -> Result<(), Box<dyn Error>> {
     });
     println!("{:34} {:8.1} µs (instantiate and drop)", "fresh instance", fresh / 1e3);
     let bytes = std::fs::read(components.join("keyed_count.wasm"))?;
-    let component = engine.load(&bytes)?;
+    let component = engine.load(&bytes, &Limits::default())?;
     let init = init_message(&serde_json::json!({}), &[]).map_err(|error| format!("{error}"))?;
     let load = time(20, || {
         black_box(engine.template(&component, &init, &Limits::default()).unwrap());

@@ -3,9 +3,12 @@
 //! Owns: the layout of keys, options, the mark, scans in byte order, the digest of all state.
 //! Does not own: what a value means (the plugin's table), when changes are applied (after the commit only).
 //!
-//! Invariants: changes and mark are written in one batch. A store whose mark does not match the journal is discarded.
+//! Invariants: changes and mark are written in one batch. A store whose mark does not match the journal is discarded. A
+//! store that showed damage once is never opened again, whichever process finds it: its other blocks may look sound.
 
-use rocksdb::{BlockBasedOptions, Cache, DB, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions};
+use rocksdb::{
+    BlockBasedOptions, Cache, DB, Direction, ErrorKind, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions,
+};
 use segno_core::{Code, Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +17,8 @@ const BLOCK_CACHE_BYTES: usize = 64 << 20;
 /// Memory for changes not yet in a file, bytes; two such buffers at most.
 const WRITE_BUFFER_BYTES: usize = 32 << 20;
 const MARK: &[u8] = b"\0mark";
+/// A file in the store's folder that says that damage was seen.
+const DAMAGE_SEEN: &str = "DAMAGED";
 
 /// What the store says it is the state of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +71,10 @@ pub struct Entry {
 
 impl StateStore {
     pub fn open(path: &Path) -> Result<StateStore> {
-        let db = DB::open(&options(), path).map_err(|error| damaged(path, error))?;
+        if path.join(DAMAGE_SEEN).exists() {
+            return Err(damaged(path, "damage was seen in it before"));
+        }
+        let db = DB::open(&options(), path).map_err(|error| unreadable(path, error))?;
         Ok(StateStore { db, path: path.to_owned() })
     }
 
@@ -76,7 +84,7 @@ impl StateStore {
 
     /// `None`: an empty store.
     pub fn mark(&self) -> Result<Option<Mark>> {
-        let Some(bytes) = self.db.get(MARK).map_err(|error| damaged(&self.path, error))? else { return Ok(None) };
+        let Some(bytes) = self.db.get(MARK).map_err(|error| unreadable(&self.path, error))? else { return Ok(None) };
         let text = std::str::from_utf8(&bytes).ok().and_then(|text| text.split_once(' '));
         match text.and_then(|(epoch, chain)| Some(Mark { epoch: epoch.parse().ok()?, chain: chain.to_owned() })) {
             Some(mark) => Ok(Some(mark)),
@@ -91,7 +99,7 @@ impl StateStore {
             full_key(&mut bytes, step, table, key);
             bytes
         });
-        self.db.multi_get(full).into_iter().map(|value| value.map_err(|error| damaged(&self.path, error))).collect()
+        self.db.multi_get(full).into_iter().map(|value| value.map_err(|error| unreadable(&self.path, error))).collect()
     }
 
     /// Applies an epoch's changes (step, table, key, new value) and the mark, atomically.
@@ -129,7 +137,7 @@ impl StateStore {
         let mut read = ReadOptions::default();
         read.set_snapshot(&snapshot);
         for item in self.db.iterator_opt(IteratorMode::From(&from, Direction::Forward), read) {
-            let (key, value) = item.map_err(|error| damaged(&self.path, error))?;
+            let (key, value) = item.map_err(|error| unreadable(&self.path, error))?;
             let Some(key) = key.strip_prefix(prefix.as_slice()) else { break };
             if !visit(key, &value) {
                 break;
@@ -142,7 +150,7 @@ impl StateStore {
     pub fn digest(&self) -> Result<String> {
         let mut hasher = blake3::Hasher::new();
         for item in self.db.iterator(IteratorMode::From(&[1], Direction::Forward)) {
-            let (key, value) = item.map_err(|error| damaged(&self.path, error))?;
+            let (key, value) = item.map_err(|error| unreadable(&self.path, error))?;
             for part in [&key, &value] {
                 hasher.update(&(part.len() as u32).to_le_bytes());
                 hasher.update(part);
@@ -160,6 +168,15 @@ impl StateStore {
         let checkpoint = rocksdb::checkpoint::Checkpoint::new(&self.db).map_err(failed)?;
         checkpoint.create_checkpoint_with_log_size(target, 0).map_err(failed)
     }
+}
+
+/// What RocksDB says of its files; damage is remembered.
+fn unreadable(path: &Path, error: rocksdb::Error) -> Error {
+    if error.kind() == ErrorKind::Corruption {
+        // Where this cannot be written, nothing else can be either: the next start fails, too, and says so.
+        let _ = std::fs::write(path.join(DAMAGE_SEEN), error.to_string());
+    }
+    damaged(path, error)
 }
 
 fn damaged(path: &Path, why: impl std::fmt::Display) -> Error {

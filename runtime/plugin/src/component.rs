@@ -90,9 +90,13 @@ pub fn build(folder: &Path, out: Option<&Path>) -> Result<Built> {
                 .with_help("install Rust: https://rustup.rs")
         })?;
     if !metadata.status.success() {
-        return Err(Error::new(Code::BuildFailed, format!("{} is not a crate", folder.display()))
+        let (what, help) = match folder.join("Cargo.toml").exists() {
+            true => ("has a Cargo.toml that cargo refuses", "mend Cargo.toml as cargo says"),
+            false => ("is not a crate", "name the folder of the plugin's Cargo.toml: `segno build plugins/count`"),
+        };
+        return Err(Error::new(Code::BuildFailed, format!("{} {what}", folder.display()))
             .with_cause(String::from_utf8_lossy(&metadata.stderr).trim().to_owned())
-            .with_help("run `segno build` in the folder of the plugin's Cargo.toml"));
+            .with_help(help));
     }
     let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout)
         .map_err(|error| Error::new(Code::BuildFailed, "cargo metadata cannot be read").with_cause(error))?;

@@ -25,7 +25,9 @@ pub enum CallFailure {
     Malformed(String),
     /// The plugin returned an error: not about a record.
     Fatal(String),
-    /// The host's side failed: no memory, a call on an instance that failed before. Never the plugin's fault.
+    /// The system gave the engine no memory. Never the plugin's fault.
+    NoMemory(String),
+    /// The host's side failed in another way. Never the plugin's fault.
     Engine(String),
 }
 
@@ -54,6 +56,7 @@ impl CallFailure {
             | CallFailure::Memory { .. }
             | CallFailure::Table { .. }
             | CallFailure::StackOverflow
+            | CallFailure::NoMemory(_)
             | CallFailure::Engine(_) => false,
         }
     }
@@ -63,9 +66,9 @@ impl CallFailure {
         matches!(self, CallFailure::Deadline { .. })
     }
 
-    /// The plugin itself says that it cannot go on; there is nothing to split.
+    /// The plugin itself says that it cannot go on, or the host cannot; there is nothing to split.
     pub fn is_fatal(&self) -> bool {
-        matches!(self, CallFailure::Fatal(_) | CallFailure::Engine(_))
+        matches!(self, CallFailure::Fatal(_) | CallFailure::NoMemory(_) | CallFailure::Engine(_))
     }
 
     pub fn code(&self) -> Code {
@@ -78,6 +81,7 @@ impl CallFailure {
             CallFailure::StackOverflow => Code::PluginStackOverflow,
             CallFailure::OutputTooLarge { .. } | CallFailure::Malformed(_) => Code::PluginAnswer,
             CallFailure::Fatal(_) => Code::PluginFatal,
+            CallFailure::NoMemory(_) => Code::MachineMemory,
             CallFailure::Engine(_) => Code::Internal,
         }
     }
@@ -98,6 +102,7 @@ impl fmt::Display for CallFailure {
             }
             CallFailure::Malformed(why) => f.write_str(why),
             CallFailure::Fatal(why) => write!(f, "the plugin gave up: {why}"),
+            CallFailure::NoMemory(why) => write!(f, "the machine has no memory for the plugin: {why}"),
             CallFailure::Engine(why) => write!(f, "the host failed: {why}"),
         }
     }
@@ -112,6 +117,11 @@ pub(crate) fn cut(text: &str, max: usize) -> usize {
         end -= 1;
     }
     end
+}
+
+/// Whether the system gave the engine no memory or no addresses.
+pub(crate) fn without_memory(error: &wasmtime::Error) -> bool {
+    error.downcast_ref::<rustix::io::Errno>() == Some(&rustix::io::Errno::NOMEM)
 }
 
 /// The name of a trap.

@@ -5,7 +5,7 @@
 //! Invariants: fuel is set for each call. After a failure the instance is not called again. Nothing that the plugin
 //! imports gives it anything back.
 
-use crate::failure::{CallFailure, cut, name};
+use crate::failure::{CallFailure, cut, name, without_memory};
 use crate::limits::{COUNTER_NAME_BYTES, COUNTERS, FUEL_PER_CALL, INSTANCES, LOG_LINE_BYTES, Limits};
 use crate::engine::DEADLINE_TICK;
 use std::collections::BTreeMap;
@@ -136,6 +136,9 @@ pub(crate) fn store(engine: &wasmtime::Engine, limits: &Limits) -> Store<Host> {
     };
     let mut store = Store::new(engine, host);
     store.limiter(|host| host);
+    // How much a call may hand over is bounded by the plugin's memory; the engine's own bound is lower than that may be,
+    // and would hide that an answer is too large.
+    store.set_hostcall_fuel(usize::try_from(limits.memory).unwrap_or(usize::MAX));
     store
 }
 
@@ -224,6 +227,7 @@ pub(crate) fn failure(store: &mut Store<Host>, limits: &Limits, fuel: u64, error
                 said: said.map(|line| line.message.clone()),
             }
         }
+        None if without_memory(&error) => CallFailure::NoMemory(format!("{error:#}")),
         // The canonical ABI refuses an answer that lies outside the plugin's memory or is not what its type says.
         None => {
             tracing::debug!("the engine refuses an answer: {error:#}");

@@ -8,7 +8,7 @@
 use crate::admission::{self, Inspection};
 use crate::cache::Cache;
 use crate::engine::Engine;
-use crate::failure::CallFailure;
+use crate::failure::{CallFailure, without_memory};
 use crate::instance::{Host, Instance, failure, linker, prepare, store};
 use crate::limits::{FUEL_DESCRIBE, Limits};
 use segno_core::{Code, Error, Result};
@@ -41,32 +41,43 @@ impl Template {
 }
 
 fn refused(error: &wasmtime::Error) -> Error {
+    if without_memory(error) {
+        return failed_in("the start", &CallFailure::NoMemory(format!("{error:#}")));
+    }
     Error::new(Code::PluginRefused, "the engine refuses the component").with_cause(format!("{error:#}"))
         .with_help("build it again with `segno build`; it uses features of WebAssembly that Segno leaves out")
 }
 
 fn failed_in(function: &str, failure: &CallFailure) -> Error {
-    Error::new(Code::PluginInit, format!("{function}() of the plugin failed: {failure}"))
+    // Tables cannot grow after `init`: a plugin that wants too many of their elements always fails here.
+    let (code, help) = match failure {
+        CallFailure::Table { .. } => (failure.code(), "raise limits.tables of the step, if so many are meant"),
+        CallFailure::Memory { .. } => (Code::PluginInit, "raise limits.memory of the step, if so much is meant"),
+        CallFailure::OutOfFuel { .. } => (Code::PluginInit, "raise limits.fuel_init of the step, if so much is meant"),
+        CallFailure::NoMemory(_) => (failure.code(), "allow the process more memory and addresses (ulimit -v), or use fewer threads"),
+        _ => (Code::PluginInit, "mend the plugin, or what it was given under config and tables of the step"),
+    };
+    Error::new(code, format!("{function} of the plugin failed: {failure}")).with_help(help)
 }
 
 impl Engine {
-    /// Admits a component, compiles it (or takes it from the cache) and asks it what it is.
-    pub fn load(&self, bytes: &[u8]) -> Result<Component> {
+    /// Admits a component, compiles it (or takes it from the cache) and asks it what it is, within the limits of memory
+    /// and tables.
+    pub fn load(&self, bytes: &[u8], limits: &Limits) -> Result<Component> {
         let inspection = admission::admit(bytes)?;
         if inspection.frees_answers {
             return Err(Error::new(Code::PluginExports, "the component has post-return functions, which free an answer before the host has read it")
                 .with_help("build it with the SDK of this version, or without post-return: the instance ends after the epoch, and its memory with it"));
         }
-        let limits = Limits::default();
         let component = self.compiled(&format!("{}-raw", inspection.sha256), || Ok(bytes.to_vec()))?;
-        let (mut store, instance) = self.start(&component, &limits)?;
+        let (mut store, instance) = self.start(&component, limits)?;
         let describe = instance
             .get_typed_func::<(), (WasmList<u8>,)>(&mut store, "describe")
             .map_err(|error| wrong_type("describe", &error))?;
         prepare(&mut store, FUEL_DESCRIBE, u64::MAX / 2);
         let described = describe
             .call(&mut store, ())
-            .map_err(|error| failed_in("describe", &failure(&mut store, &limits, FUEL_DESCRIBE, error)))?;
+            .map_err(|error| failed_in("describe()", &failure(&mut store, limits, FUEL_DESCRIBE, error)))?;
         let text = described.0.as_le_slice(&store).to_vec();
         let description = Description::parse(&text).map_err(|error| {
             Error::new(Code::PluginDescription, format!("the plugin's description is not valid: {error}"))
@@ -81,7 +92,10 @@ impl Engine {
         let compiled = self.compiled(&name, || self.initialised(component, init, limits))?;
         let linker = linker(&self.wasm).map_err(|error| refused(&error))?;
         let pre = linker.instantiate_pre(&compiled).map_err(|error| refused(&error))?;
-        Ok(Arc::new(Template { description: component.description.clone(), limits: *limits, pre }))
+        let template = Template { description: component.description.clone(), limits: *limits, pre };
+        // What the cache gave may have been initialised under other limits: that it fits is never left to the first call.
+        template.instantiate().map_err(|failure| failed_in("the start", &failure))?;
+        Ok(Arc::new(template))
     }
 
     fn compiled(
@@ -147,7 +161,7 @@ impl Engine {
                     .with_help("the plugin refused its configuration or its side tables: look at config and tables of the step"));
             }
             Err(error) => {
-                return Err(failed_in("init", &failure(&mut store, limits, limits.fuel_init, error)));
+                return Err(failed_in("init()", &failure(&mut store, limits, limits.fuel_init, error)));
             }
         }
         let mut state = Snapshot { store, instance };

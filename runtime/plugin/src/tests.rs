@@ -50,7 +50,7 @@ fn wrap(module: &[u8]) -> Vec<u8> {
 
 fn call(component: &[u8], limits: Limits) -> Result<Vec<u8>, CallFailure> {
     let engine = Engine::new(None).expect("an engine");
-    let component = engine.load(component).expect("an admitted component");
+    let component = engine.load(component, &limits).expect("an admitted component");
     let template = engine.template(&component, b"", &limits).expect("a template");
     let mut instance = template.instantiate()?;
     instance.process(b"batch", 1, <[u8]>::to_vec).map(|done| done.value)
@@ -97,16 +97,17 @@ fn memory_and_tables_are_bounded() {
     assert!(matches!(failure(&memory, Limits::default()), CallFailure::Memory { .. }));
     let engine = Engine::new(None).expect("an engine");
     let large = guest("(table $t 2000000 funcref)", "", "(i32.const 0)");
-    let error = engine.load(&large).err().expect("a refusal");
-    assert_eq!(error.code(), Code::PluginInit, "{error}");
-    assert!(error.message().contains("table elements"), "{error}");
+    let error = engine.load(&large, &Limits::default()).err().expect("a refusal");
+    assert_eq!(error.code(), Code::PluginTableLimit, "{error}");
+    let raised = Limits { tables: 3_000_000, ..Limits::default() };
+    engine.load(&large, &raised).expect("a limit that was raised");
     // Tables that grow are no part of a template: refused before anything runs.
     let growing = guest(
         "(table $t 1 funcref)",
         "",
         "(loop $l (drop (table.grow $t (ref.null func) (i32.const 1000))) (br $l)) (i32.const 0)",
     );
-    let component = engine.load(&growing).expect("admitted");
+    let component = engine.load(&growing, &Limits::default()).expect("admitted");
     let error = engine.template(&component, b"", &Limits::default()).err().expect("a refusal");
     assert_eq!(error.code(), Code::PluginRefused, "{error}");
 }
@@ -123,6 +124,20 @@ fn an_answer_outside_of_memory_is_refused() {
     assert!(matches!(failure(&guest, Limits::default()), CallFailure::Malformed(_)));
     let wild = super::tests::guest("", "", "(i32.const 2147483640)");
     assert!(matches!(failure(&wild, Limits::default()), CallFailure::Malformed(_)));
+}
+
+#[test]
+fn an_answer_beyond_every_bound_of_the_engine_is_told_by_its_size() {
+    // 140 MiB of zeroes: in memory that may be so large, but more than an answer may have.
+    let guest = guest(
+        "",
+        "",
+        "(drop (memory.grow (i32.const 2400)))
+         (i32.store (i32.const 64) (i32.const 0)) (i32.store (i32.const 68) (i32.const 65536))
+         (i32.store (i32.const 72) (i32.const 146800640)) (i32.const 64)",
+    );
+    let limits = Limits { memory: 256 << 20, ..Limits::default() };
+    assert_eq!(failure(&guest, limits), CallFailure::OutputTooLarge { bytes: 140 << 20, limit: limits.output_bytes });
 }
 
 #[test]
@@ -159,7 +174,7 @@ fn a_flood_of_log_lines_is_counted_and_dropped() {
     );
     let engine = Engine::new(None).expect("an engine");
     let template =
-        engine.template(&engine.load(&guest).expect("admitted"), b"", &Limits::default()).expect("a template");
+        engine.template(&engine.load(&guest, &Limits::default()).expect("admitted"), b"", &Limits::default()).expect("a template");
     let mut instance = template.instantiate().expect("an instance");
     instance.process(b"", 1, |_| ()).expect("a call");
     let observed = instance.take_observed();
@@ -181,7 +196,7 @@ fn a_fresh_instance_has_all_that_init_left_and_nothing_else() {
     let guest = guest("(global $calls (mut i32) (i32.const 0))", COUNTING_INIT, COUNTING);
     let engine = Engine::new(None).expect("an engine");
     let template =
-        engine.template(&engine.load(&guest).expect("admitted"), b"", &Limits::default()).expect("a template");
+        engine.template(&engine.load(&guest, &Limits::default()).expect("admitted"), b"", &Limits::default()).expect("a template");
     for _ in 0..3 {
         let mut instance = template.instantiate().expect("an instance");
         for calls in 1..=2 {
@@ -197,7 +212,7 @@ fn a_thousand_instances_of_a_plugin_with_a_slow_init_take_less_than_a_second() {
         (loop $l (local.set $n (i64.add (local.get $n) (i64.const 1)))
           (br_if $l (i64.lt_u (local.get $n) (i64.const 100000000))))";
     let engine = Engine::new(None).expect("an engine");
-    let component = engine.load(&guest("", slow, "(i32.const 0)")).expect("admitted");
+    let component = engine.load(&guest("", slow, "(i32.const 0)"), &Limits::default()).expect("admitted");
     let started = Instant::now();
     let template = engine.template(&component, b"", &Limits::default()).expect("a template");
     let init = started.elapsed();
@@ -219,7 +234,7 @@ fn a_plugin_that_refuses_its_configuration_is_quoted() {
     );
     let engine = Engine::new(None).expect("an engine");
     let error = engine
-        .template(&engine.load(&guest).expect("admitted"), b"", &Limits::default())
+        .template(&engine.load(&guest, &Limits::default()).expect("admitted"), b"", &Limits::default())
         .err()
         .expect("a refusal");
     assert_eq!((error.code(), error.message()), (Code::PluginConfiguration, "something broke"));
@@ -275,9 +290,25 @@ fn a_component_with_changed_bytes_never_panics() {
             let at = next() % bytes.len();
             bytes[at] = next() as u8;
         }
-        refused += usize::from(engine.load(&bytes).is_err());
+        refused += usize::from(engine.load(&bytes, &Limits::default()).is_err());
     }
     assert!(refused > 500, "only {refused} of 1,000 changed components were refused");
+}
+
+#[test]
+fn limits_hold_for_a_plugin_out_of_the_cache() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = Engine::new(Some(folder.path())).expect("an engine");
+    let component = engine.load(&guest("(table 10 funcref)", "", "(i32.const 0)"), &Limits::default()).expect("admitted");
+    engine.template(&component, b"", &Limits::default()).expect("a template, which is cached");
+    for (limits, code) in [
+        (Limits { tables: 5, ..Limits::default() }, Code::PluginTableLimit),
+        (Limits { memory: 65_536, ..Limits::default() }, Code::PluginInit),
+    ] {
+        let error = engine.template(&component, b"", &limits).err().expect("a refusal");
+        assert_eq!(error.code(), code, "{error}");
+        assert!(error.help().is_some_and(|help| help.contains("limits.")), "{error}");
+    }
 }
 
 #[test]
@@ -287,7 +318,7 @@ fn a_changed_cache_entry_is_compiled_again_and_never_loaded() {
     let bytes = guest("(global $calls (mut i32) (i32.const 0))", COUNTING_INIT, COUNTING);
     let load = || {
         let engine = Engine::new(Some(folder.path())).expect("an engine");
-        let component = engine.load(&bytes).expect("admitted");
+        let component = engine.load(&bytes, &Limits::default()).expect("admitted");
         let template = engine.template(&component, b"", &Limits::default()).expect("a template");
         template.instantiate().expect("an instance").process(b"", 1, <[u8]>::to_vec).expect("a call").value
     };
@@ -369,8 +400,10 @@ const WITHOUT_INFLUENCE: &[(&str, &str)] = &[
 
 #[test]
 fn every_switch_of_the_engine_is_set_or_known_to_have_no_influence() {
-    let output = std::process::Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--offline"])
+    let output = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        // Packages of other platforms may not be on this machine.
+        .args(["metadata", "--format-version", "1", "--offline", "--filter-platform"])
+        .arg(format!("{}-unknown-linux-gnu", std::env::consts::ARCH))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo metadata");

@@ -9,15 +9,23 @@ use std::process::Command;
 
 /// A code that no scenario produces, how its tests name it, and their file.
 const ELSEWHERE: &[(&str, &str, &str)] = &[
+    ("C026", "\"C026 ", "runtime/core/src/pipeline/graph/build/tests.rs"),
+    ("C027", "\"C027 ", "runtime/core/src/pipeline/graph/build/tests.rs"),
     ("J001", "\"J001\"", "runtime/segno/tests/cli.rs"),
     ("J005", "Code::AlreadyRunning", "runtime/durable/src/tests.rs"),
     ("J011", "Code::StateDamaged", "runtime/durable/src/tests.rs"),
+    ("J012", "\"J012\"", "tests/faults/src/disk.rs"),
+    ("J020", "\"J020\"", "runtime/segno/tests/s3.rs"),
+    ("J021", "\"J021\"", "runtime/segno/tests/s3.rs"),
+    ("J022", "Code::StoreCredentials", "runtime/durable/tests/credentials.rs"),
+    ("J023", "Code::StoreUnsafe", "runtime/durable/tests/races.rs"),
+    ("K002", "\"K002\"", "tests/faults/src/disk.rs"),
+    ("K003", "\"K003\"", "tests/faults/src/disk.rs"),
     ("R001", "\"R001\"", "runtime/segno/tests/replay.rs"),
+    // Nothing is known to produce it: what did would be a bug to mend. Its shape is tested.
+    ("R900", "[R900]", "runtime/core/src/error/mod.rs"),
     ("S007", "Code::SourceColumn", "runtime/input/src/source/tests/formats.rs"),
 ];
-
-/// Codes whose test is not written yet. A code leaves this list with its test; none may enter.
-const MISSING: &[&str] = &["C019", "C024", "C026", "C027", "C030", "J006", "J012", "K002", "K003", "P007", "P010", "P011", "P012", "P023", "P025", "P026", "P051", "R002", "R003", "R004", "R005", "R006", "R008", "R900"];
 
 fn codes() -> BTreeSet<String> {
     let output = Command::new(variable("SEGNO_BIN")).args(["explain", "-o", "json"]).output().expect("segno starts");
@@ -54,6 +62,6 @@ fn every_code_is_produced_by_some_test() {
         produced.insert((*code).to_owned());
     }
     let missing: Vec<String> = codes().difference(&produced).cloned().collect();
-    println!("## {} codes are produced by tests, {} have none yet: {}", produced.len(), missing.len(), missing.join(" "));
-    assert_eq!(missing, MISSING, "the codes without a test differ from the list MISSING");
+    println!("## {} codes are produced by tests", produced.len());
+    assert!(missing.is_empty(), "no test produces {}", missing.join(", "));
 }

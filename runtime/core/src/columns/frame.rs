@@ -214,6 +214,9 @@ impl std::fmt::Display for Malformed {
     }
 }
 
+/// Bytes of an answer, whatever the limit says: Arrow's offsets have 31 bits.
+const ANSWER_BYTES_MAX: u64 = i32::MAX as u64;
+
 /// Checks and reads a plugin's answer to a batch of `rows` rows with `keys` distinct keys.
 pub fn parse_effects(
     bytes: &[u8],
@@ -222,8 +225,9 @@ pub fn parse_effects(
     keys: usize,
     limits: &EffectsLimits,
 ) -> Result<Effects, Malformed> {
-    if bytes.len() as u64 > limits.output_bytes {
-        return Err(Malformed::TooManyBytes { bytes: bytes.len() as u64, limit: limits.output_bytes });
+    let limit = limits.output_bytes.min(ANSWER_BYTES_MAX);
+    if bytes.len() as u64 > limit {
+        return Err(Malformed::TooManyBytes { bytes: bytes.len() as u64, limit });
     }
     let answer = EffectsReader::parse(bytes, description, rows, keys, Check::Values).map_err(Malformed::Wire)?;
     let mut effects = Effects::default();
@@ -278,8 +282,11 @@ fn read_column(column: &segno_wire::Column<'_>, ty: ColumnType) -> ArrayRef {
             std::sync::Arc::new(BooleanArray::new(mask_bits(values, nulls.as_ref()), nulls))
         }
         ColumnType::Utf8 | ColumnType::Binary => {
-            let offsets: Vec<i32> =
+            let mut offsets: Vec<i32> =
                 column.offsets().iter().map(|offset| u32::from_le_bytes(*offset) as i32).collect();
+            if let Some(nulls) = &nulls {
+                drop_bytes_of_nulls(&mut offsets, &mut data, nulls);
+            }
             // SAFETY: `EffectsReader::parse` has checked that offsets ascend from zero to the data's length.
             let offsets = unsafe { OffsetBuffer::new_unchecked(ScalarBuffer::from(offsets)) };
             if ty == ColumnType::Utf8 {
@@ -312,6 +319,23 @@ fn read_column(column: &segno_wire::Column<'_>, ty: ColumnType) -> ArrayRef {
             make_array(array)
         }
     }
+}
+
+/// A null holds no bytes: values move together over what nulls held.
+fn drop_bytes_of_nulls(offsets: &mut [i32], data: &mut MutableBuffer, nulls: &NullBuffer) {
+    let mut kept = 0;
+    let mut start = offsets[0] as usize;
+    for row in 0..offsets.len() - 1 {
+        let end = offsets[row + 1] as usize;
+        if nulls.is_valid(row) {
+            data.as_slice_mut().copy_within(start..end, kept);
+            kept += end - start;
+        }
+        start = end;
+        // Not greater than `end`, which was held.
+        offsets[row + 1] = kept as i32;
+    }
+    data.truncate(kept);
 }
 
 fn mask_bits(values: BooleanBuffer, nulls: Option<&NullBuffer>) -> BooleanBuffer {

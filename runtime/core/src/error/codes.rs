@@ -161,7 +161,7 @@ codes! {
     ChangedPipeline, "J004", Configuration, "the pipeline changed under an existing state",
         "The plugin, the configuration, the graph or the engine is not the one that wrote the journal. State and output of the two cannot be told apart later unless the change is recorded. Run with --accept-change: unfinished epochs are finished with the old version, a checkpoint is made, the journal records the change.";
     ReplayDiffers, "R001", Failed, "re-execution gave another result",
-        "An epoch was executed again from the journal and its input, output or state differs from what was recorded. Causes: the input was changed, a plugin depends on something that it must not see, the state store is damaged, or Segno has a bug. The message names the first record that differs as exactly as the kept digests allow.";
+        "An epoch was executed again from the journal and its output or state differs from what was recorded, though its input does not. Causes: a plugin depends on something that it must not see, the state store is damaged, or Segno has a bug. The message names the first record that differs as exactly as the kept digests allow.";
     EpochFailed, "R002", Failed, "a call fails, yet no record fails alone",
         "A plugin call trapped or ran out of a limit; the batch was split, and the record that completes the shortest failing prefix does not fail alone. The failure depends on several records together (hidden memory in the plugin, or memory that grows with the batch). Nothing was committed for this epoch. Raise the limit or mend the plugin.";
     RecordFailed, "R003", Failed, "a record was rejected and on_error is fail",
@@ -172,6 +172,8 @@ codes! {
         "The deadline guards against a stuck plugin; it never decides output silently. The epoch was aborted and will run again; a record that repeatedly fails alone is rejected, as on_error says.";
     InputChanged, "R006", Failed, "the input is not what it was when the epoch was read",
         "The journal names ranges of the input, and reading them again gives other record boundaries or other bytes. Replay and recovery need the input as it was. Put the original files back; if they are gone, start the pipeline under another name.";
+    MachineMemory, "R010", Transient, "the machine has no memory for a plugin",
+        "The system gave no memory or no address space for an instance or for compiled code; no plugin and no record is at fault, and nothing of the epoch was committed. Each instance reserves about 4 GiB of addresses, of which it uses only what limits.memory allows: a limit on addresses (ulimit -v) must leave room for that. Otherwise use fewer threads, or a machine with more memory.";
     Internal, "R900", Failed, "a bug in Segno",
         "An invariant of Segno itself does not hold. Nothing was committed for the epoch at hand. Please report the message together with the journal entry.";
     PartitionGone, "S020", Failed, "a partition that was read before is not there any more",
@@ -254,8 +256,8 @@ codes! {
         "Fuel bounds the work for a record: limits.fuel_per_record times the records of the call. A record that needs more alone is rejected.";
     PluginOutOfMemory, "P022", Failed, "a plugin wanted more memory than allowed",
         "limits.memory bounds all memories of an instance together. Instances are thrown away after a failure, so a leak over many calls shows here too. Raise the limit where the memory is meant; otherwise keep less between calls, and put what must last into keyed state.";
-    PluginTableLimit, "P023", Failed, "a plugin wanted more table elements than allowed",
-        "limits.tables bounds the elements of all tables of an instance together. Tables hold functions, so a component needs as many as it has; growing them while running is unusual. Raise the limit where it is meant.";
+    PluginTableLimit, "P023", Configuration, "a plugin wanted more table elements than allowed",
+        "limits.tables bounds the elements of all tables of an instance together. Tables hold functions, so a component needs as many as it has, and cannot make them grow later: this is found before anything runs. Raise the limit where it is meant.";
     PluginStackOverflow, "P024", Failed, "a plugin overflowed its stack",
         "Recursion went too deep for the record: the stack of a call is 512 KiB. Usually a parser or a tree walk follows the depth of the input. Bound the depth, or use a loop with a list. The record is treated as the step's on_error says.";
     PluginAnswer, "P025", Failed, "a plugin's answer is malformed or too large",

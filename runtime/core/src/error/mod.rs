@@ -144,3 +144,24 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_a_name_of_its_own() {
+        for (at, code) in ALL.iter().enumerate() {
+            assert_eq!(Code::from_name(code.name()), Some(*code));
+            assert!(ALL[..at].iter().all(|other| other.name() != code.name()), "{} is given twice", code.name());
+        }
+    }
+
+    #[test]
+    fn a_bug_is_no_failure_that_passes_and_asks_for_a_report() {
+        let bug = Error::new(Code::Internal, "a column is not where it should be").with_cause("row 7");
+        assert_eq!((bug.kind(), bug.kind().exit_code()), (Kind::Failed, 1));
+        assert_eq!(bug.to_string(), "[R900] a column is not where it should be: row 7");
+        assert!(bug.code().explain().contains("report"));
+    }
+}

@@ -42,10 +42,10 @@ impl<W: Write + Send> Sink for Stdout<W> {
         }
         self.header_written = true;
         self.out.write_all(&bytes).and_then(|()| self.out.flush()).map_err(|error| {
-            let closed = error.kind() == std::io::ErrorKind::BrokenPipe;
-            let (code, what) = match closed {
-                true => (Code::OutputClosed, "the reader of standard output went away"),
-                false => (Code::SinkFailed, "standard output cannot be written"),
+            let (code, what) = match error.kind() {
+                std::io::ErrorKind::BrokenPipe => (Code::OutputClosed, "the reader of standard output went away"),
+                std::io::ErrorKind::StorageFull => (Code::DiskFull, "standard output is a file on a full disk"),
+                _ => (Code::SinkFailed, "standard output cannot be written"),
             };
             Error::new(code, format!("sink \"{}\": {what}", self.name))
                 .with_cause(error)
@@ -76,11 +76,11 @@ mod tests {
     use segno_core::columns::{Column, ColumnType, Schema};
     use std::sync::Arc;
 
-    struct Closed;
+    struct Broken(std::io::ErrorKind);
 
-    impl Write for Closed {
+    impl Write for Broken {
         fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
-            Err(std::io::ErrorKind::BrokenPipe.into())
+            Err(self.0.into())
         }
 
         fn flush(&mut self) -> std::io::Result<()> {
@@ -119,7 +119,13 @@ mod tests {
 
     #[test]
     fn a_reader_that_went_away_is_no_failure_that_passes() {
-        let error = stage(&mut sink(SinkFormat::Json, Closed), vec![1]).unwrap_err();
+        let error = stage(&mut sink(SinkFormat::Json, Broken(std::io::ErrorKind::BrokenPipe)), vec![1]).unwrap_err();
         assert_eq!((error.code(), error.kind()), (Code::OutputClosed, segno_core::Kind::Failed));
+    }
+
+    #[test]
+    fn a_full_disk_under_standard_output_may_pass() {
+        let error = stage(&mut sink(SinkFormat::Json, Broken(std::io::ErrorKind::StorageFull)), vec![1]).unwrap_err();
+        assert_eq!((error.code(), error.kind()), (Code::DiskFull, segno_core::Kind::Transient));
     }
 }

@@ -81,7 +81,10 @@ impl Target {
         match self {
             Target::Folder { folder } => {
                 std::fs::create_dir_all(folder).map_err(|error| {
-                    Error::new(Code::StoreUnusable, format!("the checkpoint store {} cannot be created", folder.display()))
+                    // Trying again makes no folder where a file is; a full disk may have space later.
+                    let passes = error.kind() == std::io::ErrorKind::StorageFull;
+                    let code = if passes { Code::StoreUnusable } else { Code::StoreUrl };
+                    Error::new(code, format!("the checkpoint store {} cannot be created", folder.display()))
                         .with_cause(error)
                         .with_help("choose a folder that this user may write")
                 })?;

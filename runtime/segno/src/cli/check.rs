@@ -23,6 +23,9 @@ use std::sync::atomic::AtomicBool;
 
 /// Sizes of the calls that are compared. One row per call gives a plugin the least to remember.
 const CUTS: [u32; 3] = [1024, 7, 1];
+/// Calls of one epoch and lane. Few enough that made-up records make several epochs of the smallest calls, many enough that
+/// committing epochs takes less time than the calls.
+const CALLS_PER_EPOCH: u32 = 200;
 /// Records that are made up: a few calls of the largest size.
 const RECORDS_DEFAULT: u32 = 3_000;
 /// The event time of made-up records, and the name of its column where the plugin reads none.
@@ -160,7 +163,7 @@ fn wrong(file: &Path, message: String, help: &str) -> Error {
     Error::new(Code::InvalidValue, message).with_help(help).with_place(Place::file(file))
 }
 
-/// Runs the plugin over the records, one pipeline for each cut.
+/// Runs the plugin over the records, one pipeline for each cut of calls and epochs.
 fn run_with(args: &CheckArgs, description: &Description, columns: &[ColumnSpec], scratch: &Path, cut: u32) -> Result<Answer> {
     let folder = scratch.join(cut.to_string());
     std::fs::create_dir_all(&folder).map_err(|error| Error::new(Code::WorkDirUnusable, "the scratch folder is not writable").with_cause(error))?;
@@ -303,6 +306,8 @@ fn pipeline(
         "checkpoint": {"store": format!("file://{}", folder.join("store").display()), "ephemeral": true},
         "work_dir": folder.join("work").display().to_string(),
         "batch_rows": cut,
+        // Each epoch begins with fresh instances: what a plugin keeps from call to call is gone then.
+        "epoch": {"max_records": cut * CALLS_PER_EPOCH},
         "threads": 1,
     });
     // A dollar sign in a configuration is itself here.

@@ -82,7 +82,9 @@ pub fn placed(pipeline: &Pipeline, error: Error) -> Error {
         }
     } else {
         let at = named("source").and_then(|name| pipeline.sources.iter().position(|source| source.spec.name() == name));
-        at.map(|at| pipeline.source_path(at))
+        // Errors of a source's files name the file; with a single source that is enough.
+        let only = error.code().name().starts_with('S') && pipeline.sources.len() == 1;
+        at.or(only.then_some(0)).map(|at| pipeline.source_path(at))
     };
     match path {
         Some(path) => error.with_place(pipeline.place(&path)),
@@ -204,6 +206,8 @@ checkpoint: { store: \"s3://b\" }
         assert_eq!(at("sink \"files\" cannot write"), Some((6, 5)));
         assert_eq!(at("sink \"dlq\" cannot write"), Some((7, 1)));
         assert_eq!(at("source \"input\": gone"), Some((3, 1)));
+        let file = placed(&pipeline, Error::new(Code::SourceShrunk, "a has 20 bytes now"));
+        assert_eq!(file.place().map(Place::line_column), Some((3, 1)));
         let whole = placed(&pipeline, Error::new(Code::ChangedPipeline, "it has changed"));
         assert_eq!(whole.place(), Some(&Place::file("p.yaml")));
         assert!(placed(&pipeline, Error::new(Code::JournalGap, "step \"other\": failed")).place().is_none());

@@ -3,7 +3,7 @@
 use super::Outcome;
 use super::console::{Console, size};
 use segno_core::{Code, Error, Place, Result};
-use segno_plugin::{Component, Engine, component};
+use segno_plugin::{Component, Engine, Limits, component};
 use segno_wire::Description;
 use segno_wire::describe::{ColumnSpec, OutputKind};
 use serde_json::{Value, json};
@@ -52,7 +52,7 @@ pub fn load(engine: &Engine, file: &Path) -> Result<Component> {
             .with_help("name the .wasm file that `segno build` made")
             .with_place(Place::file(file))
     })?;
-    engine.load(&bytes).map_err(|error| if error.place().is_some() { error } else { error.with_place(Place::file(file)) })
+    engine.load(&bytes, &Limits::default()).map_err(|error| if error.place().is_some() { error } else { error.with_place(Place::file(file)) })
 }
 
 pub fn inspect(console: &Console, args: &InspectArgs) -> Outcome {

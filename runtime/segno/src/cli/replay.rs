@@ -1,7 +1,7 @@
 //! `segno replay`.
 
 use super::console::{Console, number};
-use super::pipeline::read;
+use super::pipeline::{placed, read};
 use super::{Outcome, PipelineFile};
 use crate::worker::open::RunOptions;
 use crate::worker::replay::{From, Report, replay as replay_history};
@@ -40,7 +40,8 @@ pub fn replay(console: &Console, args: &ReplayArgs) -> Outcome {
     progress.set(|| "starting".to_owned());
     let report = replay_history(&pipeline, args.from, &options, &mut |epochs, records| {
         progress.set(|| format!("{} epochs, {} records identical", number(epochs), number(records)));
-    })?;
+    })
+    .map_err(|error| placed(&pipeline, error))?;
     drop(progress);
     console.result(|| describe(&report), &report);
     Ok(if report.identical { 0 } else { 1 })
@@ -70,7 +71,7 @@ fn describe(report: &Report) -> String {
             field.object, field.line, field.field, field.published, field.replayed
         ));
     }
-    text.push_str("  `segno explain R001` tells what this can mean\n");
+    text.push_str(&format!("  `segno explain {}` tells what this can mean\n", difference.code().name()));
     text
 }
 

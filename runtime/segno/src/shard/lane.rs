@@ -339,7 +339,7 @@ impl<'a> LaneRun<'a> {
                                 self.context.graph.id
                             ),
                         )
-                        .with_help("this is a broken plugin or input, not a poison record: look at the dead letters, mend the plugin"));
+                        .with_help("this is a broken plugin or input, not a poison record, and nothing of the epoch was committed: mend what the last failure names"));
                     }
                     let verdict = Verdict { code: last.code().name().to_owned(), reason: last.to_string() };
                     self.reject(row, &verdict);

@@ -21,6 +21,9 @@ use std::time::{Duration, Instant};
 /// How often a partition that had nothing is asked again.
 const WAITING_POLL: Duration = Duration::from_millis(20);
 
+/// What to do about an input that changed.
+const PUT_BACK: &str = "replay and recovery need the input as it was: put the original back";
+
 /// How often sources are asked for new partitions.
 const PARTITIONS_POLL: Duration = Duration::from_secs(1);
 
@@ -58,6 +61,8 @@ struct Slot {
     idle: bool,
     /// Records at or beyond this offset are not taken (replay).
     bound: u64,
+    /// The journalled fingerprint of the bytes before `bound`.
+    bound_mark: String,
     moved: bool,
 }
 
@@ -76,6 +81,7 @@ impl Slot {
             ask_again_at: None,
             idle: false,
             bound: u64::MAX,
+            bound_mark: String::new(),
             moved: false,
         }
     }
@@ -229,12 +235,13 @@ impl Planner {
         }
         for slot in &mut self.slots {
             let key = (slot.position.source, slot.position.partition);
-            let range = |position: &Position| {
-                position.partitions.iter().find(|p| (p.source, p.partition) == key).map_or(0, |p| p.offset)
+            let named = |position: &Position| {
+                let found = position.partitions.iter().find(|p| (p.source, p.partition) == key);
+                found.map_or((0, String::new()), |p| (p.offset, p.mark.clone()))
             };
             slot.idle = record.idle.contains(&key);
-            slot.bound = range(&record.to);
-            let from = range(&record.from);
+            (slot.bound, slot.bound_mark) = named(&record.to);
+            let (from, _) = named(&record.from);
             if slot.position.offset != from {
                 return Err(Error::new(
                     Code::InputChanged,
@@ -265,7 +272,7 @@ impl Planner {
                         record.epoch, slot.position.name, slot.bound, slot.position.offset
                     ),
                 )
-                .with_help("replay needs the input as it was; put the original back"));
+                .with_help(PUT_BACK));
             }
         }
         Ok(input)
@@ -405,6 +412,17 @@ impl Planner {
                 slot.queue.push_back(Loaded { chunk: Arc::new(chunk), row: 0, bad: 0 });
             }
             Next::Waiting => {
+                // What the journal names was there once; a file that lost it would be waited for in vain.
+                if slot.bound != u64::MAX && slot.position.offset < slot.bound {
+                    let mark = self.sources[slot.source as usize].mark(slot.in_source, slot.bound)?;
+                    if !slot.bound_mark.is_empty() && slot.bound_mark != format!("{mark:016x}") {
+                        return Err(Error::new(
+                            Code::InputChanged,
+                            format!("\"{}\" has other bytes before offset {} than when it was read", slot.position.name, slot.bound),
+                        )
+                        .with_help(PUT_BACK));
+                    }
+                }
                 let now = Instant::now();
                 slot.waiting_since.get_or_insert(now);
                 slot.ask_again_at = Some(now + WAITING_POLL);

@@ -14,7 +14,7 @@ use super::program::Program;
 use super::step::StateReader;
 use super::verify::{Detail, Difference, first_difference};
 use segno_core::persisted::EpochRecord;
-use segno_core::{Code, Error, Result};
+use segno_core::{Error, Result};
 
 /// A re-executed epoch.
 pub struct Reexecuted {
@@ -60,6 +60,7 @@ pub fn reexecute(
 
 /// The error of a difference found while recovering.
 pub fn differs(difference: &Difference) -> Error {
-    Error::new(Code::ReplayDiffers, difference.describe())
-        .with_help("`segno replay --verify` examines the whole history; see `segno explain R001`")
+    let code = difference.code();
+    Error::new(code, difference.describe())
+        .with_help(format!("`segno replay --verify` examines the whole history; see `segno explain {}`", code.name()))
 }

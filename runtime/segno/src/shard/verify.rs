@@ -7,6 +7,7 @@
 
 use super::epoch::EpochInput;
 use super::execute::Executed;
+use segno_core::Code;
 use segno_core::persisted::EpochRecord;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -135,6 +136,11 @@ fn locate(found: &mut Difference, stream: &str, input: &EpochInput, executed: &E
 }
 
 impl Difference {
+    /// Input that changed is the user's to put back; anything else is for an author to look at.
+    pub fn code(&self) -> Code {
+        if self.what == "input" { Code::InputChanged } else { Code::ReplayDiffers }
+    }
+
     /// One sentence for people.
     pub fn describe(&self) -> String {
         let mut text = format!("epoch {}: {} of \"{}\" differs", self.epoch, self.what, self.name);

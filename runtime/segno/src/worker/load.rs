@@ -84,7 +84,7 @@ fn load_plugin(
             .with_help("build it with `segno build`, or correct the path: it is relative to the pipeline file")
             .with_place(pipeline.place(&place))
     })?;
-    let component = engine.load(&bytes).map_err(|error| placed(error, pipeline, &place))?;
+    let component = engine.load(&bytes, &super::plan::limits(&step.limits)).map_err(|error| placed(error, pipeline, &place))?;
     Ok((component, Arc::new(bytes)))
 }
 

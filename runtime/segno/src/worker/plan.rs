@@ -96,8 +96,8 @@ impl Plan {
     pub fn program(&self, engine: &Engine, archive: &dyn Archive) -> Result<Program> {
         let mut steps = Vec::with_capacity(self.steps.len());
         for step in &self.steps {
-            let component = engine.load(&archive.read(&step.component)?)?;
             let limits = limits(&step.limits);
+            let component = engine.load(&archive.read(&step.component)?, &limits)?;
             let template = engine.template(&component, &archive.read(&step.init)?, &limits).map_err(|error| {
                 let message = format!("step \"{}\": {}", step.id, error.message());
                 let named = Error::new(error.code(), message);

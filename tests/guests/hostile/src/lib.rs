@@ -1,9 +1,12 @@
 //! A plugin that misbehaves on chosen records, in the way that its configuration says. Tests only.
 //!
-//! Owns: misbehaviour that ordinary Rust can reach. Malformed frames are made by hand where the sandbox is tested.
+//! Owns: misbehaviour that ordinary Rust can reach. Does not own: malformed answers (`boundary`).
 //! Invariant: a record with another price than `config.price` is counted and given on, so that the loss of a neighbour
 //! of a hostile record shows.
 
+mod boundary;
+
+use boundary::{Lie, lie};
 use segno_sdk::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -25,18 +28,22 @@ pub struct Counts {
 
 #[derive(Config)]
 pub struct Settings {
-    /// trap, loop, memory, recursion, output, reject, init, refuse or memory_between_calls.
+    /// trap, loop, memory, recursion, output, reject, second, give_up, cut, garble, beyond, init, refuse or
+    /// memory_between_calls.
     mode: String,
     /// Records with this price are hostile.
     #[segno(default = 666)]
     price: i64,
+    /// Rows that `output` writes for a hostile record.
+    #[segno(default = 50_000_000)]
+    rows: u64,
 }
 
 pub struct Hostile {
     settings: Settings,
 }
 
-/// Memory between calls, which no plugin may have.
+/// Memory between records, which no plugin may have.
 static CALLS: AtomicU64 = AtomicU64::new(0);
 
 /// Uses the stack of calls and no memory; the result depends on every depth, so that no loop can be made of it.
@@ -77,8 +84,14 @@ impl Transform for Hostile {
                 }
             }
             "recursion" => bids = descend(bid.price as u64),
+            // One hostile record is borne, two in one instance are not.
+            "second" => assert!(CALLS.fetch_add(1, Ordering::Relaxed) == 0, "a second price of {}", bid.price),
+            "give_up" => lie(Lie::GiveUp),
+            "cut" => lie(Lie::Cut),
+            "garble" => lie(Lie::Garble),
+            "beyond" => lie(Lie::Beyond),
             "output" => {
-                for _ in 0..50_000_000 {
+                for _ in 0..self.settings.rows {
                     ctx.out.push(Counted { bids: 0 });
                 }
             }
@@ -90,5 +103,3 @@ impl Transform for Hostile {
         Ok(())
     }
 }
-
-segno_sdk::plugin!(Hostile);

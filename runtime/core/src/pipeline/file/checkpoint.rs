@@ -32,14 +32,17 @@ impl Reader {
                     StoreUrl::S3(url.trim_end_matches('/').to_owned())
                 }
                 Some((scheme @ ("file" | "s3"), _)) => {
-                    return self.invalid(&node.span, format!("checkpoint.store names nothing after {scheme}://"), help);
+                    self.error(Code::StoreUrl, &node.span, format!("checkpoint.store names nothing after {scheme}://"), help);
+                    return None;
                 }
                 Some((scheme, _)) => {
-                    return self.invalid(&node.span, format!("checkpoint.store cannot be of the kind {scheme}://"), help);
+                    self.error(Code::StoreUrl, &node.span, format!("checkpoint.store cannot be of the kind {scheme}://"), help);
+                    return None;
                 }
                 None => {
                     let help = format!("write \"s3://bucket/prefix\", or for a local folder \"file://{url}\" with ephemeral: true");
-                    return self.invalid(&node.span, "checkpoint.store is not a URL", help);
+                    self.error(Code::StoreUrl, &node.span, "checkpoint.store is not a URL", help);
+                    return None;
                 }
             };
             if let StoreUrl::File(path) = &store {
