@@ -52,7 +52,8 @@ demo: data
 
 ## make test             every test, with the time of each suite
 test: testing
-	@scripts/test.py
+	@scripts/servers/install.sh
+	@scripts/servers/servers.py run --s3 -- scripts/test.py
 
 ## make bench            measure; writes ratios side by side
 bench: data
