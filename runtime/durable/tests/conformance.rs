@@ -1,5 +1,6 @@
 //! A folder and a bucket behave alike.
 
+use crate::gateway::Gateway;
 use crate::lab::{direct, noise};
 use bytes::Bytes;
 use segno_durable::store::{Created, Objects, Versioning, WHOLE_BYTES_MAX, count_winners};
@@ -57,4 +58,19 @@ fn a_bucket_conforms() {
     let objects = direct();
     conforms(&objects);
     assert_eq!(objects.versioning().expect("an answer"), Versioning::On, "the test server's bucket keeps versions");
+}
+
+#[test]
+fn a_bucket_without_versions_is_noticed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let gateway = Gateway::start(folder.path());
+    let variables = [
+        ("AWS_ENDPOINT_URL", format!("http://{}", gateway.address)),
+        ("AWS_ACCESS_KEY_ID", "key-1".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "secret-1".to_owned()),
+    ];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value));
+    let objects = Objects::open_with("s3://bucket", Path::new("."), ["t", "p", "s"], variables).expect("a store");
+    assert_eq!(objects.versioning().expect("an answer"), Versioning::Off);
+    objects.prove_conditional_create().expect("also at the root of a bucket");
 }

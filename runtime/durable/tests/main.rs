@@ -6,6 +6,7 @@
 mod conformance;
 mod credentials;
 mod faults;
+mod gateway;
 mod lab;
 mod measure;
 mod races;

@@ -197,3 +197,19 @@ fn what_stays_wrong_with_a_bucket_stops_the_run_with_its_code() {
     let run = lab.run(&["run", "-q"]);
     assert!(!run.status.success() && text(&run.stderr).contains("J021"), "{}", text(&run.stderr));
 }
+
+#[test]
+fn doctor_says_how_a_bucket_keeps_versions() {
+    let proxy = HttpProxy::start(&variable("SEGNO_TEST_S3")).expect("a proxy");
+    let (lab, _) = lab(100, &proxy.endpoint());
+    let said = text(&lab.run(&["doctor"]).stdout);
+    assert!(said.contains("racing writers wins") && said.contains("keeps versions"), "{said}");
+    // What S3 answers for a bucket where it was never switched on has no status.
+    proxy.first(1, "GET", "versioning", Act::Answer { status: 200, code: "OK".to_owned() });
+    let said = text(&lab.run(&["doctor"]).stdout);
+    assert!(said.contains("put-bucket-versioning"), "{said}");
+    // Not being allowed to ask is no failure.
+    proxy.first(1, "GET", "versioning", Act::Answer { status: 403, code: "AccessDenied".to_owned() });
+    let doctor = lab.run(&["doctor"]);
+    assert!(text(&doctor.stdout).contains("GetBucketVersioning") && doctor.status.success(), "{}", text(&doctor.stdout));
+}

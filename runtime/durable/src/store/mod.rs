@@ -136,7 +136,7 @@ impl Objects {
             return self.get(name);
         }
         let path = &self.path(name);
-        let mut whole = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
+        let mut whole = Vec::new();
         loop {
             let from = whole.len() as u64;
             let range = GetRange::Bounded(from..from + PART_BYTES as u64);
@@ -240,23 +240,21 @@ impl Objects {
     }
 }
 
-/// Asks S3 for the first byte: the answer to a HEAD has no body, and would not tell an absent object from an absent bucket
-/// or an unknown key.
+/// Asks S3 for the first byte: the answer to a HEAD has no body, and would not tell an absent object from an absent
+/// bucket, an unknown key, an expired one.
 async fn size(client: Client, path: &ObjectPath) -> object_store::Result<u64> {
-    if client.s3.is_some() {
-        let options = GetOptions { range: Some(GetRange::Bounded(0..1)), ..GetOptions::default() };
-        match client.store.get_opts(path, options).await {
-            Ok(found) => {
-                let size = found.meta.size;
-                // Read to its end, the connection can be used again.
-                return found.bytes().await.map(|_| size);
-            }
-            // An empty object has no first byte.
-            Err(error) if refusal::find(&error).is_some_and(Refusal::is_range) => {}
-            Err(error) => return Err(error),
-        }
+    if client.s3.is_none() {
+        return Ok(client.store.head(path).await?.size);
     }
-    Ok(client.store.head(path).await?.size)
+    let first = GetOptions { range: Some(GetRange::Bounded(0..1)), ..GetOptions::default() };
+    let found = match client.store.get_opts(path, first).await {
+        // An empty object has no first byte.
+        Err(error) if refusal::find(&error).is_some_and(Refusal::is_range) => client.store.get(path).await?,
+        found => found?,
+    };
+    let size = found.meta.size;
+    // Read to its end, the connection can be used again.
+    found.bytes().await.map(|_| size)
 }
 
 async fn put_parts(upload: &mut dyn MultipartUpload, body: &Bytes) -> object_store::Result<()> {
