@@ -50,10 +50,10 @@ pub fn run(url: &str, rows: u64) -> Result<(), Box<dyn Error>> {
             let given: Vec<Row> = (first..first + rows).map(row).collect();
             let (batch, lineage) = arrow(&given, first);
             let started = Instant::now();
-            sink.publish(
-                &SinkRows { epoch: round + 1, schema: &schema(), batch: &batch, written: 4, lineage: Some(&lineage) },
-                &[],
-            )?;
+            let schema = schema();
+            let rows = SinkRows { epoch: round + 1, schema: &schema, batch: &batch, written: 4, lineage: Some(&lineage) };
+            sink.stage(&rows)?;
+            sink.publish(&rows, &[])?;
             times[0].push(started.elapsed().as_secs_f64());
             let started = Instant::now();
             copy(&mut client, &given, first, key, false)?;

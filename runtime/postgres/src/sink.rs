@@ -19,8 +19,8 @@ use segno_core::{Code, Error, Result};
 use std::pin::pin;
 use tokio_postgres::Client;
 
-/// Rows are sent in pieces of about so many bytes: large enough that a piece costs little, small enough that encoding
-/// and sending overlap.
+/// Rows are sent in pieces of about so many bytes: large enough that a piece costs little, small enough that the client
+/// copies little at a time.
 const PIECE_BYTES: usize = 256 * 1024;
 
 pub struct PostgresSink {
@@ -33,6 +33,13 @@ pub struct PostgresSink {
     exists: bool,
     mark: Option<Mark>,
     session: Option<Session>,
+    encoded: Option<Encoded>,
+}
+
+/// Rows of an epoch that was staged and not published yet.
+struct Encoded {
+    epoch: u64,
+    pieces: Vec<Bytes>,
 }
 
 /// A connection and its table of rows on their way.
@@ -53,7 +60,7 @@ impl PostgresSink {
         let server = Server::new(name, &spec.url)?;
         let table = Table::new(&spec.table, schema, &spec.key);
         let client = server.connect()?;
-        let standing = server.wait("looking at the table", table.examine(&client))?;
+        let standing = server.wait("looking at the table in", table.examine(&client))?;
         refuse(&server, &table, &standing, spec.create_table)?;
         Ok(PostgresSink {
             server,
@@ -63,6 +70,7 @@ impl PostgresSink {
             exists: standing.exists,
             mark: None,
             session: Some(Session { client, ready: false }),
+            encoded: None,
         })
     }
 
@@ -102,25 +110,31 @@ impl PostgresSink {
         ))
     }
 
-    /// Writes the rows and moves the mark.
-    fn write(&self, session: &mut Session, mark: &Mark, rows: &SinkRows<'_>) -> Result<Written> {
-        let what = format!("writing epoch {} to {}", rows.epoch, self.name);
-        let kept = (!self.key.is_empty()).then(|| last_of_each_key(rows.batch, rows.schema, &self.key)).transpose();
-        let kept = kept.map_err(|error| self.named(error))?;
-        let encoder = Rows::new(rows, &self.table)?;
-        let count = kept.as_ref().map_or(rows.batch.num_rows(), Vec::len);
-        let mut order = (0..count).map(|at| kept.as_ref().map_or(at, |kept| kept[at] as usize));
-        // The next piece of the stream of rows; `None` after the last one.
-        let mut piece = move || -> Result<Option<Bytes>> {
-            let mut bytes = BytesMut::with_capacity(PIECE_BYTES + PIECE_BYTES / 8);
-            while bytes.len() < PIECE_BYTES {
-                match order.next() {
-                    Some(row) => encoder.write(row, &mut bytes)?,
-                    None => break,
-                }
-            }
-            Ok((!bytes.is_empty()).then(|| bytes.freeze()))
+    /// The rows as COPY reads them, in pieces.
+    fn encode(&self, rows: &SinkRows<'_>) -> Result<Vec<Bytes>> {
+        let kept = match self.key.is_empty() {
+            true => None,
+            false => Some(last_of_each_key(rows.batch, rows.schema, &self.key)?),
         };
+        let encoder = Rows::new(rows, &self.table)?;
+        let mut pieces = Vec::new();
+        let mut piece = BytesMut::with_capacity(PIECE_BYTES + PIECE_BYTES / 8);
+        piece.put_slice(HEADER);
+        for at in 0..kept.as_ref().map_or(rows.batch.num_rows(), Vec::len) {
+            encoder.write(kept.as_ref().map_or(at, |kept| kept[at] as usize), &mut piece)?;
+            if piece.len() >= PIECE_BYTES {
+                pieces.push(piece.split().freeze());
+                piece.reserve(PIECE_BYTES + PIECE_BYTES / 8);
+            }
+        }
+        piece.put_i16(TRAILER);
+        pieces.push(piece.freeze());
+        Ok(pieces)
+    }
+
+    /// Writes the rows and moves the mark.
+    fn write(&self, session: &mut Session, mark: &Mark, epoch: u64, pieces: Vec<Bytes>) -> Result<Written> {
+        let what = format!("writing epoch {epoch} to {} in", self.name);
         let client = &session.client;
         let ready = session.ready;
         let written = self.server.wait(&what, async {
@@ -128,7 +142,7 @@ impl PostgresSink {
             let found = mark.lock(client).await?;
             match standpoint(mark, found) {
                 Standpoint::Lost(found) => return Ok(Written::Lost(found)),
-                Standpoint::Ours(found) if found.epoch >= Some(rows.epoch) => {
+                Standpoint::Ours(found) if found.epoch >= Some(epoch) => {
                     client.batch_execute("ROLLBACK").await?;
                     return Ok(Written::Already);
                 }
@@ -138,20 +152,12 @@ impl PostgresSink {
                 client.batch_execute(&self.table.on_the_way_statement()).await?;
             }
             let mut copy = pin!(client.copy_in::<_, Bytes>(&self.table.copy_statement()).await?);
-            copy.send(Bytes::from_static(HEADER)).await?;
-            loop {
-                match piece() {
-                    Ok(Some(bytes)) => copy.send(bytes).await?,
-                    Ok(None) => break,
-                    Err(error) => return Ok(Written::Refused(error)),
-                }
+            for piece in pieces {
+                copy.send(piece).await?;
             }
-            let mut trailer = BytesMut::new();
-            trailer.put_i16(TRAILER);
-            copy.send(trailer.freeze()).await?;
             copy.as_mut().finish().await?;
             client.execute(&self.table.write_statement(&self.name), &[]).await?;
-            mark.set(client, rows.epoch, &self.name).await?;
+            mark.set(client, epoch, &self.name).await?;
             Ok(match client.batch_execute("COMMIT").await {
                 Ok(()) => Written::Committed,
                 Err(error) => Written::Ambiguous(self.server.failed(&what, &error)),
@@ -166,7 +172,7 @@ impl PostgresSink {
     fn settle(&self, mark: &Mark, epoch: u64, unanswered: Error) -> Result<Session> {
         tracing::warn!(code = unanswered.code().name(), epoch, "{unanswered}; the mark tells whether it was committed");
         let client = self.server.connect()?;
-        let found = self.server.wait("reading the mark", async {
+        let found = self.server.wait("reading the mark in", async {
             client.batch_execute("BEGIN").await?;
             let found = mark.lock(&client).await?;
             client.batch_execute("ROLLBACK").await?;
@@ -199,8 +205,6 @@ enum Written {
     /// The mark says that the epoch is held.
     Already,
     Lost(Option<Found>),
-    /// A value cannot be stored; the transaction is given up.
-    Refused(Error),
     /// COMMIT was sent and failed, or was not answered.
     Ambiguous(Error),
 }
@@ -250,7 +254,7 @@ impl Sink for PostgresSink {
         let mark = Mark::new(owner.clone(), self.server.sink());
         let session = self.take_session()?;
         let client = &session.client;
-        let taken = self.server.wait("taking over the mark", async {
+        let taken = self.server.wait("taking over the mark in", async {
             client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
             Mark::make(client).await?;
             mark.insert(client, &self.name).await?;
@@ -286,14 +290,14 @@ impl Sink for PostgresSink {
                 Code::TableUnfit,
                 format!("sink \"{}\": the table {} is written by {other}, too", self.name(), self.name),
             )
-            .with_help("rows of both could have the same source, partition, offset and index: write a table of its own, or give a key")),
+            .with_help("rows of both could have the same source, partition, offset and index: write a table of its own, or give a key; when the other one is gone for good, remove its row from segno.marks")),
         }
     }
 
     fn start_after(&mut self, epoch: u64) -> Result<()> {
         let session = self.take_session()?;
         let (client, mark) = (&session.client, self.mark()?);
-        let lost = self.server.wait("starting the mark", async {
+        let lost = self.server.wait("starting the mark in", async {
             client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
             if let Standpoint::Lost(found) = standpoint(mark, mark.lock(client).await?) {
                 return Ok(Some(found));
@@ -313,17 +317,26 @@ impl Sink for PostgresSink {
         Ok(())
     }
 
-    fn stage(&mut self, _rows: &SinkRows<'_>) -> Result<Vec<StagedObject>> {
+    /// Encodes, so that a value which cannot be stored is refused while the epoch is not committed yet.
+    fn stage(&mut self, rows: &SinkRows<'_>) -> Result<Vec<StagedObject>> {
+        self.encoded = None;
+        if rows.batch.num_rows() > 0 {
+            let pieces = self.encode(rows).map_err(|error| self.named(error))?;
+            self.encoded = Some(Encoded { epoch: rows.epoch, pieces });
+        }
         Ok(Vec::new())
     }
 
     fn publish(&mut self, rows: &SinkRows<'_>, _staged: &[StagedObject]) -> Result<()> {
+        let pieces = match self.encoded.take() {
+            Some(encoded) if encoded.epoch == rows.epoch => encoded.pieces,
+            _ => self.encode(rows).map_err(|error| self.named(error))?,
+        };
         let mut session = self.take_session()?;
         let mark = self.mark()?;
-        let session = match self.write(&mut session, mark, rows)? {
+        let session = match self.write(&mut session, mark, rows.epoch, pieces)? {
             Written::Committed | Written::Already => session,
             Written::Lost(found) => return Err(self.lost(mark, found.as_ref())),
-            Written::Refused(error) => return Err(self.named(error)),
             Written::Ambiguous(error) => self.settle(mark, rows.epoch, error)?,
         };
         self.session = Some(session);

@@ -13,6 +13,10 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("J005", "Code::AlreadyRunning", "runtime/durable/src/tests.rs"),
     ("J011", "Code::StateDamaged", "runtime/durable/src/tests.rs"),
     ("R001", "\"R001\"", "runtime/segno/tests/replay.rs"),
+    ("K007", "\"K007\"", "runtime/segno/tests/postgres.rs"),
+    ("K020", "Code::DatabaseRefused", "runtime/postgres/tests/refusals.rs"),
+    ("K021", "Code::TableUnfit", "runtime/postgres/tests/refusals.rs"),
+    ("K022", "Code::RowRefused", "runtime/postgres/tests/types.rs"),
     ("S007", "Code::SourceColumn", "runtime/input/src/source/tests/formats.rs"),
 ];
 

@@ -66,7 +66,7 @@ fn none_depends(folders: &[&str], forbidden: impl Fn(&str) -> bool) {
 }
 
 fn of_the_runtime(name: &str) -> bool {
-    ["segno", "segno_core", "segno_input", "segno_plugin", "segno_durable"].contains(&name)
+    ["segno", "segno_core", "segno_input", "segno_plugin", "segno_durable", "segno_postgres"].contains(&name)
 }
 
 #[test]
