@@ -49,13 +49,11 @@ impl Server {
         }
         config.keepalives(true).keepalives_idle(KEEPALIVE_IDLE).keepalives_interval(KEEPALIVE_INTERVAL);
         config.tcp_user_timeout(TCP_USER_TIMEOUT);
-        // One thread moves bytes; the shard's waits.
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("postgres")
+        // The caller's thread moves the bytes while it waits: handing each piece to another thread costs more.
+        let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|error| Error::new(Code::Internal, "the client's thread cannot start").with_cause(error))?;
+            .map_err(|error| Error::new(Code::Internal, "the client cannot start").with_cause(error))?;
         Ok(Server { sink: sink.to_owned(), config, runtime })
     }
 

@@ -6,7 +6,7 @@
 //! written already. After any failure the session is given up, so nothing of it is left in a transaction.
 
 use crate::encode::{HEADER, Rows, TRAILER, last_of_each_key};
-use crate::marks::{Found, Mark};
+use crate::marks::{Found, Mark, lock_statement, set_statement};
 use crate::server::Server;
 use crate::table::{Standing, Table};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -17,7 +17,7 @@ use segno_core::pipeline::PostgresSinkSpec;
 use segno_core::sink::{Held, Ownership, Sink, SinkRows};
 use segno_core::{Code, Error, Result};
 use std::pin::pin;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Statement};
 
 /// Rows are sent in pieces of about so many bytes: large enough that a piece costs little, small enough that the client
 /// copies little at a time.
@@ -42,10 +42,24 @@ struct Encoded {
     pieces: Vec<Bytes>,
 }
 
-/// A connection and its table of rows on their way.
 struct Session {
     client: Client,
-    ready: bool,
+    /// Made with the first epoch that is written.
+    writing: Option<Statements>,
+}
+
+/// What every epoch executes, parsed once; the table of rows on their way is there.
+struct Statements {
+    lock: Statement,
+    copy: Statement,
+    write: Statement,
+    set: Statement,
+}
+
+impl Session {
+    fn new(client: Client) -> Session {
+        Session { client, writing: None }
+    }
 }
 
 /// What a transaction found at the mark.
@@ -69,7 +83,7 @@ impl PostgresSink {
             name: standing.name,
             exists: standing.exists,
             mark: None,
-            session: Some(Session { client, ready: false }),
+            session: Some(Session::new(client)),
             encoded: None,
         })
     }
@@ -82,7 +96,7 @@ impl PostgresSink {
     fn take_session(&mut self) -> Result<Session> {
         match self.session.take() {
             Some(session) if !session.client.is_closed() => Ok(session),
-            _ => Ok(Session { client: self.server.connect()?, ready: false }),
+            _ => Ok(Session::new(self.server.connect()?)),
         }
     }
 
@@ -132,39 +146,51 @@ impl PostgresSink {
         Ok(pieces)
     }
 
-    /// Writes the rows and moves the mark.
+    async fn statements(&self, client: &Client) -> Result<Statements, tokio_postgres::Error> {
+        client.batch_execute(&self.table.on_the_way_statement()).await?;
+        Ok(Statements {
+            lock: client.prepare(&lock_statement()).await?,
+            copy: client.prepare(&self.table.copy_statement()).await?,
+            write: client.prepare(&self.table.write_statement(&self.name)).await?,
+            set: client.prepare(&set_statement()).await?,
+        })
+    }
+
+    /// Writes the rows and moves the mark. Statements that need no answer of each other are sent together.
     fn write(&self, session: &mut Session, mark: &Mark, epoch: u64, pieces: Vec<Bytes>) -> Result<Written> {
         let what = format!("writing epoch {epoch} to {} in", self.name);
         let client = &session.client;
-        let ready = session.ready;
-        let written = self.server.wait(&what, async {
-            client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
-            let found = mark.lock(client).await?;
+        self.server.wait(&what, async {
+            let statements = match session.writing.take() {
+                Some(statements) => statements,
+                None => self.statements(client).await?,
+            };
+            let begin = client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED");
+            let ((), found) = tokio::try_join!(begin, mark.lock(client, &statements.lock))?;
             match standpoint(mark, found) {
                 Standpoint::Lost(found) => return Ok(Written::Lost(found)),
                 Standpoint::Ours(found) if found.epoch >= Some(epoch) => {
                     client.batch_execute("ROLLBACK").await?;
+                    session.writing = Some(statements);
                     return Ok(Written::Already);
                 }
                 Standpoint::Ours(_) => {}
             }
-            if !ready {
-                client.batch_execute(&self.table.on_the_way_statement()).await?;
-            }
-            let mut copy = pin!(client.copy_in::<_, Bytes>(&self.table.copy_statement()).await?);
+            let mut copy = pin!(client.copy_in::<_, Bytes>(&statements.copy).await?);
             for piece in pieces {
                 copy.send(piece).await?;
             }
             copy.as_mut().finish().await?;
-            client.execute(&self.table.write_statement(&self.name), &[]).await?;
-            mark.set(client, epoch, &self.name).await?;
+            let set = mark.set(client, &statements.set, epoch, &self.name);
+            tokio::try_join!(client.execute(&statements.write, &[]), set)?;
             Ok(match client.batch_execute("COMMIT").await {
-                Ok(()) => Written::Committed,
+                Ok(()) => {
+                    session.writing = Some(statements);
+                    Written::Committed
+                }
                 Err(error) => Written::Ambiguous(self.server.failed(&what, &error)),
             })
-        })?;
-        session.ready |= matches!(written, Written::Committed);
-        Ok(written)
+        })
     }
 
     /// Whether an epoch was committed whose COMMIT was not answered. Locking the mark waits for a transaction that the
@@ -174,13 +200,13 @@ impl PostgresSink {
         let client = self.server.connect()?;
         let found = self.server.wait("reading the mark in", async {
             client.batch_execute("BEGIN").await?;
-            let found = mark.lock(&client).await?;
+            let found = mark.lock(&client, &lock_statement()).await?;
             client.batch_execute("ROLLBACK").await?;
             Ok(found)
         })?;
         match standpoint(mark, found) {
             Standpoint::Lost(found) => Err(self.lost(mark, found.as_ref())),
-            Standpoint::Ours(found) if found.epoch >= Some(epoch) => Ok(Session { client, ready: false }),
+            Standpoint::Ours(found) if found.epoch >= Some(epoch) => Ok(Session::new(client)),
             Standpoint::Ours(_) => Err(unanswered),
         }
     }
@@ -258,7 +284,7 @@ impl Sink for PostgresSink {
             client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
             Mark::make(client).await?;
             mark.insert(client, &self.name).await?;
-            let found = match mark.lock(client).await? {
+            let found = match mark.lock(client, &lock_statement()).await? {
                 // A generation is taken once, so an equal one is of another checkpoint store.
                 Some(found) if found.generation < mark.generation() => found,
                 found => return Ok(Taken::Lost(found)),
@@ -299,13 +325,13 @@ impl Sink for PostgresSink {
         let (client, mark) = (&session.client, self.mark()?);
         let lost = self.server.wait("starting the mark in", async {
             client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
-            if let Standpoint::Lost(found) = standpoint(mark, mark.lock(client).await?) {
+            if let Standpoint::Lost(found) = standpoint(mark, mark.lock(client, &lock_statement()).await?) {
                 return Ok(Some(found));
             }
             if !self.exists {
                 client.batch_execute(&self.table.create_statement(&self.name)).await?;
             }
-            mark.set(client, epoch, &self.name).await?;
+            mark.set(client, &set_statement(), epoch, &self.name).await?;
             client.batch_execute("COMMIT").await?;
             Ok(None)
         })?;

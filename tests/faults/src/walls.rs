@@ -5,12 +5,12 @@
 use crate::lab::repository;
 use std::path::{Path, PathBuf};
 
-/// A library with a large surface, and the one crate that may name it; none yet for a client of brokers.
+/// A library with a large surface, and the one crate that may name it.
 const CONFINED: &[(&str, &str)] = &[
     ("wasmtime", "runtime/plugin"),
     ("rocksdb", "runtime/durable"),
     ("object_store", "runtime/durable"),
-    ("rdkafka", ""),
+    ("rdkafka", "runtime/kafka"),
     ("tokio_postgres", "runtime/postgres"),
 ];
 
