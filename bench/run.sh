@@ -59,6 +59,10 @@ for round in 1 2 3; do
     "$SEGNO_BIN" replay --quiet -o json examples/flights/pipeline.yaml --from start --verify |
         python3 -c 'import json, sys; s = json.load(sys.stdin); print("replay: %.2f s, identical: %s" % (s["seconds"], s["identical"]))'
 done
+if [ -n "${SEGNO_TEST_POSTGRES:-}" ]; then
+    echo "# rows to PostgreSQL, beside a consumer by hand"
+    "$bench" postgres
+fi
 echo "# keyed state of 1 GiB: checkpoints on against off, recovery"
 SEGNO_BENCH=$bench bench/state.py
 rm -rf "$work"/*.checkpoints "$work"/*.work "$work/flights.out"

@@ -22,7 +22,8 @@ CARGO = shutil.which("cargo") or "cargo"
 LIBRARIES = subprocess.run(["rustc", "--print", "target-libdir"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
 RESULT = re.compile(rb"^test result: .*?(\d+) passed; (\d+) failed", re.MULTILINE)
 # What needs other crates stands last, so that a mistake shows where it was made.
-ORDER = ["segno-wire", "segno-sdk", "segno-core", "segno-input", "segno-plugin", "segno-proxy", "segno-durable", "segno", "segno-checker",
+ORDER = ["segno-wire", "segno-sdk", "segno-core", "segno-input", "segno-plugin", "segno-proxy", "segno-durable", "segno-kafka",
+         "segno-postgres", "segno", "segno-checker", "segno-simulation",
          "segno-faults"]
 # Lines of a failed suite that are shown: its end names the failures.
 SHOWN = 150

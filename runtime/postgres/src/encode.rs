@@ -115,7 +115,7 @@ impl<'a> Rows<'a> {
         });
         let origin = origin.unwrap_or_default();
         Error::new(Code::RowRefused, format!("row {row}{origin}: column \"{column}\" holds {reason}"))
-            .with_help("nothing of this epoch was written; reject such rows in a step, or write the column as binary")
+            .with_help("nothing of this epoch was committed; reject such rows in a step, or write the column as binary")
     }
 }
 

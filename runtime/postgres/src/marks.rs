@@ -8,7 +8,7 @@
 //! lost mark is not taken for one that was never moved.
 
 use segno_core::sink::Ownership;
-use tokio_postgres::{Client, Error, Row};
+use tokio_postgres::{Client, Error, Row, ToStatement};
 
 /// Statements that make the table. One maker at a time: concurrent `IF NOT EXISTS` may fail.
 const MAKE: &str = "
@@ -21,10 +21,18 @@ CREATE TABLE IF NOT EXISTS segno.marks (
     updated_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant, pipeline, shard, sink)
 )";
-/// Any number that nobody else uses: \"segno\" as letters.
+/// Any number that nobody else uses: "segno" as letters.
 const MAKE_LOCK: i64 = 0x73_65_67_6e_6f;
 
 const OURS: &str = "tenant = $1 AND pipeline = $2 AND shard = $3 AND sink = $4";
+
+pub fn lock_statement() -> String {
+    format!("SELECT generation, epoch, table_name FROM segno.marks WHERE {OURS} FOR UPDATE")
+}
+
+pub fn set_statement() -> String {
+    format!("UPDATE segno.marks SET epoch = $5, table_name = $6, updated_at = now() WHERE {OURS}")
+}
 
 /// A sink's row.
 pub struct Mark {
@@ -84,10 +92,12 @@ impl Mark {
         Ok(())
     }
 
-    /// Locks the row until the transaction ends; `None`: it is not there.
-    pub async fn lock(&self, client: &Client) -> Result<Option<Found>, Error> {
-        let statement = format!("SELECT generation, epoch, table_name FROM segno.marks WHERE {OURS} FOR UPDATE");
-        Ok(client.query_opt(&statement, &self.id()).await?.as_ref().map(found))
+    /// Locks the row until the transaction ends; `None`: it is not there. `statement` is `lock_statement`, or made of it.
+    pub async fn lock<S>(&self, client: &Client, statement: &S) -> Result<Option<Found>, Error>
+    where
+        S: ?Sized + ToStatement,
+    {
+        Ok(client.query_opt(statement, &self.id()).await?.as_ref().map(found))
     }
 
     /// Fences older generations; the row is locked.
@@ -98,12 +108,13 @@ impl Mark {
         Ok(())
     }
 
-    /// Moves the mark; the row is locked.
-    pub async fn set(&self, client: &Client, epoch: u64, table: &str) -> Result<(), Error> {
+    /// Moves the mark; the row is locked. `statement` is `set_statement`, or made of it.
+    pub async fn set<S>(&self, client: &Client, statement: &S, epoch: u64, table: &str) -> Result<(), Error>
+    where
+        S: ?Sized + ToStatement,
+    {
         let [tenant, pipeline, shard, sink] = self.id();
-        let statement =
-            format!("UPDATE segno.marks SET epoch = $5, table_name = $6, updated_at = now() WHERE {OURS}");
-        client.execute(&statement, &[tenant, pipeline, shard, sink, &(epoch as i64), &table]).await?;
+        client.execute(statement, &[tenant, pipeline, shard, sink, &(epoch as i64), &table]).await?;
         Ok(())
     }
 

@@ -49,13 +49,11 @@ impl Server {
         }
         config.keepalives(true).keepalives_idle(KEEPALIVE_IDLE).keepalives_interval(KEEPALIVE_INTERVAL);
         config.tcp_user_timeout(TCP_USER_TIMEOUT);
-        // One thread moves bytes while this one encodes rows.
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("postgres")
+        // The caller's thread moves the bytes while it waits: handing each piece to another thread costs more.
+        let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|error| Error::new(Code::Internal, "the client's thread cannot start").with_cause(error))?;
+            .map_err(|error| Error::new(Code::Internal, "the client cannot start").with_cause(error))?;
         Ok(Server { sink: sink.to_owned(), config, runtime })
     }
 
@@ -90,7 +88,7 @@ impl Server {
     }
 
     pub fn connect(&self) -> Result<Client> {
-        self.wait("connecting", async {
+        self.wait("connecting to", async {
             let (client, connection) = self.config.connect(NoTls).await?;
             // Its end is seen by the next statement.
             tokio::spawn(connection.map(drop));
@@ -114,11 +112,11 @@ impl Server {
         let help = match code {
             Code::DatabaseRefused => "correct url in the pipeline file, or let an administrator grant what is missing",
             Code::DiskFull => "nothing is lost: the shard goes on by itself when the database has space",
-            Code::RowRefused => "nothing of this epoch was written; change the table, or reject such rows in a step",
+            Code::RowRefused => "nothing of this epoch was written to the table, and its journal entry is there: change the table so that it takes the rows",
             Code::TableUnfit => "the table was changed while it was written; `segno validate` says what is missing",
             _ => "nothing is lost: the epoch is in the journal, and it is written when the database can be reached",
         };
-        Error::new(code, format!("sink \"{}\": {what} in {} failed", self.sink, self.shown())).with_help(help)
+        Error::new(code, format!("sink \"{}\": {what} {} failed", self.sink, self.shown())).with_help(help)
     }
 
     pub fn failed(&self, what: &str, error: &tokio_postgres::Error) -> Error {

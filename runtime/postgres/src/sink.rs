@@ -6,7 +6,7 @@
 //! written already. After any failure the session is given up, so nothing of it is left in a transaction.
 
 use crate::encode::{HEADER, Rows, TRAILER, last_of_each_key};
-use crate::marks::{Found, Mark};
+use crate::marks::{Found, Mark, lock_statement, set_statement};
 use crate::server::Server;
 use crate::table::{Standing, Table};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -17,10 +17,10 @@ use segno_core::pipeline::PostgresSinkSpec;
 use segno_core::sink::{Held, Ownership, Sink, SinkRows};
 use segno_core::{Code, Error, Result};
 use std::pin::pin;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Statement};
 
-/// Rows are sent in pieces of about so many bytes: large enough that a piece costs little, small enough that encoding
-/// and sending overlap.
+/// Rows are sent in pieces of about so many bytes: large enough that a piece costs little, small enough that the client
+/// copies little at a time.
 const PIECE_BYTES: usize = 256 * 1024;
 
 pub struct PostgresSink {
@@ -33,12 +33,33 @@ pub struct PostgresSink {
     exists: bool,
     mark: Option<Mark>,
     session: Option<Session>,
+    encoded: Option<Encoded>,
 }
 
-/// A connection and its table of rows on their way.
+/// Rows of an epoch that was staged and not published yet.
+struct Encoded {
+    epoch: u64,
+    pieces: Vec<Bytes>,
+}
+
 struct Session {
     client: Client,
-    ready: bool,
+    /// Made with the first epoch that is written.
+    writing: Option<Statements>,
+}
+
+/// What every epoch executes, parsed once; the table of rows on their way is there.
+struct Statements {
+    lock: Statement,
+    copy: Statement,
+    write: Statement,
+    set: Statement,
+}
+
+impl Session {
+    fn new(client: Client) -> Session {
+        Session { client, writing: None }
+    }
 }
 
 /// What a transaction found at the mark.
@@ -53,7 +74,7 @@ impl PostgresSink {
         let server = Server::new(name, &spec.url)?;
         let table = Table::new(&spec.table, schema, &spec.key);
         let client = server.connect()?;
-        let standing = server.wait("looking at the table", table.examine(&client))?;
+        let standing = server.wait("looking at the table in", table.examine(&client))?;
         refuse(&server, &table, &standing, spec.create_table)?;
         Ok(PostgresSink {
             server,
@@ -62,7 +83,8 @@ impl PostgresSink {
             name: standing.name,
             exists: standing.exists,
             mark: None,
-            session: Some(Session { client, ready: false }),
+            session: Some(Session::new(client)),
+            encoded: None,
         })
     }
 
@@ -74,7 +96,7 @@ impl PostgresSink {
     fn take_session(&mut self) -> Result<Session> {
         match self.session.take() {
             Some(session) if !session.client.is_closed() => Ok(session),
-            _ => Ok(Session { client: self.server.connect()?, ready: false }),
+            _ => Ok(Session::new(self.server.connect()?)),
         }
     }
 
@@ -102,63 +124,73 @@ impl PostgresSink {
         ))
     }
 
-    /// Writes the rows and moves the mark.
-    fn write(&self, session: &mut Session, mark: &Mark, rows: &SinkRows<'_>) -> Result<Written> {
-        let what = format!("writing epoch {} to {}", rows.epoch, self.name);
-        let kept = (!self.key.is_empty()).then(|| last_of_each_key(rows.batch, rows.schema, &self.key)).transpose();
-        let kept = kept.map_err(|error| self.named(error))?;
-        let encoder = Rows::new(rows, &self.table)?;
-        let count = kept.as_ref().map_or(rows.batch.num_rows(), Vec::len);
-        let mut order = (0..count).map(|at| kept.as_ref().map_or(at, |kept| kept[at] as usize));
-        // The next piece of the stream of rows; `None` after the last one.
-        let mut piece = move || -> Result<Option<Bytes>> {
-            let mut bytes = BytesMut::with_capacity(PIECE_BYTES + PIECE_BYTES / 8);
-            while bytes.len() < PIECE_BYTES {
-                match order.next() {
-                    Some(row) => encoder.write(row, &mut bytes)?,
-                    None => break,
-                }
-            }
-            Ok((!bytes.is_empty()).then(|| bytes.freeze()))
+    /// The rows as COPY reads them, in pieces.
+    fn encode(&self, rows: &SinkRows<'_>) -> Result<Vec<Bytes>> {
+        let kept = match self.key.is_empty() {
+            true => None,
+            false => Some(last_of_each_key(rows.batch, rows.schema, &self.key)?),
         };
+        let encoder = Rows::new(rows, &self.table)?;
+        let mut pieces = Vec::new();
+        let mut piece = BytesMut::with_capacity(PIECE_BYTES + PIECE_BYTES / 8);
+        piece.put_slice(HEADER);
+        for at in 0..kept.as_ref().map_or(rows.batch.num_rows(), Vec::len) {
+            encoder.write(kept.as_ref().map_or(at, |kept| kept[at] as usize), &mut piece)?;
+            if piece.len() >= PIECE_BYTES {
+                pieces.push(piece.split().freeze());
+                piece.reserve(PIECE_BYTES + PIECE_BYTES / 8);
+            }
+        }
+        piece.put_i16(TRAILER);
+        pieces.push(piece.freeze());
+        Ok(pieces)
+    }
+
+    async fn statements(&self, client: &Client) -> Result<Statements, tokio_postgres::Error> {
+        client.batch_execute(&self.table.on_the_way_statement()).await?;
+        Ok(Statements {
+            lock: client.prepare(&lock_statement()).await?,
+            copy: client.prepare(&self.table.copy_statement()).await?,
+            write: client.prepare(&self.table.write_statement(&self.name)).await?,
+            set: client.prepare(&set_statement()).await?,
+        })
+    }
+
+    /// Writes the rows and moves the mark. Statements that need no answer of each other are sent together.
+    fn write(&self, session: &mut Session, mark: &Mark, epoch: u64, pieces: Vec<Bytes>) -> Result<Written> {
+        let what = format!("writing epoch {epoch} to {} in", self.name);
         let client = &session.client;
-        let ready = session.ready;
-        let written = self.server.wait(&what, async {
-            client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
-            let found = mark.lock(client).await?;
+        self.server.wait(&what, async {
+            let statements = match session.writing.take() {
+                Some(statements) => statements,
+                None => self.statements(client).await?,
+            };
+            let begin = client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED");
+            let ((), found) = tokio::try_join!(begin, mark.lock(client, &statements.lock))?;
             match standpoint(mark, found) {
                 Standpoint::Lost(found) => return Ok(Written::Lost(found)),
-                Standpoint::Ours(found) if found.epoch >= Some(rows.epoch) => {
+                Standpoint::Ours(found) if found.epoch >= Some(epoch) => {
                     client.batch_execute("ROLLBACK").await?;
+                    session.writing = Some(statements);
                     return Ok(Written::Already);
                 }
                 Standpoint::Ours(_) => {}
             }
-            if !ready {
-                client.batch_execute(&self.table.on_the_way_statement()).await?;
+            let mut copy = pin!(client.copy_in::<_, Bytes>(&statements.copy).await?);
+            for piece in pieces {
+                copy.send(piece).await?;
             }
-            let mut copy = pin!(client.copy_in::<_, Bytes>(&self.table.copy_statement()).await?);
-            copy.send(Bytes::from_static(HEADER)).await?;
-            loop {
-                match piece() {
-                    Ok(Some(bytes)) => copy.send(bytes).await?,
-                    Ok(None) => break,
-                    Err(error) => return Ok(Written::Refused(error)),
-                }
-            }
-            let mut trailer = BytesMut::new();
-            trailer.put_i16(TRAILER);
-            copy.send(trailer.freeze()).await?;
             copy.as_mut().finish().await?;
-            client.execute(&self.table.write_statement(&self.name), &[]).await?;
-            mark.set(client, rows.epoch, &self.name).await?;
+            let set = mark.set(client, &statements.set, epoch, &self.name);
+            tokio::try_join!(client.execute(&statements.write, &[]), set)?;
             Ok(match client.batch_execute("COMMIT").await {
-                Ok(()) => Written::Committed,
+                Ok(()) => {
+                    session.writing = Some(statements);
+                    Written::Committed
+                }
                 Err(error) => Written::Ambiguous(self.server.failed(&what, &error)),
             })
-        })?;
-        session.ready |= matches!(written, Written::Committed);
-        Ok(written)
+        })
     }
 
     /// Whether an epoch was committed whose COMMIT was not answered. Locking the mark waits for a transaction that the
@@ -166,15 +198,15 @@ impl PostgresSink {
     fn settle(&self, mark: &Mark, epoch: u64, unanswered: Error) -> Result<Session> {
         tracing::warn!(code = unanswered.code().name(), epoch, "{unanswered}; the mark tells whether it was committed");
         let client = self.server.connect()?;
-        let found = self.server.wait("reading the mark", async {
+        let found = self.server.wait("reading the mark in", async {
             client.batch_execute("BEGIN").await?;
-            let found = mark.lock(&client).await?;
+            let found = mark.lock(&client, &lock_statement()).await?;
             client.batch_execute("ROLLBACK").await?;
             Ok(found)
         })?;
         match standpoint(mark, found) {
             Standpoint::Lost(found) => Err(self.lost(mark, found.as_ref())),
-            Standpoint::Ours(found) if found.epoch >= Some(epoch) => Ok(Session { client, ready: false }),
+            Standpoint::Ours(found) if found.epoch >= Some(epoch) => Ok(Session::new(client)),
             Standpoint::Ours(_) => Err(unanswered),
         }
     }
@@ -199,8 +231,6 @@ enum Written {
     /// The mark says that the epoch is held.
     Already,
     Lost(Option<Found>),
-    /// A value cannot be stored; the transaction is given up.
-    Refused(Error),
     /// COMMIT was sent and failed, or was not answered.
     Ambiguous(Error),
 }
@@ -250,11 +280,11 @@ impl Sink for PostgresSink {
         let mark = Mark::new(owner.clone(), self.server.sink());
         let session = self.take_session()?;
         let client = &session.client;
-        let taken = self.server.wait("taking over the mark", async {
+        let taken = self.server.wait("taking over the mark in", async {
             client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
             Mark::make(client).await?;
             mark.insert(client, &self.name).await?;
-            let found = match mark.lock(client).await? {
+            let found = match mark.lock(client, &lock_statement()).await? {
                 // A generation is taken once, so an equal one is of another checkpoint store.
                 Some(found) if found.generation < mark.generation() => found,
                 found => return Ok(Taken::Lost(found)),
@@ -286,22 +316,22 @@ impl Sink for PostgresSink {
                 Code::TableUnfit,
                 format!("sink \"{}\": the table {} is written by {other}, too", self.name(), self.name),
             )
-            .with_help("rows of both could have the same source, partition, offset and index: write a table of its own, or give a key")),
+            .with_help("rows of both could have the same source, partition, offset and index: write a table of its own, or give a key; when the other one is gone for good, remove its row from segno.marks")),
         }
     }
 
     fn start_after(&mut self, epoch: u64) -> Result<()> {
         let session = self.take_session()?;
         let (client, mark) = (&session.client, self.mark()?);
-        let lost = self.server.wait("starting the mark", async {
+        let lost = self.server.wait("starting the mark in", async {
             client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
-            if let Standpoint::Lost(found) = standpoint(mark, mark.lock(client).await?) {
+            if let Standpoint::Lost(found) = standpoint(mark, mark.lock(client, &lock_statement()).await?) {
                 return Ok(Some(found));
             }
             if !self.exists {
                 client.batch_execute(&self.table.create_statement(&self.name)).await?;
             }
-            mark.set(client, epoch, &self.name).await?;
+            mark.set(client, &set_statement(), epoch, &self.name).await?;
             client.batch_execute("COMMIT").await?;
             Ok(None)
         })?;
@@ -313,17 +343,26 @@ impl Sink for PostgresSink {
         Ok(())
     }
 
-    fn stage(&mut self, _rows: &SinkRows<'_>) -> Result<Vec<StagedObject>> {
+    /// Encodes, so that a value which cannot be stored is refused while the epoch is not committed yet.
+    fn stage(&mut self, rows: &SinkRows<'_>) -> Result<Vec<StagedObject>> {
+        self.encoded = None;
+        if rows.batch.num_rows() > 0 {
+            let pieces = self.encode(rows).map_err(|error| self.named(error))?;
+            self.encoded = Some(Encoded { epoch: rows.epoch, pieces });
+        }
         Ok(Vec::new())
     }
 
     fn publish(&mut self, rows: &SinkRows<'_>, _staged: &[StagedObject]) -> Result<()> {
+        let pieces = match self.encoded.take() {
+            Some(encoded) if encoded.epoch == rows.epoch => encoded.pieces,
+            _ => self.encode(rows).map_err(|error| self.named(error))?,
+        };
         let mut session = self.take_session()?;
         let mark = self.mark()?;
-        let session = match self.write(&mut session, mark, rows)? {
+        let session = match self.write(&mut session, mark, rows.epoch, pieces)? {
             Written::Committed | Written::Already => session,
             Written::Lost(found) => return Err(self.lost(mark, found.as_ref())),
-            Written::Refused(error) => return Err(self.named(error)),
             Written::Ambiguous(error) => self.settle(mark, rows.epoch, error)?,
         };
         self.session = Some(session);

@@ -148,15 +148,23 @@ impl Epoch {
         Epoch::new(number, &schema(), columns, first)
     }
 
-    pub fn publish(&self, sink: &mut PostgresSink) -> Result<()> {
-        let rows = SinkRows {
+    fn rows(&self) -> SinkRows<'_> {
+        SinkRows {
             epoch: self.number,
             schema: &self.schema,
             batch: &self.batch,
             written: self.schema.columns.len(),
             lineage: Some(&self.lineage),
-        };
-        assert!(sink.stage(&rows)?.is_empty(), "a sink with its own mark stages nothing");
-        sink.publish(&rows, &[])
+        }
+    }
+
+    pub fn stage(&self, sink: &mut PostgresSink) -> Result<()> {
+        assert!(sink.stage(&self.rows())?.is_empty(), "a sink with its own mark stages nothing");
+        Ok(())
+    }
+
+    /// As in a recovery: without staging.
+    pub fn publish(&self, sink: &mut PostgresSink) -> Result<()> {
+        sink.publish(&self.rows(), &[])
     }
 }

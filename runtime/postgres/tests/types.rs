@@ -120,7 +120,8 @@ fn a_value_that_cannot_be_stored_is_refused_with_its_origin() {
         let database = Database::new();
         let schema = Schema::new(vec![Column::new("value", ty, false)]);
         let mut sink = database.sink(&database.spec("refused", &[], true), &schema, 1);
-        let error = Epoch::new(1, &schema, vec![array], 40).publish(&mut sink).unwrap_err();
+        // Before the epoch is committed: afterwards it could never be written.
+        let error = Epoch::new(1, &schema, vec![array], 40).stage(&mut sink).unwrap_err();
         assert_eq!(error.code(), Code::RowRefused);
         let text = error.to_string();
         for part in ["sink \"out\"", "source in.jsonl at offset 41", "\"value\"", word] {

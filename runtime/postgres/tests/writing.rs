@@ -16,6 +16,7 @@ fn without_a_key_every_row_is_kept_and_writing_again_changes_nothing() {
     let first = Epoch::of(1, 0, &[(1, Some("ann"), 1.5), (1, Some("ann"), 1.5), (2, None, 0.0)]);
     let second = Epoch::of(2, 3, &[(3, Some("bob"), 2.5)]);
     first.publish(&mut sink).unwrap();
+    second.stage(&mut sink).unwrap();
     second.publish(&mut sink).unwrap();
     let query = "SELECT id, name, price, segno_source, segno_partition, segno_offset, segno_index FROM scores ORDER BY segno_offset";
     let rows = database.connection.rows(query);
@@ -30,6 +31,15 @@ fn without_a_key_every_row_is_kept_and_writing_again_changes_nothing() {
     first.publish(&mut successor).unwrap();
     second.publish(&mut successor).unwrap();
     assert_eq!((database.connection.rows(query), database.mark()), (rows, "2".to_owned()));
+}
+
+#[test]
+fn what_was_staged_for_one_epoch_is_not_published_as_another() {
+    let database = Database::new();
+    let mut sink = database.sink(&database.spec("scores", &[], true), &schema(), 1);
+    Epoch::of(2, 1, &[(2, None, 1.0)]).stage(&mut sink).unwrap();
+    Epoch::of(1, 0, &[(1, None, 1.0)]).publish(&mut sink).unwrap();
+    assert_eq!(database.connection.rows("SELECT id FROM scores"), [["1"]]);
 }
 
 #[test]

@@ -164,6 +164,22 @@ fn a_table_that_was_dropped_stops_the_run_until_that_is_accepted() {
 }
 
 #[test]
+fn a_row_that_cannot_be_stored_stops_the_run_before_its_epoch_is_committed() {
+    let mut tables = Tables::new(2_000, 100);
+    let input = tables.lab.path("in-0.jsonl");
+    let good = std::fs::read(&input).expect("input");
+    let bad = b"{\"id\":9999,\"key\":\"a\\u0000b\",\"price\":1,\"at\":9999999}\n";
+    std::fs::write(&input, [&good[..], bad].concat()).expect("input");
+    let output = tables.lab.run(&["run", "-q"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("K022") && said.contains(&format!("offset {}", good.len())), "{said}");
+    std::fs::write(&input, &good).expect("input");
+    tables.lab.complete();
+    tables.check();
+}
+
+#[test]
 fn validate_compares_tables_unless_it_is_offline() {
     let mut tables = Tables::new(100, 100);
     let make = format!("CREATE TABLE {}.scores (id text)", tables.schema);

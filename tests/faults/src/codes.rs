@@ -24,9 +24,12 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("R001", "\"R001\"", "runtime/segno/tests/replay.rs"),
     ("R012", "\"R012\"", "runtime/segno/tests/observe.rs"),
     ("R011", "\"R011\"", "runtime/segno/tests/observe.rs"),
-    ("K007", "Code::SinkMarkLost", "runtime/core/src/protocol/follow.rs"),
     // Nothing is known to produce it: what did would be a bug to mend. Its shape is tested.
     ("R900", "[R900]", "runtime/core/src/error/mod.rs"),
+    ("K007", "\"K007\"", "runtime/segno/tests/postgres.rs"),
+    ("K020", "Code::DatabaseRefused", "runtime/postgres/tests/refusals.rs"),
+    ("K021", "Code::TableUnfit", "runtime/postgres/tests/refusals.rs"),
+    ("K022", "Code::RowRefused", "runtime/postgres/tests/types.rs"),
     ("S007", "Code::SourceColumn", "runtime/input/src/source/tests/formats.rs"),
 ];
 

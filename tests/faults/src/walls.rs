@@ -5,12 +5,12 @@
 use crate::lab::repository;
 use std::path::{Path, PathBuf};
 
-/// A library with a large surface, and the one crate that may name it; none yet for a client of brokers.
+/// A library with a large surface, and the one crate that may name it.
 const CONFINED: &[(&str, &str)] = &[
     ("wasmtime", "runtime/plugin"),
     ("rocksdb", "runtime/durable"),
     ("object_store", "runtime/durable"),
-    ("rdkafka", ""),
+    ("rdkafka", "runtime/kafka"),
     ("tokio_postgres", "runtime/postgres"),
 ];
 
@@ -66,7 +66,7 @@ fn none_depends(folders: &[&str], forbidden: impl Fn(&str) -> bool) {
 }
 
 fn of_the_runtime(name: &str) -> bool {
-    ["segno", "segno_core", "segno_input", "segno_plugin", "segno_durable"].contains(&name)
+    ["segno", "segno_core", "segno_input", "segno_plugin", "segno_durable", "segno_postgres"].contains(&name)
 }
 
 #[test]
