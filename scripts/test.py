@@ -19,8 +19,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = ["cargo", "test", "--release", "--workspace"]
 RESULT = re.compile(rb"^test result: .*?(\d+) passed; (\d+) failed", re.MULTILINE)
 # What needs other crates stands last, so that a mistake shows where it was made.
-ORDER = ["segno-wire", "segno-sdk", "segno-core", "segno-input", "segno-plugin", "segno-durable", "segno", "segno-checker",
-         "segno-faults"]
+ORDER = ["segno-wire", "segno-sdk", "segno-core", "segno-simulation", "segno-input", "segno-plugin", "segno-durable",
+         "segno", "segno-checker", "segno-faults"]
 # Lines of a failed suite that are shown: its end names the failures.
 SHOWN = 150
 

@@ -222,6 +222,8 @@ impl Checkpoints {
         }
         let Some(needed) = needed(&kept) else { return Ok(()) };
         crate::fail_point!("checkpoint::amid_collection");
+        // The hint must not stay at a number that goes: the owner that made the newest one may have died before it left one.
+        self.objects.put("manifest-hint", Bytes::from(newest.to_string()))?;
         // Manifests go first: a manifest must never name a file that is gone.
         for (name, _) in self.objects.list("manifest")? {
             if name.parse().is_ok_and(|number: u64| number < oldest) {
