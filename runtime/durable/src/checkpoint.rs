@@ -183,7 +183,7 @@ impl Checkpoints {
 
     /// The highest generation now.
     pub fn current_generation(&self) -> Result<u64> {
-        generation::current(&self.objects)
+        generation::since(&self.objects, self.author.generation)
     }
 
     /// Makes an image of the state now and uploads it in the background.
@@ -314,6 +314,7 @@ fn upload(
             Created::Ours => Claim::Ours,
             Created::Theirs(_) => match read(objects, number) {
                 Ok(Some(theirs)) => Claim::Theirs(theirs.author),
+                Err(error) if error.code() != Code::CheckpointDamaged => return Err(error),
                 // Damaged or gone: nobody reads it, and the number is used.
                 _ => Claim::Theirs(Author { generation: 0, writer: String::new(), nonce: String::new() }),
             },
@@ -324,7 +325,8 @@ fn upload(
         }
     }
     crate::fail_point!("checkpoint::after_manifest");
-    ownership::confirm(generation::current(objects)?, manifest.author.generation)?;
+    let ours = manifest.author.generation;
+    ownership::confirm(generation::since(objects, ours)?, ours)?;
     objects.put("manifest-hint", Bytes::from(number.to_string()))?;
     Ok(manifest)
 }

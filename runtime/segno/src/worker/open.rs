@@ -136,7 +136,7 @@ pub fn open(loaded: &Loaded, options: &RunOptions) -> Result<Opened> {
     let opened = open_owned(loaded, options, program, sinks, &folder, &objects, author);
     match opened {
         Ok(shard) => Ok(Opened { shard, lock }),
-        Err(error) => Err(match generation::current(&objects) {
+        Err(error) => Err(match generation::since(&objects, ours) {
             Ok(current) => verdict(error, current, ours),
             Err(_) => error,
         }),
@@ -163,7 +163,7 @@ fn open_owned(
     let state_dir = folder.join("state");
     let read = restore(objects, journal.sequence(), &state_dir, &marks);
     // What was read counts only if nobody took over meanwhile, and so does what it seems to say.
-    confirm(generation::current(objects)?, author.generation)?;
+    confirm(generation::since(objects, author.generation)?, author.generation)?;
     let (history, Restored { base, state, manifest }) = read?;
     journal.leave_hint()?;
     tracing::info!(?base, generation = author.generation, "recovering");
