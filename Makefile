@@ -75,8 +75,9 @@ test: testing servers
 bench: data
 	@bench/run.sh
 
-## make torture MINUTES=60   long versions of the fault tests; resumes and adds up its counts
+## make torture MINUTES=60   a million seeds of the simulation, then long versions of the fault tests; adds up its counts
 torture: testing servers
+	@SEGNO_SIMULATION_SEEDS=1000000 scripts/test.py segno-simulation -- --nocapture no_seed_goes_wrong
 	@SEGNO_TORTURE_MINUTES=$(MINUTES) $(SERVERS) run --kafka 1 --s3 --postgres -- scripts/test.py segno-faults -- --ignored --nocapture torture
 
 ## make clean            forget what was built from this clone

@@ -6,11 +6,15 @@
 //! Invariants: a manifest is created after every file that it names. Files are never overwritten with other bytes.
 //! Collection removes nothing that a kept manifest names and nothing younger than `COLLECT_AGE_MIN`.
 
+use crate::generation;
 use crate::journal::{nonce, sha256_hex};
 use crate::state::StateStore;
 use crate::store::{Created, Objects};
 use bytes::Bytes;
 use segno_core::persisted::{Author, Identity, MANIFEST_VERSION, Manifest, ManifestFile, Position};
+use segno_core::protocol::end;
+use segno_core::protocol::ownership::{self, Claim, Numbering};
+use segno_core::protocol::retention::{needed, oldest_kept};
 use segno_core::{Code, Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -47,7 +51,6 @@ pub struct Checkpoints {
     scratch: PathBuf,
     /// Hash of each immutable state file already uploaded, by name and length.
     known: Arc<Mutex<BTreeMap<(String, u64), String>>>,
-    last: u64,
 }
 
 /// A checkpoint on its way.
@@ -92,15 +95,8 @@ fn io(what: &str, path: &Path, error: std::io::Error) -> Error {
 pub fn newest(objects: &Objects) -> Result<u64> {
     let hint = objects.get("manifest-hint")?;
     let hint: Option<u64> = hint.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.trim().parse().ok());
-    // A listing may be stale: it only replaces a lost hint, and probing goes on from there.
-    let mut number = match hint {
-        Some(number) => number,
-        None => objects.list("manifest")?.iter().filter_map(|(name, _)| name.parse().ok()).max().unwrap_or(0),
-    };
-    while objects.head(&manifest_name(number + 1))?.is_some() {
-        number += 1;
-    }
-    Ok(number)
+    let listed = objects.list("manifest")?.iter().filter_map(|(name, _)| name.parse().ok()).max().unwrap_or(0);
+    end::newest(hint, listed, |number| Ok(objects.head(&manifest_name(number))?.is_some()))
 }
 
 /// Reads a manifest; `None` when it is not there.
@@ -182,14 +178,17 @@ impl Checkpoints {
     pub fn new(objects: Objects, author: Author, scratch: PathBuf) -> Result<Checkpoints> {
         let _ = std::fs::remove_dir_all(&scratch);
         std::fs::create_dir_all(&scratch).map_err(|error| io("creating", &scratch, error))?;
-        let last = newest(&objects)?;
-        Ok(Checkpoints { objects, author, scratch, known: Arc::default(), last })
+        Ok(Checkpoints { objects, author, scratch, known: Arc::default() })
+    }
+
+    /// The highest generation now.
+    pub fn current_generation(&self) -> Result<u64> {
+        generation::since(&self.objects, self.author.generation)
     }
 
     /// Makes an image of the state now and uploads it in the background.
     pub fn start(&mut self, state: &StateStore, meta: CheckpointMeta) -> Result<Upload> {
-        self.last += 1;
-        let number = self.last;
+        let number = newest(&self.objects)? + 1;
         let image = self.scratch.join(format!("{number:06}"));
         let _ = std::fs::remove_dir_all(&image);
         crate::fail_point!("checkpoint::before_image");
@@ -212,22 +211,19 @@ impl Checkpoints {
     /// Keeps the newest `keep` checkpoints, the journal back to the oldest of them, and what they name.
     pub fn collect(&self, keep: u32) -> Result<()> {
         let newest = newest(&self.objects)?;
-        let Some(oldest) = (newest + 1).checked_sub(u64::from(keep.max(1))).filter(|&oldest| oldest > 1) else {
-            return Ok(());
-        };
+        let Some(oldest) = oldest_kept(newest, keep) else { return Ok(()) };
         // A manifest that cannot be read names nothing: then nothing is collected.
         let mut named = BTreeSet::new();
-        let mut sequence = u64::MAX;
-        let mut sequence_newest = 0;
-        let mut epoch = u64::MAX;
+        let mut kept = Vec::new();
         for number in oldest..=newest {
             let Ok(Some(manifest)) = read(&self.objects, number) else { return Ok(()) };
+            kept.push((manifest.sequence, manifest.epoch));
             named.extend(manifest.files.into_iter().map(|file| file.sha256));
-            sequence = sequence.min(manifest.sequence);
-            sequence_newest = sequence_newest.max(manifest.sequence);
-            epoch = epoch.min(manifest.epoch);
         }
+        let Some(needed) = needed(&kept) else { return Ok(()) };
         crate::fail_point!("checkpoint::amid_collection");
+        // The hint must not stay at a number that goes: the owner that made the newest one may have died before it left one.
+        self.objects.put("manifest-hint", Bytes::from(newest.to_string()))?;
         // Manifests go first: a manifest must never name a file that is gone.
         for (name, _) in self.objects.list("manifest")? {
             if name.parse().is_ok_and(|number: u64| number < oldest) {
@@ -240,9 +236,8 @@ impl Checkpoints {
             }
         }
         // The hint must not name an entry that goes.
-        self.objects.put("journal-hint", Bytes::from(sequence_newest.to_string()))?;
-        // The entry of the oldest kept checkpoint stays: its digest is where the chain begins.
-        for (folder, first) in [("journal", sequence), ("detail", epoch)] {
+        self.objects.put("journal-hint", Bytes::from(needed.sequence_newest.to_string()))?;
+        for (folder, first) in [("journal", needed.sequence_first), ("detail", needed.epoch_first)] {
             for (name, _) in self.objects.list(folder)? {
                 let number = name.split('-').next().and_then(|number| number.parse::<u64>().ok());
                 if number.is_some_and(|number| number < first) {
@@ -257,7 +252,7 @@ impl Checkpoints {
 fn upload(
     objects: &Objects,
     image: &Path,
-    number: u64,
+    mut number: u64,
     author: Author,
     meta: CheckpointMeta,
     known: &Mutex<BTreeMap<(String, u64), String>>,
@@ -293,7 +288,7 @@ fn upload(
         files.push(ManifestFile { name, sha256, bytes: length });
     }
     *known.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = seen;
-    let manifest = Manifest {
+    let mut manifest = Manifest {
         version: MANIFEST_VERSION,
         number,
         author,
@@ -309,19 +304,29 @@ fn upload(
         written_at_ms: meta.written_at_ms,
         replay_debt_ms: meta.replay_debt_ms,
     };
-    let body = serde_json::to_string(&manifest)
-        .map_err(|error| Error::new(Code::Internal, "a manifest cannot be written").with_cause(error))?;
-    let text = format!("{body}\n{}\n", sha256_hex(body.as_bytes()));
-    crate::fail_point!("checkpoint::before_manifest");
-    match objects.create(&manifest_name(number), Bytes::from(text))? {
-        Created::Ours => {
-            crate::fail_point!("checkpoint::after_manifest");
-            objects.put("manifest-hint", Bytes::from(number.to_string()))?;
-            Ok(manifest)
+    loop {
+        manifest.number = number;
+        let body = serde_json::to_string(&manifest)
+            .map_err(|error| Error::new(Code::Internal, "a manifest cannot be written").with_cause(error))?;
+        let text = format!("{body}\n{}\n", sha256_hex(body.as_bytes()));
+        crate::fail_point!("checkpoint::before_manifest");
+        let claim = match objects.create(&manifest_name(number), Bytes::from(text))? {
+            Created::Ours => Claim::Ours,
+            Created::Theirs(_) => match read(objects, number) {
+                Ok(Some(theirs)) => Claim::Theirs(theirs.author),
+                Err(error) if error.code() != Code::CheckpointDamaged => return Err(error),
+                // Damaged or gone: nobody reads it, and the number is used.
+                _ => Claim::Theirs(Author { generation: 0, writer: String::new(), nonce: String::new() }),
+            },
+        };
+        match ownership::after_manifest(&claim, manifest.author.generation)? {
+            Numbering::Made => break,
+            Numbering::Follow => number += 1,
         }
-        Created::Theirs(_) => Err(Error::new(
-            Code::OwnershipLost,
-            format!("manifest {number} was written by another process: it runs this pipeline now"),
-        )),
     }
+    crate::fail_point!("checkpoint::after_manifest");
+    let ours = manifest.author.generation;
+    ownership::confirm(generation::since(objects, ours)?, ours)?;
+    objects.put("manifest-hint", Bytes::from(number.to_string()))?;
+    Ok(manifest)
 }

@@ -16,7 +16,12 @@ fn name(generation: u64) -> String {
 pub fn current(objects: &Objects) -> Result<u64> {
     let hint = objects.get("generation-hint")?;
     let hint: Option<u64> = hint.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.trim().parse().ok());
-    let mut number = hint.unwrap_or(0);
+    since(objects, hint.unwrap_or(0))
+}
+
+/// The highest generation, from one that is known to exist: generations are never removed, so that an owner asks for one
+/// object only.
+pub fn since(objects: &Objects, mut number: u64) -> Result<u64> {
     while objects.head(&name(number + 1))?.is_some() {
         number += 1;
     }

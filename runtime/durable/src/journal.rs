@@ -8,20 +8,14 @@
 use crate::store::{Created, Objects};
 use bytes::Bytes;
 use segno_core::persisted::{Author, DetailRef, JOURNAL_VERSION, JournalBody, JournalEntry};
+use segno_core::protocol::end;
+use segno_core::protocol::ownership::Claim;
 use segno_core::{Code, Error, Result};
 use sha2::{Digest, Sha256};
 
 /// Entries between two writes of the hint: a reader probes at most about twice as many. The first entry writes it too:
 /// see `find_end`.
 const HINT_EVERY: u64 = 32;
-
-/// What an append gave.
-#[derive(Debug)]
-pub enum Appended {
-    Ours,
-    /// Somebody else's entry holds the number.
-    Lost(Box<JournalEntry>),
-}
 
 /// An entry with the digest of its bytes.
 #[derive(Clone, Debug)]
@@ -78,46 +72,9 @@ fn damaged(name: &str, why: impl std::fmt::Display) -> Error {
 
 /// Sequence of the last entry, found by probing upwards from `from` (an entry known to exist, or 0).
 pub fn find_end(objects: &Objects, from: u64) -> Result<u64> {
-    let hinted: Option<u64> =
-        objects.get("journal-hint")?.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.trim().parse().ok());
-    let exists = |sequence: u64| objects.head(&entry_name(sequence)).map(|found| found.is_some());
-    let mut low = from;
-    match hinted {
-        Some(hint) if hint > low && exists(hint)? => low = hint,
-        Some(hint) if hint <= low => {}
-        // Lost, or its entry was collected. A listing may be stale: it only replaces the hint, and probing goes on from
-        // there.
-        _ => {
-            let listed = objects.list("journal")?.iter().filter_map(|(name, _)| name.parse().ok()).max().unwrap_or(0);
-            if listed > low && exists(listed)? {
-                low = listed;
-            }
-        }
-    }
-    let mut step = 1;
-    while exists(low + step)? {
-        low += step;
-        step *= 2;
-    }
-    // Exists at `low`, not at `low + step`; entries have no gaps.
-    let mut high = low + step;
-    while high - low > 1 {
-        let middle = low + (high - low) / 2;
-        if exists(middle)? {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    // The first entry leaves a hint behind, so an empty journal with a hint is one that was removed.
-    if low == 0 && hinted.is_some_and(|hint| hint > 0) {
-        return Err(Error::new(
-            Code::JournalGap,
-            format!("{} had a journal of this pipeline, and all of its entries are gone", objects.url()),
-        )
-        .with_help("restore the journal's objects from the bucket's versions; to start over, give the pipeline another name"));
-    }
-    Ok(low)
+    let hint = objects.get("journal-hint")?.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.trim().parse().ok());
+    let listed = || Ok(objects.list("journal")?.iter().filter_map(|(name, _)| name.parse().ok()).max().unwrap_or(0));
+    end::find_end(from, hint, listed, |sequence| Ok(objects.head(&entry_name(sequence))?.is_some()))
 }
 
 /// Sequence of the oldest entry that is left: 1, or what follows the collected ones. A stale listing can only make a
@@ -175,8 +132,8 @@ impl Journal {
         &self.chain
     }
 
-    /// Writes the next entry.
-    pub fn append(&mut self, body: JournalBody) -> Result<Appended> {
+    /// Creates the next entry. It counts when the generation was read afterwards (`protocol::ownership`).
+    pub fn append(&mut self, body: JournalBody) -> Result<Claim> {
         let entry = JournalEntry {
             version: JOURNAL_VERSION,
             sequence: self.sequence + 1,
@@ -192,16 +149,21 @@ impl Journal {
             Created::Ours => {
                 self.sequence = entry.sequence;
                 self.chain = digest;
-                if self.sequence % HINT_EVERY == 0 || self.sequence == 1 {
-                    self.objects.put("journal-hint", Bytes::from(self.sequence.to_string()))?;
-                }
-                Ok(Appended::Ours)
+                Ok(Claim::Ours)
             }
             Created::Theirs(bytes) => {
-                let theirs = serde_json::from_slice(&bytes).map_err(|error| damaged(&name, error))?;
-                Ok(Appended::Lost(Box::new(theirs)))
+                let theirs: JournalEntry = serde_json::from_slice(&bytes).map_err(|error| damaged(&name, error))?;
+                Ok(Claim::Theirs(theirs.author))
             }
         }
+    }
+
+    /// Leaves a hint to the last entry now and then, once it counts: a hint of an owner that was overtaken would mislead.
+    pub fn leave_hint(&self) -> Result<()> {
+        if self.sequence % HINT_EVERY == 0 || self.sequence == 1 {
+            self.objects.put("journal-hint", Bytes::from(self.sequence.to_string()))?;
+        }
+        Ok(())
     }
 
     /// Writes the detail sidecar of an epoch; its entry names it afterwards.

@@ -1,7 +1,7 @@
 //! The rules of the object store, the journal, checkpoints, state and sinks, each tried where it breaks.
 
 use crate::checkpoint::{self, CheckpointMeta, Checkpoints};
-use crate::journal::{self, Appended, Journal};
+use crate::journal::{self, Journal};
 use crate::lock::WorkLock;
 use crate::sink::Files;
 use crate::state::StateStore;
@@ -12,7 +12,8 @@ use segno_core::Code;
 use segno_core::columns::{Column, ColumnType, Schema};
 use segno_core::persisted::{Author, Fence, Identity, JournalBody, Position};
 use segno_core::pipeline::SinkFormat;
-use segno_core::sink::{Sink, SinkRows};
+use segno_core::protocol::ownership::Claim;
+use segno_core::sink::{Ownership, Sink, SinkRows};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -97,18 +98,24 @@ fn of_two_journals_at_one_place_one_appends_and_the_other_learns_who() {
     let objects = store(folder.path());
     let mut first = Journal::new(objects.clone(), author(1), 0, String::new());
     let mut second = Journal::new(objects, author(2), 0, String::new());
-    assert!(matches!(first.append(fence(1)).expect("an answer"), Appended::Ours));
+    assert_eq!(first.append(fence(1)).expect("an answer"), Claim::Ours);
     match second.append(fence(2)).expect("an answer") {
-        Appended::Lost(entry) => assert_eq!(entry.author.generation, 1),
-        Appended::Ours => panic!("both hold entry 1"),
+        Claim::Theirs(author) => assert_eq!(author.generation, 1),
+        Claim::Ours => panic!("both hold entry 1"),
     }
     assert_eq!((first.sequence(), second.sequence()), (1, 0));
+}
+
+/// The next owner of a store.
+fn owner(objects: &Objects) -> Author {
+    generation::take(objects, "test", "journal").expect("a generation")
 }
 
 fn written_journal(objects: &Objects, entries: u64) -> Journal {
     let mut journal = Journal::new(objects.clone(), author(1), 0, String::new());
     for _ in 0..entries {
-        assert!(matches!(journal.append(fence(1)).expect("an answer"), Appended::Ours));
+        assert_eq!(journal.append(fence(1)).expect("an answer"), Claim::Ours);
+        journal.leave_hint().expect("a hint");
     }
     journal
 }
@@ -263,7 +270,7 @@ fn a_checkpoint_restores_to_the_same_state_and_every_damage_is_found() {
     let folder = tempfile::tempdir().expect("a folder");
     let objects = store(folder.path());
     let state = StateStore::open(&folder.path().join("state")).expect("a store");
-    let mut checkpoints = Checkpoints::new(objects.clone(), author(1), folder.path().join("images")).expect("checkpoints");
+    let mut checkpoints = Checkpoints::new(objects.clone(), owner(&objects), folder.path().join("images")).expect("checkpoints");
     fill(&state, 1, 0..2_000);
     checkpoints.start(&state, meta(1)).expect("an upload").wait().expect("a manifest");
     fill(&state, 2, 0..10);
@@ -317,7 +324,7 @@ fn collection_keeps_what_kept_checkpoints_need() {
     let objects = store(folder.path());
     written_journal(&objects, 6);
     let state = StateStore::open(&folder.path().join("state")).expect("a store");
-    let mut checkpoints = Checkpoints::new(objects.clone(), author(1), folder.path().join("images")).expect("checkpoints");
+    let mut checkpoints = Checkpoints::new(objects.clone(), owner(&objects), folder.path().join("images")).expect("checkpoints");
     for epoch in 1..=6 {
         fill(&state, epoch, 0..100);
         checkpoints.start(&state, meta(epoch)).expect("an upload").wait().expect("a manifest");
@@ -336,6 +343,21 @@ fn collection_keeps_what_kept_checkpoints_need() {
     assert!(objects.list("files").expect("a listing").len() > 5);
     std::fs::remove_file(path_of(folder.path(), "manifest-hint")).expect("the hint");
     assert_eq!(checkpoint::newest(&objects).expect("a number"), 6, "a lost hint does not hide checkpoints");
+}
+
+#[test]
+fn a_checkpoint_follows_that_of_an_older_owner_and_one_that_slept_leaves_no_hint() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let objects = store(folder.path());
+    let state = StateStore::open(&folder.path().join("state")).expect("a store");
+    fill(&state, 1, 0..10);
+    let mut sleeper = Checkpoints::new(objects.clone(), owner(&objects), folder.path().join("old")).expect("checkpoints");
+    let mut newer = Checkpoints::new(objects.clone(), owner(&objects), folder.path().join("new")).expect("checkpoints");
+    let error = sleeper.start(&state, meta(1)).expect("an upload").wait().expect_err("it was overtaken");
+    assert_eq!(error.code(), Code::OwnershipLost);
+    assert_eq!(objects.get("manifest-hint").expect("an answer"), None);
+    let made = newer.start(&state, meta(1)).expect("an upload").wait().expect("a manifest");
+    assert_eq!(made.number, 2, "the sleeper's checkpoint is as good as any");
 }
 
 #[test]
@@ -393,18 +415,37 @@ fn rows_are_invisible_until_they_are_published_and_then_once() {
     assert_eq!(sink.publish(&rows, &staged).expect_err("a changed output is noticed").code(), Code::OutputLost);
 }
 
+fn owned(name: &str, folder: &Path, generation: u64) -> Files {
+    let mut sink = Files::open(name, "single", folder, SinkFormat::Json).expect("a sink");
+    let (tenant, pipeline, shard) = ("default".to_owned(), "test".to_owned(), "single".to_owned());
+    sink.take_over(&Ownership { tenant, pipeline, shard, generation }).expect("taken over");
+    sink
+}
+
 #[test]
 fn only_ones_own_uncommitted_rows_are_discarded() {
     let folder = tempfile::tempdir().expect("a folder");
     let (schema, batch) = rows();
-    let mut ours = Files::open("out", "single", folder.path(), SinkFormat::Json).expect("a sink");
-    let mut theirs = Files::open("dlq", "single", folder.path(), SinkFormat::Json).expect("a sink");
+    let mut ours = owned("out", folder.path(), 1);
+    let mut theirs = owned("dlq", folder.path(), 1);
     let rows = SinkRows { epoch: 1, schema: &schema, batch: &batch, written: 1, lineage: None };
     let lost = ours.stage(&rows).expect("staged");
     let kept = theirs.stage(&rows).expect("staged");
-    ours.discard_uncommitted().expect("discarded");
+    owned("out", folder.path(), 2).discard_uncommitted().expect("discarded");
     assert_eq!(ours.publish(&rows, &lost).expect_err("it is gone").code(), Code::OutputLost);
     theirs.publish(&rows, &kept).expect("another sink's rows are untouched");
+}
+
+#[test]
+fn what_a_newer_owner_staged_is_not_discarded_by_one_that_slept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (schema, batch) = rows();
+    let mut sleeper = owned("out", folder.path(), 1);
+    let mut owner = owned("out", folder.path(), 2);
+    let rows = SinkRows { epoch: 1, schema: &schema, batch: &batch, written: 1, lineage: None };
+    let staged = owner.stage(&rows).expect("staged");
+    sleeper.discard_uncommitted().expect("discarded");
+    owner.publish(&rows, &staged).expect("the owner's rows are there");
 }
 
 #[test]

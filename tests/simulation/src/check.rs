@@ -67,7 +67,7 @@ pub(crate) fn created(world: &mut World, entry: Entry) {
 /// A worker is about to stop with a code.
 pub(crate) fn stopped(world: &mut World, w: usize, code: Code) {
     if code != Code::OwnershipLost {
-        if !world.damaged && !blind(world) {
+        if !world.damaged {
             raise(world, Wrong::StoppedWithoutCause(code));
         }
     } else if world.workers[w].memory.generation == world.store.generation {
@@ -76,7 +76,7 @@ pub(crate) fn stopped(world: &mut World, w: usize, code: Code) {
 }
 
 /// A listing is stale while it is needed: a hint was lost, or was left behind by an owner that slept. Then nothing tells
-/// where a chain that was collected goes on; the shard stops until the listing is fresh.
+/// where a chain that was collected goes on: as bad as damage, a shard may stop.
 fn blind(world: &World) -> bool {
     let store = &world.store;
     let last = |numbers: Option<&u64>| numbers.copied().unwrap_or(0);
@@ -87,6 +87,7 @@ fn blind(world: &World) -> bool {
 
 /// Holds after every action.
 pub(crate) fn always(world: &mut World) {
+    world.damaged |= blind(world);
     let mut wrong = None;
     let epochs = || world.truth.iter().filter_map(Entry::epoch);
     for (&epoch, span) in &world.folder.published {

@@ -123,6 +123,7 @@ impl World {
         if self.has(Planted::RetentionTakesOldestEntry) {
             needed.sequence_first += 1;
         }
+        self.store.manifest_hint = Some(newest);
         self.store.manifests.retain(|&number, _| number >= oldest);
         self.store.files.retain(|hash, file| !file.old || kept.iter().any(|manifest| manifest.chain == *hash));
         Some(UploadStep::CollectJournal(needed))

@@ -33,15 +33,12 @@ pub fn complete_through(facts: &SinkFacts<'_>, end: u64, accepted: bool) -> Resu
             .with_help("restore the journal objects from the bucket's versions; Segno never starts over silently"));
         }
         Held::Through(held) => held,
-        // The mark is made when a sink is first opened, before any epoch is published to it.
-        Held::Nothing if accepted => return Ok(end),
-        Held::Nothing if facts.marked.is_none_or(|epoch| epoch == 0) && facts.rows.iter().all(|&(_, rows)| rows == 0) => {
-            return Ok(end);
-        }
+        // A sink has its first mark before the first epoch that it is part of.
+        Held::Nothing if accepted || end == 0 => return Ok(end),
         Held::Nothing => {
             return Err(Error::new(
                 Code::SinkMarkLost,
-                format!("sink \"{}\" was written before, and its mark of the last epoch is gone", facts.name),
+                format!("sink \"{}\" was part of epoch {end}, and its mark is gone", facts.name),
             )
             .with_help("restore the sink's marks; or, when the sink was replaced on purpose, run with --accept-change: it starts with the next epoch"));
         }
@@ -82,7 +79,8 @@ mod tests {
     #[test]
     fn a_lost_mark_stops_the_shard_and_a_new_sink_starts_at_the_end() {
         assert_eq!(through(Held::Nothing, &[(1, 5)], 1).unwrap_err().code(), Code::SinkMarkLost);
-        assert_eq!(through(Held::Nothing, &[(1, 0)], 1).unwrap(), 1);
+        // Epochs with rows may be collected: that none is left tells nothing.
+        assert_eq!(through(Held::Nothing, &[(1, 0)], 1).unwrap_err().code(), Code::SinkMarkLost);
         assert_eq!(through(Held::Nothing, &[], 0).unwrap(), 0);
         let replaced = SinkFacts { name: "out", held: Held::Nothing, rows: &[(1, 5)], marked: None };
         assert_eq!(complete_through(&replaced, 1, true).unwrap(), 1);

@@ -2,12 +2,13 @@
 //!
 //! Owns: staging under unique names in `.segno-staging`, publication by rename under names that follow from
 //! (sink, shard, epoch).
-//! Invariants: a reader of the folder sees whole files only. Publishing twice is the same as once.
+//! Invariants: a reader of the folder sees whole files only. Publishing twice is the same as once. What a newer
+//! generation staged is never removed: a process that slept in its recovery may wake after another took over.
 
 use super::write_rows;
 use segno_core::persisted::StagedObject;
 use segno_core::pipeline::SinkFormat;
-use segno_core::sink::{Sink, SinkRows};
+use segno_core::sink::{Held, Ownership, Sink, SinkRows};
 use segno_core::{Code, Error, Result};
 use crate::journal::{nonce, sha256_hex};
 use std::io::Write;
@@ -20,19 +21,22 @@ pub struct Files {
     shard: String,
     folder: PathBuf,
     format: SinkFormat,
+    /// Whose staged files are whose; 0 before the sink is taken over.
+    generation: u64,
 }
 
 impl Files {
     /// Checks that the folder can be written.
     pub fn open(name: &str, shard: &str, folder: &Path, format: SinkFormat) -> Result<Files> {
-        let sink = Files { name: name.to_owned(), shard: shard.to_owned(), folder: folder.to_owned(), format };
+        let (name, shard) = (name.to_owned(), shard.to_owned());
+        let sink = Files { name, shard, folder: folder.to_owned(), format, generation: 0 };
         let staging = sink.staging();
         let probe = staging.join(format!("probe-{}", nonce()));
         std::fs::create_dir_all(&staging)
             .and_then(|()| std::fs::write(&probe, b"segno"))
             .and_then(|()| std::fs::remove_file(&probe))
             .map_err(|error| {
-                Error::new(Code::SinkUnwritable, format!("sink \"{name}\" cannot write to {}", folder.display()))
+                Error::new(Code::SinkUnwritable, format!("sink \"{}\" cannot write to {}", sink.name, folder.display()))
                     .with_cause(error)
                     .with_help("create the folder, or name one that this user may write")
             })?;
@@ -51,6 +55,11 @@ impl Files {
     }
 }
 
+/// The generation that staged a file; 0 for names without one.
+fn staged_by(name: &str) -> u64 {
+    name.rsplit_once('.').and_then(|(_, unique)| unique.split_once('-')?.0.parse().ok()).unwrap_or(0)
+}
+
 impl Sink for Files {
     fn name(&self) -> &str {
         &self.name
@@ -58,6 +67,11 @@ impl Sink for Files {
 
     fn exactly_once(&self) -> bool {
         true
+    }
+
+    fn take_over(&mut self, owner: &Ownership) -> Result<Held> {
+        self.generation = owner.generation;
+        Ok(Held::AsStaged)
     }
 
     fn stage(&mut self, rows: &SinkRows<'_>) -> Result<Vec<StagedObject>> {
@@ -71,7 +85,7 @@ impl Sink for Files {
             SinkFormat::Raw => "raw",
         };
         let target = format!("{}-{}-{:012}.{extension}", self.name, self.shard, rows.epoch);
-        let staged = format!("{STAGING}/{target}.{}", nonce());
+        let staged = format!("{STAGING}/{target}.{:06}-{}", self.generation, nonce());
         let path = self.folder.join(&staged);
         let written = std::fs::File::create(&path).and_then(|mut file| file.write_all(&bytes));
         if let Err(error) = written {
@@ -117,7 +131,8 @@ impl Sink for Files {
         let prefix = format!("{}-{}-", self.name, self.shard);
         let entries = std::fs::read_dir(&staging).map_err(|error| self.failed("reading", &staging, &error))?;
         for entry in entries.flatten() {
-            if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with(&prefix) && staged_by(&name) < self.generation {
                 let _ = std::fs::remove_file(entry.path());
             }
         }

@@ -1,7 +1,7 @@
-//! Committing an epoch: stage, journal, publish, apply, in this order and no other.
+//! Committing an epoch: stage, journal, confirm, publish, apply, in this order and no other.
 //!
 //! Owns: the order of the edges and the journal record of an epoch.
-//! Does not own: how a sink stages or a store writes (`segno-durable`).
+//! Does not own: how a sink stages or a store writes (`segno-durable`), what an answer means (`protocol::ownership`).
 //!
 //! Invariants: the journal entry is the commit. Before it nothing is visible and everything is discarded at recovery;
 //! after it everything is rolled forward. State is applied last, so a state store is never ahead of the journal.
@@ -13,9 +13,9 @@ use super::outputs::{Output, outputs};
 use super::program::Program;
 use super::verify::Detail;
 use segno_core::persisted::{Counts, DetailRef, EpochRecord, Facts, JournalBody, StagedObject};
+use segno_core::protocol::ownership::{self, Fact, Next};
 use segno_core::{Code, Error, Result};
 use segno_durable::fail_point;
-use segno_durable::journal::Appended;
 use std::collections::BTreeMap;
 
 /// What an epoch staged, by sink name.
@@ -32,12 +32,26 @@ impl Shard {
         fail_point!("commit::after_stage");
         let record = self.record(epoch, input, &executed, &outputs, staged, logical_time_ms)?;
         fail_point!("commit::after_detail");
-        self.append(JournalBody::Epoch(Box::new(record.clone())))?;
-        fail_point!("commit::after_journal");
-        self.publish(epoch, &outputs, &record.outputs)?;
-        fail_point!("commit::after_publish");
-        self.apply(epoch, &executed)?;
-        fail_point!("commit::after_apply");
+        let mut fact = Fact::Staged;
+        loop {
+            fact = match ownership::next(fact, self.generation)? {
+                Next::CreateEntry => Fact::Claimed(self.journal.append(JournalBody::Epoch(Box::new(record.clone())))?),
+                Next::Confirm => Fact::Current(self.checkpoints.current_generation()?),
+                Next::Publish => {
+                    fail_point!("commit::after_journal");
+                    self.journal.leave_hint()?;
+                    self.publish(epoch, &outputs, &record.outputs)?;
+                    fail_point!("commit::after_publish");
+                    Fact::Published
+                }
+                Next::Apply => {
+                    self.apply(epoch, &executed)?;
+                    fail_point!("commit::after_apply");
+                    Fact::Applied
+                }
+                Next::Committed => break,
+            };
+        }
         self.epoch = epoch;
         self.epoch_sequence = self.journal.sequence();
         self.epoch_chain = self.journal.chain().to_owned();
@@ -109,19 +123,13 @@ impl Shard {
         })
     }
 
-    /// Appends an entry after the last one; whoever else holds the number has taken the shard over.
+    /// Appends an entry that publishes nothing; it counts like that of an epoch.
     pub(crate) fn append(&mut self, body: JournalBody) -> Result<()> {
-        match self.journal.append(body)? {
-            Appended::Ours => Ok(()),
-            Appended::Lost(other) => Err(Error::new(
-                Code::OwnershipLost,
-                format!(
-                    "journal entry {} was written by {} of generation {}; this process is generation {}",
-                    other.sequence, other.author.writer, other.author.generation, self.generation
-                ),
-            )
-            .with_help("another process runs this pipeline now; this one has committed nothing since and stops")),
+        let mut fact = Fact::Claimed(self.journal.append(body)?);
+        while ownership::next(fact, self.generation)? == Next::Confirm {
+            fact = Fact::Current(self.checkpoints.current_generation()?);
         }
+        self.journal.leave_hint()
     }
 
     /// Makes a committed epoch visible, except where a sink holds it already.

@@ -30,6 +30,7 @@ use segno_core::columns::key::Keys;
 use segno_core::persisted::{Counts, Manifest, Position};
 use segno_core::protocol::cadence::ReplayDebt;
 use segno_core::protocol::close::EpochLimits;
+use segno_core::protocol::ownership::verdict;
 use segno_core::sink::Sink;
 use segno_core::{Code, Result};
 use segno_durable::checkpoint::{CheckpointMeta, Checkpoints, Upload};
@@ -165,6 +166,13 @@ impl StateReader for StateStore {
 impl Shard {
     /// Runs until the input ends or `stopping` is set; `watch` is told after each epoch. Ends with a checkpoint.
     pub fn run(&mut self, stopping: &AtomicBool, watch: &mut dyn FnMut(&Progress<'_>)) -> Result<()> {
+        self.run_epochs(stopping, watch).map_err(|error| match self.checkpoints.current_generation() {
+            Ok(current) => verdict(error, current, self.generation),
+            Err(_) => error,
+        })
+    }
+
+    fn run_epochs(&mut self, stopping: &AtomicBool, watch: &mut dyn FnMut(&Progress<'_>)) -> Result<()> {
         let mut last = Instant::now();
         while let Some(input) = self.planner.next_epoch(&self.settings.epoch, stopping)? {
             let started = Instant::now();

@@ -1,18 +1,18 @@
 //! What a shard left behind, and where its state comes from: journal, manifests, local state, the marks of sinks.
 //!
 //! Owns: reading them, and restoring the state that the decision names.
-//! Does not own: the decisions (`segno_core::protocol::{follow, recovery}`), re-execution (`open`).
+//! Does not own: the decisions (`segno_core::protocol::history`), re-execution (`open`).
 //!
 //! Invariant: nothing is read before the shard was fenced, so that nothing changes meanwhile.
 
 use segno_core::persisted::{EpochRecord, JournalBody, Manifest};
-use segno_core::protocol::follow::{SinkFacts, complete_through};
-use segno_core::protocol::recovery::{Base, CheckpointFacts, JournalFacts, LocalFacts, plan_recovery};
+use segno_core::protocol::history::{EntryFacts, EpochFacts, Found, LocalMark, ManifestFacts, plan, sinks_hold};
+use segno_core::protocol::recovery::Base;
 use segno_core::sink::Held;
 use segno_core::{Code, Error, Result};
 use segno_durable::checkpoint;
 use segno_durable::journal::{self, Stored};
-use segno_durable::state::StateStore;
+use segno_durable::state::{Mark, StateStore};
 use segno_durable::store::Objects;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -24,36 +24,19 @@ pub struct SinkMarks {
     pub accept_change: bool,
 }
 
-impl SinkMarks {
-    /// Whether every sink holds what it held when the manifest was written.
-    fn hold(&self, manifest: &Manifest) -> bool {
-        self.held.iter().all(|(name, held)| match (manifest.marks.get(name), held) {
-            (Some(marked), Held::Through(held)) => held >= marked,
-            _ => true,
-        })
-    }
-
-    /// Up to which epoch no sink lacks anything.
-    fn complete(&self, history: &History, end: u64) -> Result<u64> {
-        let mut complete = end;
-        for (name, held) in &self.held {
-            let rows: Vec<(u64, u64)> = history
-                .epochs()
-                .map(|(_, record)| (record.epoch, record.counts.rows_out.get(name).copied().unwrap_or(0)))
-                .collect();
-            let facts = SinkFacts { name, held: *held, rows: &rows };
-            complete = complete.min(complete_through(&facts, end, self.accept_change)?);
-        }
-        Ok(complete)
-    }
-}
-
 /// What the journal and the checkpoints hold.
 pub struct History {
     /// Entries from `entries[0].entry.sequence` to the end, chain verified.
     pub entries: Vec<Stored>,
-    /// Newest first; damaged ones have facts and no manifest.
-    pub manifests: Vec<(CheckpointFacts, Option<Manifest>)>,
+    /// Newest first.
+    pub manifests: Vec<FoundManifest>,
+}
+
+/// A manifest that could be read.
+pub struct FoundManifest {
+    pub manifest: Manifest,
+    /// No damage of its files is known.
+    pub intact: bool,
 }
 
 impl History {
@@ -71,19 +54,18 @@ impl History {
 
 /// Reads manifests, newest first, until one can be used as far as is known, and the journal from there.
 fn read_history(objects: &Objects, end: u64, damaged: &BTreeSet<u64>, marks: &SinkMarks) -> Result<History> {
-    let mut manifests: Vec<(CheckpointFacts, Option<Manifest>)> = Vec::new();
-    let mut number = checkpoint::newest(objects)?;
-    let newest = number;
-    let mut first = 1;
-    while number > 0 {
+    let mut manifests = Vec::new();
+    let newest = checkpoint::newest(objects)?;
+    let mut first = None;
+    for number in (1..=newest).rev() {
         match checkpoint::read(objects, number) {
             Ok(Some(manifest)) => {
-                let (intact, sinks_hold) = (!damaged.contains(&number), marks.hold(&manifest));
-                let facts =
-                    CheckpointFacts { number, epoch: manifest.epoch, chain_matches: false, intact, sinks_hold };
-                first = manifest.sequence.max(1);
-                manifests.push((facts, Some(manifest)));
-                if intact && sinks_hold {
+                let intact = !damaged.contains(&number);
+                let usable = intact && sinks_hold(&manifest.marks, &marks.held);
+                let sequence = manifest.sequence.max(1);
+                manifests.push(FoundManifest { manifest, intact });
+                if usable {
+                    first = Some(sequence);
                     break;
                 }
             }
@@ -94,24 +76,12 @@ fn read_history(objects: &Objects, end: u64, damaged: &BTreeSet<u64>, marks: &Si
             }
             Err(error) => return Err(error),
         }
-        number -= 1;
     }
-    if !manifests.iter().any(|(facts, _)| facts.intact && facts.sinks_hold) {
-        first = journal::first_left(objects)?;
-    }
-    let entries = journal::read_range(objects, first, end, None)?;
-    let chain_of = |epoch: u64| {
-        entries.iter().find_map(|stored| match &stored.entry.body {
-            JournalBody::Epoch(record) if record.epoch == epoch => Some(stored.digest.as_str()),
-            _ => None,
-        })
+    let first = match first {
+        Some(first) => first,
+        None => journal::first_left(objects)?,
     };
-    for (facts, manifest) in &mut manifests {
-        if let Some(manifest) = manifest {
-            facts.chain_matches = chain_of(manifest.epoch).is_none_or(|chain| chain == manifest.chain);
-        }
-    }
-    Ok(History { entries, manifests })
+    Ok(History { entries: journal::read_range(objects, first, end, None)?, manifests })
 }
 
 /// State to go on from, and where it came from.
@@ -140,7 +110,8 @@ pub fn restore(objects: &Objects, end: u64, state_dir: &Path, marks: &SinkMarks)
                 let manifest = history
                     .manifests
                     .iter()
-                    .find_map(|(facts, manifest)| manifest.as_ref().filter(|_| facts.number == number))
+                    .map(|found| &found.manifest)
+                    .find(|manifest| manifest.number == number)
                     .ok_or_else(|| Error::new(Code::Internal, format!("checkpoint {number} was chosen and not read")))?;
                 let started = Instant::now();
                 match checkpoint::restore(objects, manifest, state_dir) {
@@ -171,40 +142,52 @@ pub fn restore(objects: &Objects, end: u64, state_dir: &Path, marks: &SinkMarks)
 }
 
 fn plan_base(history: &History, state_dir: &Path, marks: &SinkMarks) -> Result<Base> {
-    let end = history.last().map(|(_, record)| record.epoch);
-    let newest = history.manifests.iter().map(|(facts, _)| facts.epoch).max();
-    let end = end.or(newest.filter(|_| !history.entries.is_empty())).unwrap_or(0);
-    let journal = JournalFacts {
-        end,
-        complete: marks.complete(history, end)?,
-        first: match history.epochs().next() {
-            Some((_, record)) => record.epoch,
-            None if history.entries.first().is_some_and(|stored| stored.entry.sequence == 1) => 1,
-            // No epoch is left: the next one would follow the newest checkpoint, or one that nobody knows.
-            None => newest.unwrap_or(1) + 1,
+    let local = local_mark(state_dir);
+    let found = Found {
+        entries: history
+            .entries
+            .iter()
+            .map(|stored| EntryFacts {
+                sequence: stored.entry.sequence,
+                digest: &stored.digest,
+                epoch: match &stored.entry.body {
+                    JournalBody::Epoch(record) => {
+                        Some(EpochFacts { epoch: record.epoch, rows_out: &record.counts.rows_out })
+                    }
+                    _ => None,
+                },
+            })
+            .collect(),
+        manifests: history
+            .manifests
+            .iter()
+            .map(|FoundManifest { manifest, intact }| ManifestFacts {
+                number: manifest.number,
+                epoch: manifest.epoch,
+                chain: &manifest.chain,
+                marks: &manifest.marks,
+                intact: *intact,
+            })
+            .collect(),
+        local: match &local {
+            Ok(None) => LocalMark::Absent,
+            Ok(Some(mark)) => LocalMark::At { epoch: mark.epoch, chain: &mark.chain },
+            Err(error) => {
+                tracing::warn!(code = error.code().name(), "{error}; it is restored");
+                LocalMark::Damaged
+            }
         },
+        sinks: &marks.held,
+        accept_change: marks.accept_change,
     };
-    let checkpoints: Vec<CheckpointFacts> = history.manifests.iter().map(|(facts, _)| facts.clone()).collect();
-    Ok(plan_recovery(&journal, &checkpoints, &local_facts(history, state_dir))?.base)
+    Ok(plan(&found)?.base)
 }
 
-fn local_facts(history: &History, state_dir: &Path) -> LocalFacts {
+fn local_mark(state_dir: &Path) -> Result<Option<Mark>> {
     if !state_dir.exists() {
-        return LocalFacts::Absent;
+        return Ok(None);
     }
-    match StateStore::open(state_dir).and_then(|state| state.mark()) {
-        Ok(None) => LocalFacts::Absent,
-        Ok(Some(mark)) => LocalFacts::Marked {
-            epoch: mark.epoch,
-            chain_matches: history
-                .epochs()
-                .any(|(stored, record)| record.epoch == mark.epoch && stored.digest == mark.chain),
-        },
-        Err(error) => {
-            tracing::warn!(code = error.code().name(), "{error}; it is restored");
-            LocalFacts::Damaged
-        }
-    }
+    StateStore::open(state_dir)?.mark()
 }
 
 pub fn discard(state_dir: &Path) -> Result<()> {

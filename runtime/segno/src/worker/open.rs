@@ -15,16 +15,17 @@ use crate::shard::recover::{differs, reexecute};
 use crate::shard::verify::Detail;
 use crate::shard::{BLOCK_ROWS, Settings, Shard, SinkSlot, Totals};
 use segno_core::columns::Schema;
-use segno_core::persisted::{Change, EpochRecord, Fence, JournalBody, Position};
+use segno_core::persisted::{Author, Change, EpochRecord, Fence, JournalBody, Position};
 use segno_core::pipeline::graph::Graph;
 use segno_core::pipeline::{Pipeline, ReplayDetail, SinkKind, SinkSpec, StoreUrl};
 use segno_core::protocol::cadence::ReplayDebt;
 use segno_core::protocol::change::{Continuation, plan_continuation};
 use segno_core::protocol::close::EpochLimits;
+use segno_core::protocol::ownership::{Fencing, after_fence, confirm, may_fence, verdict};
 use segno_core::sink::{Held, Ownership, Sink, dead_letter_schema};
 use segno_core::{Code, Error, Result};
-use segno_durable::checkpoint::Checkpoints;
-use segno_durable::journal::{self, Appended, Journal};
+use segno_durable::checkpoint::{self, Checkpoints};
+use segno_durable::journal::{self, Journal};
 use segno_durable::lock::WorkLock;
 use segno_durable::store::Objects;
 use segno_durable::{fail_point, generation, sink};
@@ -133,26 +134,46 @@ pub fn open(loaded: &Loaded, options: &RunOptions) -> Result<Opened> {
     let pipeline = &loaded.pipeline;
     let program = Arc::new(loaded.plan.program(&loaded.engine, loaded)?);
     // Sinks first: an unwritable folder is an error before anything is owned or read.
-    let mut sinks = open_sinks(pipeline, &program)?;
+    let sinks = open_sinks(pipeline, &program)?;
     let (lock, folder) = work_folder(&loaded.work_dir, options)?;
     let objects = objects(pipeline)?;
     objects.prove_conditional_create()?;
     let writer = format!("{}:{}", host_name(), std::process::id());
     let author = generation::take(&objects, &writer, &format!("{}/journal", objects.url()))?;
+    let ours = author.generation;
+    let opened = open_owned(loaded, options, program, sinks, &folder, &objects, author);
+    match opened {
+        Ok(shard) => Ok(Opened { shard, lock }),
+        Err(error) => Err(match generation::since(&objects, ours) {
+            Ok(current) => verdict(error, current, ours),
+            Err(_) => error,
+        }),
+    }
+}
+
+/// Opens the shard as its newest owner.
+fn open_owned(
+    loaded: &Loaded,
+    options: &RunOptions,
+    program: Arc<Program>,
+    mut sinks: Vec<SinkSlot>,
+    folder: &Path,
+    objects: &Objects,
+    author: Author,
+) -> Result<Shard> {
+    let pipeline = &loaded.pipeline;
     fail_point!("recovery::after_generation");
-    let journal = fence(&objects, &author)?;
+    let journal = fence(objects, &author)?;
     fail_point!("recovery::after_fence");
     let marks = take_over(pipeline, &mut sinks, author.generation, options)?;
-    if generation::current(&objects)? != author.generation {
-        return Err(Error::new(
-            Code::OwnershipLost,
-            format!("another process took generation {} while this one took {}", author.generation + 1, author.generation),
-        ));
-    }
-    archive::put(&objects, loaded)?;
+    archive::put(objects, loaded)?;
 
     let state_dir = folder.join("state");
-    let (history, Restored { base, state, manifest }) = restore(&objects, journal.sequence(), &state_dir, &marks)?;
+    let read = restore(objects, journal.sequence(), &state_dir, &marks);
+    // What was read counts only if nobody took over meanwhile, and so does what it seems to say.
+    confirm(generation::since(objects, author.generation)?, author.generation)?;
+    let (history, Restored { base, state, manifest }) = read?;
+    journal.leave_hint()?;
     tracing::info!(?base, generation = author.generation, "recovering");
     // A sink that is new, or was replaced on purpose, starts with the next epoch.
     let end = history.last().map_or(0, |(_, record)| record.epoch);
@@ -178,7 +199,7 @@ pub fn open(loaded: &Loaded, options: &RunOptions) -> Result<Opened> {
             (None, Some(manifest)) => (manifest.sequence, manifest.chain.clone()),
             (None, None) => (0, String::new()),
         };
-        let checkpointed = history.manifests.iter().filter(|(facts, _)| facts.intact).map(|(facts, _)| facts.epoch).max();
+        let checkpointed = history.manifests.iter().filter(|found| found.intact).map(|found| found.manifest.epoch).max();
         let planner = planner(loaded, &loaded.plan, &position, watermark, options)?;
         Shard {
             program: Arc::clone(&program),
@@ -201,13 +222,13 @@ pub fn open(loaded: &Loaded, options: &RunOptions) -> Result<Opened> {
             checkpoint_seen: None,
         }
     };
-    roll_forward(loaded, &objects, &mut shard, &history, &program, options)?;
+    roll_forward(loaded, objects, &mut shard, &history, &program, options)?;
     for slot in &mut shard.sinks {
         slot.sink.discard_uncommitted()?;
     }
     change(&mut shard, &history, &program, options)?;
     fail_point!("recovery::before_live");
-    Ok(Opened { shard, lock })
+    Ok(shard)
 }
 
 /// Locks the work folder. After a take-over on the same machine it is a folder within: the other process may still
@@ -258,27 +279,28 @@ fn host_name() -> String {
 }
 
 /// Appends the fence entry of this generation: after it no older generation can append.
-fn fence(objects: &Objects, author: &segno_core::persisted::Author) -> Result<Journal> {
-    let mut end = journal::find_end(objects, 0)?;
+fn fence(objects: &Objects, author: &Author) -> Result<Journal> {
+    // The entry of the newest checkpoint is kept, whatever became of the hint.
+    let newest = checkpoint::newest(objects)?;
+    let kept = checkpoint::read(objects, newest).ok().flatten().map_or(0, |manifest| manifest.sequence);
+    let from = if kept > 0 && journal::read_entry(objects, kept)?.is_some() { kept } else { 0 };
+    let mut end = journal::find_end(objects, from)?;
     loop {
         let chain = match end {
             0 => String::new(),
             end => match journal::read_entry(objects, end)? {
-                Some(stored) => stored.digest,
+                Some(last) => {
+                    may_fence(&last.entry.author, author.generation)?;
+                    last.digest
+                }
                 None => return Err(Error::new(Code::JournalGap, format!("journal entry {end} is missing"))),
             },
         };
         let mut journal = Journal::new(objects.clone(), author.clone(), end, chain);
-        match journal.append(JournalBody::Fence(Fence { generation: author.generation }))? {
-            Appended::Ours => return Ok(journal),
-            Appended::Lost(other) if other.author.generation > author.generation => {
-                return Err(Error::new(
-                    Code::OwnershipLost,
-                    format!("{} took generation {} meanwhile", other.author.writer, other.author.generation),
-                ));
-            }
-            // An older owner's last entry: it is history now.
-            Appended::Lost(_) => end += 1,
+        let claim = journal.append(JournalBody::Fence(Fence { generation: author.generation }))?;
+        match after_fence(&claim, author.generation)? {
+            Fencing::Fenced => return Ok(journal),
+            Fencing::Follow => end += 1,
         }
     }
 }
