@@ -7,7 +7,7 @@
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::ProducerContext;
@@ -21,10 +21,15 @@ use std::time::Duration;
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Log facilities of librdkafka that tell of a broken connection or of a request whose outcome is not known.
-const DISTURBANCES: [&str; 5] = ["FAIL", "REQTMOUT", "COORD", "TXNERR", "ADDBRK"];
+const DISTURBANCES: [&str; 3] = ["FAIL", "REQTMOUT", "TXNERR"];
+
+/// Events that are handled at once: a call handles one, and a broken connection makes a few.
+const EVENTS: usize = 16;
 
 pub(crate) fn settings(connection: &KafkaConnection) -> ClientConfig {
     let mut config = ClientConfig::new();
+    // Broken connections are told at this level.
+    config.set_log_level(RDKafkaLogLevel::Info);
     config.set("client.id", "segno");
     // Reconnect soon: a broker that restarts holds up a whole pipeline.
     config.set("reconnect.backoff.max.ms", "2000");
@@ -77,6 +82,13 @@ impl Context {
             _ => (code, code.to_string()),
         };
         Error::new(code_of(code), what).with_cause(words)
+    }
+}
+
+/// Handles logs and errors of a client that waits in no other call.
+pub(crate) fn serve(consumer: &BaseConsumer<Context>) {
+    for _ in 0..EVENTS {
+        drop(consumer.poll(Duration::ZERO));
     }
 }
 

@@ -22,6 +22,8 @@ const INIT_TIMEOUT: Duration = Duration::from_secs(30);
 const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one wait for room in the producer's queue lasts.
 const ROOM_WAIT: Duration = Duration::from_millis(50);
+/// How long events are looked for before an epoch is written: one call without waiting handles only one.
+const SERVE_WAIT: Duration = Duration::from_millis(1);
 /// Bytes that wait in the producer, in KiB: some batches for each broker.
 const QUEUED_KIB: &str = "65536";
 /// The number of a mark among the records of an epoch.
@@ -77,7 +79,7 @@ impl Producer {
 
     /// Whether anything went wrong on the way to the brokers since it was made.
     pub fn is_disturbed(&self) -> bool {
-        self.inner.poll(Duration::ZERO);
+        self.inner.poll(SERVE_WAIT);
         self.inner.context().is_disturbed()
     }
 

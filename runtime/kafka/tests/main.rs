@@ -5,5 +5,6 @@
 //! `make test` starts the broker and sets SEGNO_TEST_KAFKA and SEGNO_TEST_SERVERS.
 
 mod lab;
+mod pipeline;
 mod sink;
 mod source;
