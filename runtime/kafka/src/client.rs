@@ -133,7 +133,8 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         self.disturbed.store(true, Ordering::Relaxed);
         if let Some(code) = error.rdkafka_error_code() {
-            if code_of(code) == Code::KafkaDenied {
+            // Only refused logins: a right that is missing is told by the request that needed it.
+            if matches!(code, RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL | RDKafkaErrorCode::SaslAuthenticationFailed) {
                 *lock(&self.refused) = Some((code, reason.to_owned()));
             }
             tracing::debug!(target: "librdkafka", ?code, "{reason}");
@@ -155,5 +156,38 @@ impl ProducerContext for Context {
         if !matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) {
             lock(&self.undelivered).get_or_insert((number, code));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_library_have_codes_of_their_own() {
+        use RDKafkaErrorCode::*;
+        for (error, code) in [
+            (OperationTimedOut, Code::KafkaUnreachable),
+            (AllBrokersDown, Code::KafkaUnreachable),
+            (TopicAuthorizationFailed, Code::KafkaDenied),
+            (Authentication, Code::KafkaDenied),
+            (UnknownTopicOrPartition, Code::TopicMissing),
+            (AutoOffsetReset, Code::OffsetsGone),
+            (UnknownTopicId, Code::TopicReplaced),
+            (MessageSizeTooLarge, Code::RecordTooLarge),
+            (BadMessage, Code::KafkaFailed),
+        ] {
+            assert_eq!(code_of(error), code, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_refused_login_explains_requests_that_were_not_answered_and_no_others() {
+        let context = Context::default();
+        ClientContext::error(&context, KafkaError::Global(RDKafkaErrorCode::Authentication), "no such user");
+        let error = context.error(RDKafkaErrorCode::OperationTimedOut, "topics cannot be described");
+        assert_eq!((error.code(), error.causes()), (Code::KafkaDenied, &["no such user".to_owned()][..]));
+        assert_eq!(context.error(RDKafkaErrorCode::UnknownTopic, "no").code(), Code::TopicMissing);
+        assert!(context.is_disturbed());
     }
 }

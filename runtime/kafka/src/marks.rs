@@ -191,7 +191,10 @@ fn check(admin: &AdminClient<Context>) -> Result<()> {
         }
         None => return Ok(()),
     };
-    let policy = config.get("cleanup.policy").and_then(|entry| entry.value.clone()).unwrap_or_default();
+    check_policy(config.get("cleanup.policy").and_then(|entry| entry.value.as_deref()).unwrap_or_default())
+}
+
+fn check_policy(policy: &str) -> Result<()> {
     if policy == "compact" {
         return Ok(());
     }
@@ -214,6 +217,19 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
         match future.as_mut().poll(&mut context) {
             std::task::Poll::Ready(done) => return done,
             std::task::Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_must_not_run_out_of_their_topic() {
+        assert!(check_policy("compact").is_ok());
+        for policy in ["delete", "compact,delete", ""] {
+            assert_eq!(check_policy(policy).unwrap_err().code(), Code::MarksTopic, "{policy}");
         }
     }
 }

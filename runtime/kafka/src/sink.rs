@@ -9,7 +9,7 @@
 
 use crate::client::{Context, serve, settings, wrong_setting};
 use crate::marks::{Edge, Mark, Marks, Place};
-use crate::producer::{self, Failure, Producer};
+use crate::producer::{self, Producer};
 use crate::records::Records;
 use crate::topics;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -104,10 +104,9 @@ impl KafkaSink {
                 }
                 Err(failure) => {
                     attempt += 1;
-                    let origin = failure.row.and_then(|row| records.as_ref().map(|records| records.origin_text(row)));
-                    let error = producer::error(&failure, &self.name, &self.spec.topic, epoch, origin, producer.context());
+                    let error = producer::error(&failure, &self.name, &self.spec.topic, mark, records.as_ref(), producer.context());
                     tracing::warn!(code = error.code().name(), attempt, "{error}");
-                    if attempt == ATTEMPTS || is_final(&failure, &error) {
+                    if attempt == ATTEMPTS || is_final(&error) {
                         return Err(error);
                     }
                 }
@@ -117,7 +116,7 @@ impl KafkaSink {
 }
 
 /// Whether another attempt would end in the same way.
-fn is_final(_failure: &Failure, error: &Error) -> bool {
+fn is_final(error: &Error) -> bool {
     matches!(error.code(), Code::RecordTooLarge | Code::TopicMissing | Code::KafkaDenied)
 }
 

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-fn spec(topic: &str) -> KafkaSinkSpec {
+pub fn spec(topic: &str) -> KafkaSinkSpec {
     KafkaSinkSpec {
         connection: connection(),
         topic: topic.to_owned(),
@@ -27,14 +27,14 @@ fn owner(pipeline: &str, generation: u64) -> Ownership {
     Ownership { tenant: "t".to_owned(), pipeline: pipeline.to_owned(), shard: "single".to_owned(), generation }
 }
 
-struct Rows {
+pub struct Rows {
     schema: Schema,
     batch: RecordBatch,
     lineage: Lineage,
 }
 
 /// Rows with an id, a key (none for every third) and a color that is a header only.
-fn rows(ids: std::ops::Range<i64>) -> Rows {
+pub fn rows(ids: std::ops::Range<i64>) -> Rows {
     let schema = Schema::new(vec![
         Column::new("id", ColumnType::I64, false),
         Column::new("key", ColumnType::Utf8, true),
@@ -52,7 +52,7 @@ fn rows(ids: std::ops::Range<i64>) -> Rows {
 }
 
 impl Rows {
-    fn at(&self, epoch: u64) -> SinkRows<'_> {
+    pub fn at(&self, epoch: u64) -> SinkRows<'_> {
         SinkRows { epoch, schema: &self.schema, batch: &self.batch, written: 2, lineage: Some(&self.lineage) }
     }
 }
@@ -64,14 +64,14 @@ fn open(topic: &str, pipeline: &str, generation: u64) -> (KafkaSink, Held) {
 }
 
 /// A sink that holds nothing but its first mark.
-fn started(topic: &str, pipeline: &str) -> KafkaSink {
+pub fn started(topic: &str, pipeline: &str) -> KafkaSink {
     let (mut sink, held) = open(topic, pipeline, 1);
     assert_eq!(held, Held::Nothing);
     sink.start_after(0).unwrap();
     sink
 }
 
-fn ids(topic: &str) -> Vec<i64> {
+pub fn ids(topic: &str) -> Vec<i64> {
     let id = |record: &Read| {
         let value: serde_json::Value = serde_json::from_str(record.value.as_ref().unwrap()).unwrap();
         value["id"].as_i64().unwrap()
@@ -179,6 +179,7 @@ fn a_row_that_is_too_large_stops_with_its_origin_and_leaves_nothing_of_the_epoch
     rows.batch = RecordBatch::try_new(rows.schema.to_arrow(), columns).unwrap();
     let error = sink.publish(&rows.at(1), &[]).unwrap_err();
     assert_eq!(error.code(), Code::RecordTooLarge, "{error}");
+    assert!(error.message().contains("events/in/0/1/0"), "{error}");
     assert_eq!(ids(&topic), Vec::<i64>::new());
     let (mut sink, held) = open(&topic, &pipeline, 2);
     assert_eq!(held, Held::Through(0));
