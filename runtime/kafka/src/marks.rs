@@ -27,6 +27,9 @@ const PARTITIONS: i32 = 16;
 /// Replicas as the broker's default says.
 const REPLICAS_DEFAULT: i32 = -1;
 
+/// Only whole segments are compacted, and what is not compacted is read at every take-over.
+const SEGMENT_BYTES: &str = "16777216";
+
 /// How long the marks of other sinks may hold up reading: their transactions end by then, or are given up.
 const READ_TIMEOUT: Duration = Duration::from_secs(90);
 /// How long one wait within it lasts.
@@ -149,7 +152,9 @@ impl Marks {
 }
 
 fn create(admin: &AdminClient<Context>) -> Result<()> {
-    let topic = NewTopic::new(MARKS, PARTITIONS, TopicReplication::Fixed(REPLICAS_DEFAULT)).set("cleanup.policy", "compact");
+    let topic = NewTopic::new(MARKS, PARTITIONS, TopicReplication::Fixed(REPLICAS_DEFAULT))
+        .set("cleanup.policy", "compact")
+        .set("segment.bytes", SEGMENT_BYTES);
     let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT)).operation_timeout(Some(REQUEST_TIMEOUT));
     let what = format!("the topic {MARKS} cannot be created");
     let answers = wait(admin.create_topics([&topic], &options));

@@ -1,6 +1,7 @@
 //! A broker that goes away in the middle, and comes back.
 
 use crate::lab;
+use segno_core::sink::Sink;
 use segno_core::source::*;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -28,6 +28,8 @@ struct Pipeline {
     /// What the output must hold for each key, in this order.
     expected: BTreeMap<String, Vec<String>>,
     bad: usize,
+    /// Of the source: where the input ends, if it does.
+    until: &'static str,
 }
 
 impl Pipeline {
@@ -59,7 +61,7 @@ impl Pipeline {
         }
         // What readers must run over: aborted records, and a marker behind the last record.
         transaction(&input, 0, &["{\"id\":-1,\"key\":\"k0\",\"price\":1}"], false);
-        Pipeline { folder: tempfile::tempdir().expect("a folder"), input, output, dead, expected, bad }
+        Pipeline { folder: tempfile::tempdir().expect("a folder"), input, output, dead, expected, bad, until: "until: latest," }
     }
 
     fn command(&self, binary: &str, args: &[&str]) -> Command {
@@ -68,7 +70,7 @@ impl Pipeline {
             "version: 1
 name: {name}
 source:
-  kafka: {{ brokers: \"{brokers}\", topics: [{input}], until: latest, group: {name} }}
+  kafka: {{ brokers: \"{brokers}\", topics: [{input}], {until} group: {name} }}
   format: json
   columns: {{ id: i64, key: utf8 }}
   on_error: dlq
@@ -86,6 +88,7 @@ epoch: {{ max_records: 250 }}
 checkpoint: {{ store: \"file://store\", ephemeral: true, replay_debt: 1ms, keep: 1000 }}
 ",
             name = self.output,
+            until = self.until,
             brokers = brokers(),
             input = self.input,
             output = self.output,
@@ -206,4 +209,34 @@ fn a_kill_around_publication_changes_nothing_between_topics() {
         pipeline.check(edge);
         pipeline.replay(edge);
     }
+}
+
+#[test]
+fn a_live_pipeline_recovers_and_replays_although_control_records_stand_behind_its_last_record() {
+    let pipeline = Pipeline { until: "", ..Pipeline::new(11) };
+    let rows: usize = pipeline.expected.values().map(Vec::len).sum();
+    let live_until = |wanted: usize| {
+        let mut child = pipeline.command("SEGNO_BIN", &["run", "-q"]).spawn().expect("segno starts");
+        let started = Instant::now();
+        while read(&pipeline.output).len() < wanted {
+            assert!(started.elapsed() < 2 * PATIENCE, "the rows do not come");
+            if child.try_wait().expect("a child").is_some() {
+                panic!("{}", said(&finish(child)));
+            }
+        }
+        child.kill().expect("SIGKILL");
+        finish(child);
+    };
+    live_until(rows);
+    pipeline.check("live");
+    for partition in 0..PARTITIONS {
+        transaction(&pipeline.input, partition, &["{\"id\":-1,\"key\":\"k0\",\"price\":1}"], false);
+    }
+    pipeline.replay("live");
+    // Everything is executed again, since the state is gone.
+    std::fs::remove_dir_all(pipeline.folder.path().join("work")).expect("the work folder");
+    std::fs::remove_dir_all(pipeline.folder.path().join(format!("store/default/{}/single/manifest", pipeline.output))).expect("manifests");
+    transaction(&pipeline.input, 1, &["{\"id\":-2,\"key\":\"new\",\"price\":1}"], true);
+    live_until(rows + 1);
+    pipeline.replay("live, again");
 }
