@@ -78,7 +78,8 @@ pub fn topic(what: &str, partitions: i32, settings: &[(&str, &str)]) -> String {
 }
 
 pub fn make(name: &str, partitions: i32, settings: &[(&str, &str)]) {
-    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+    // Timestamps here are of 1970: retention by time would remove such records at its next round.
+    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1)).set("retention.ms", "-1");
     for (key, value) in settings {
         topic = topic.set(key, value);
     }
