@@ -7,7 +7,7 @@
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::ProducerContext;
@@ -21,10 +21,15 @@ use std::time::Duration;
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Log facilities of librdkafka that tell of a broken connection or of a request whose outcome is not known.
-const DISTURBANCES: [&str; 5] = ["FAIL", "REQTMOUT", "COORD", "TXNERR", "ADDBRK"];
+const DISTURBANCES: [&str; 3] = ["FAIL", "REQTMOUT", "TXNERR"];
+
+/// Events that are handled at once: a call handles one, and a broken connection makes a few.
+const EVENTS: usize = 16;
 
 pub(crate) fn settings(connection: &KafkaConnection) -> ClientConfig {
     let mut config = ClientConfig::new();
+    // Broken connections are told at this level.
+    config.set_log_level(RDKafkaLogLevel::Info);
     config.set("client.id", "segno");
     // Reconnect soon: a broker that restarts holds up a whole pipeline.
     config.set("reconnect.backoff.max.ms", "2000");
@@ -80,6 +85,13 @@ impl Context {
     }
 }
 
+/// Handles logs and errors of a client that waits in no other call.
+pub(crate) fn serve(consumer: &BaseConsumer<Context>) {
+    for _ in 0..EVENTS {
+        drop(consumer.poll(Duration::ZERO));
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -121,7 +133,8 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         self.disturbed.store(true, Ordering::Relaxed);
         if let Some(code) = error.rdkafka_error_code() {
-            if code_of(code) == Code::KafkaDenied {
+            // Only refused logins: a right that is missing is told by the request that needed it.
+            if matches!(code, RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL | RDKafkaErrorCode::SaslAuthenticationFailed) {
                 *lock(&self.refused) = Some((code, reason.to_owned()));
             }
             tracing::debug!(target: "librdkafka", ?code, "{reason}");
@@ -143,5 +156,38 @@ impl ProducerContext for Context {
         if !matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) {
             lock(&self.undelivered).get_or_insert((number, code));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_library_have_codes_of_their_own() {
+        use RDKafkaErrorCode::*;
+        for (error, code) in [
+            (OperationTimedOut, Code::KafkaUnreachable),
+            (AllBrokersDown, Code::KafkaUnreachable),
+            (TopicAuthorizationFailed, Code::KafkaDenied),
+            (Authentication, Code::KafkaDenied),
+            (UnknownTopicOrPartition, Code::TopicMissing),
+            (AutoOffsetReset, Code::OffsetsGone),
+            (UnknownTopicId, Code::TopicReplaced),
+            (MessageSizeTooLarge, Code::RecordTooLarge),
+            (BadMessage, Code::KafkaFailed),
+        ] {
+            assert_eq!(code_of(error), code, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_refused_login_explains_requests_that_were_not_answered_and_no_others() {
+        let context = Context::default();
+        ClientContext::error(&context, KafkaError::Global(RDKafkaErrorCode::Authentication), "no such user");
+        let error = context.error(RDKafkaErrorCode::OperationTimedOut, "topics cannot be described");
+        assert_eq!((error.code(), error.causes()), (Code::KafkaDenied, &["no such user".to_owned()][..]));
+        assert_eq!(context.error(RDKafkaErrorCode::UnknownTopic, "no").code(), Code::TopicMissing);
+        assert!(context.is_disturbed());
     }
 }

@@ -27,6 +27,9 @@ const PARTITIONS: i32 = 16;
 /// Replicas as the broker's default says.
 const REPLICAS_DEFAULT: i32 = -1;
 
+/// Only whole segments are compacted, and what is not compacted is read at every take-over.
+const SEGMENT_BYTES: &str = "16777216";
+
 /// How long the marks of other sinks may hold up reading: their transactions end by then, or are given up.
 const READ_TIMEOUT: Duration = Duration::from_secs(90);
 /// How long one wait within it lasts.
@@ -149,7 +152,9 @@ impl Marks {
 }
 
 fn create(admin: &AdminClient<Context>) -> Result<()> {
-    let topic = NewTopic::new(MARKS, PARTITIONS, TopicReplication::Fixed(REPLICAS_DEFAULT)).set("cleanup.policy", "compact");
+    let topic = NewTopic::new(MARKS, PARTITIONS, TopicReplication::Fixed(REPLICAS_DEFAULT))
+        .set("cleanup.policy", "compact")
+        .set("segment.bytes", SEGMENT_BYTES);
     let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT)).operation_timeout(Some(REQUEST_TIMEOUT));
     let what = format!("the topic {MARKS} cannot be created");
     let answers = wait(admin.create_topics([&topic], &options));
@@ -191,7 +196,10 @@ fn check(admin: &AdminClient<Context>) -> Result<()> {
         }
         None => return Ok(()),
     };
-    let policy = config.get("cleanup.policy").and_then(|entry| entry.value.clone()).unwrap_or_default();
+    check_policy(config.get("cleanup.policy").and_then(|entry| entry.value.as_deref()).unwrap_or_default())
+}
+
+fn check_policy(policy: &str) -> Result<()> {
     if policy == "compact" {
         return Ok(());
     }
@@ -214,6 +222,19 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
         match future.as_mut().poll(&mut context) {
             std::task::Poll::Ready(done) => return done,
             std::task::Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_must_not_run_out_of_their_topic() {
+        assert!(check_policy("compact").is_ok());
+        for policy in ["delete", "compact,delete", ""] {
+            assert_eq!(check_policy(policy).unwrap_err().code(), Code::MarksTopic, "{policy}");
         }
     }
 }

@@ -22,6 +22,8 @@ const INIT_TIMEOUT: Duration = Duration::from_secs(30);
 const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one wait for room in the producer's queue lasts.
 const ROOM_WAIT: Duration = Duration::from_millis(50);
+/// How long events are looked for before an epoch is written: one call without waiting handles only one.
+const SERVE_WAIT: Duration = Duration::from_millis(1);
 /// Bytes that wait in the producer, in KiB: some batches for each broker.
 const QUEUED_KIB: &str = "65536";
 /// The number of a mark among the records of an epoch.
@@ -77,7 +79,7 @@ impl Producer {
 
     /// Whether anything went wrong on the way to the brokers since it was made.
     pub fn is_disturbed(&self) -> bool {
-        self.inner.poll(Duration::ZERO);
+        self.inner.poll(SERVE_WAIT);
         self.inner.context().is_disturbed()
     }
 
@@ -167,23 +169,46 @@ impl Producer {
 }
 
 /// The error of an epoch that was not written, after every attempt.
-pub(crate) fn error(failure: &Failure, sink: &str, topic: &str, epoch: u64, origin: Option<String>, context: &Context) -> Error {
+pub(crate) fn error(failure: &Failure, sink: &str, topic: &str, mark: Mark, records: Option<&Records<'_>>, context: &Context) -> Error {
     use RDKafkaErrorCode::*;
-    let row = origin.map_or(String::new(), |origin| format!(" (row {origin})"));
-    let what = format!("sink \"{sink}\": epoch {epoch} was not written to \"{topic}\": {}{row}", failure.what);
+    let what = format!("sink \"{sink}\": epoch {} was not written to \"{topic}\": {}", mark.epoch, failure.what);
+    let origin = |row| records.map_or(String::new(), |records| records.origin_text(row));
     match failure.code {
-        MessageSizeTooLarge | MessageBatchTooLarge | InvalidMessageSize => Error::new(Code::RecordTooLarge, what)
-            .with_cause(failure.code)
-            .with_help("raise max.message.bytes of the topic, and message.max.bytes under settings:"),
-        MessageTimedOut | InvalidProducerEpoch | ProducerFenced | Fenced | InvalidTransactionTimeout => {
-            Error::new(Code::TransactionExpired, what)
+        MessageSizeTooLarge | MessageBatchTooLarge | InvalidMessageSize => {
+            // Brokers refuse a whole batch, so the first refused row is seldom the one.
+            let largest = records.and_then(Records::largest);
+            let largest = largest.map_or(String::new(), |(row, bytes)| {
+                format!("; the largest row comes from {} and has {bytes} bytes", origin(row))
+            });
+            Error::new(Code::RecordTooLarge, what + &largest)
                 .with_cause(failure.code)
-                .with_help("raise transaction_timeout, or make epochs smaller with epoch: { max_records: … }")
+                .with_help("raise max.message.bytes of the topic, and message.max.bytes under settings:")
         }
-        UnknownTopic | UnknownTopicOrPartition | UnknownPartition => Error::new(Code::TopicMissing, what).with_cause(failure.code),
-        code => match context.error(code, &what) {
-            error if error.code() == Code::KafkaFailed => Error::new(Code::SinkFailed, what).with_cause(failure.code),
-            error => error,
-        },
+        MessageTimedOut | InvalidProducerEpoch | ProducerFenced | Fenced => Error::new(Code::TransactionExpired, what)
+            .with_cause(failure.code)
+            .with_help("raise transaction_timeout, or make epochs smaller with epoch: { max_records: … }"),
+        code => {
+            let row = failure.row.map_or(String::new(), |row| format!(" (the row from {})", origin(row)));
+            match context.error(code, &(what.clone() + &row)) {
+                error if error.code() == Code::KafkaFailed => Error::new(Code::SinkFailed, what + &row).with_cause(failure.code),
+                error => error,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_that_stays_has_the_code_of_its_cause() {
+        let mark = Mark { epoch: 7, generation: 1, rows: 0, mark: Edge::End };
+        let of = |code| error(&Failure { code, what: String::new(), row: None }, "out", "scores", mark, None, &Context::default()).code();
+        assert_eq!(of(RDKafkaErrorCode::InvalidProducerEpoch), Code::TransactionExpired);
+        assert_eq!(of(RDKafkaErrorCode::MessageTimedOut), Code::TransactionExpired);
+        assert_eq!(of(RDKafkaErrorCode::TopicAuthorizationFailed), Code::KafkaDenied);
+        assert_eq!(of(RDKafkaErrorCode::AllBrokersDown), Code::KafkaUnreachable);
+        assert_eq!(of(RDKafkaErrorCode::InvalidTransactionalState), Code::SinkFailed);
     }
 }

@@ -6,7 +6,7 @@
 //! Invariants: a client assigns a partition once, so its queue never holds messages of an earlier assignment. What was
 //! fetched is given in order.
 
-use crate::client::{Context, wrong_setting};
+use crate::client::{self, Context, wrong_setting};
 use rdkafka::bindings::*;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
@@ -96,7 +96,7 @@ impl PartitionQueue {
 
     /// Serves logs and errors of the whole client.
     pub fn serve(&self) {
-        while self.consumer.poll(Duration::ZERO).is_some() {}
+        client::serve(&self.consumer);
     }
 
     pub fn consumer(&self) -> &Arc<BaseConsumer<Context>> {

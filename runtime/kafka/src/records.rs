@@ -143,6 +143,16 @@ impl<'a> Records<'a> {
         }
     }
 
+    /// The row with the largest value, and its bytes.
+    pub fn largest(&self) -> Option<(usize, usize)> {
+        let mut start = 0;
+        let sizes = self.ends.iter().enumerate().filter_map(|(row, end)| {
+            let end = (*end)?;
+            Some((row, end - 1 - std::mem::replace(&mut start, end)))
+        });
+        sizes.max_by_key(|&(_, bytes)| bytes)
+    }
+
     /// Calls `send` for each row.
     pub fn each<E>(&self, owner: &Ownership, mut send: impl FnMut(usize, Record<'_>) -> Result<(), E>) -> Result<(), E> {
         let mut start = 0;

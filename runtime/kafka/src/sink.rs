@@ -7,9 +7,9 @@
 //! request may still be under way, the producer is made anew (which ends what was open) and the mark is read again
 //! before anything is written. A sink whose mark names a newer generation writes nothing.
 
-use crate::client::{Context, settings, wrong_setting};
+use crate::client::{Context, serve, settings, wrong_setting};
 use crate::marks::{Edge, Mark, Marks, Place};
-use crate::producer::{self, Failure, Producer};
+use crate::producer::{self, Producer};
 use crate::records::Records;
 use crate::topics;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -17,7 +17,6 @@ use segno_core::persisted::StagedObject;
 use segno_core::pipeline::KafkaSinkSpec;
 use segno_core::sink::{Held, Ownership, Sink, SinkRows};
 use segno_core::{Code, Error, Result};
-use std::time::Duration;
 
 /// Attempts to write an epoch before the shard is told: the first, one after a broker went away, one after an election.
 const ATTEMPTS: u32 = 3;
@@ -43,8 +42,7 @@ impl KafkaSink {
     pub fn open(name: &str, spec: &KafkaSinkSpec) -> Result<KafkaSink> {
         let client: BaseConsumer<Context> =
             settings(&spec.connection).create_with_context(Context::default()).map_err(|error| wrong_setting(&error))?;
-        let serve = || while client.poll(Duration::ZERO).is_some() {};
-        let found = topics::describe(client.client(), std::slice::from_ref(&spec.topic), serve)?;
+        let found = topics::describe(client.client(), std::slice::from_ref(&spec.topic), || serve(&client))?;
         let partitions = found.first().map_or(0, |topic| topic.partitions);
         Ok(KafkaSink { name: name.to_owned(), spec: spec.clone(), partitions, marks: Marks::open(&spec.connection)?, owned: None })
     }
@@ -106,10 +104,9 @@ impl KafkaSink {
                 }
                 Err(failure) => {
                     attempt += 1;
-                    let origin = failure.row.and_then(|row| records.as_ref().map(|records| records.origin_text(row)));
-                    let error = producer::error(&failure, &self.name, &self.spec.topic, epoch, origin, producer.context());
+                    let error = producer::error(&failure, &self.name, &self.spec.topic, mark, records.as_ref(), producer.context());
                     tracing::warn!(code = error.code().name(), attempt, "{error}");
-                    if attempt == ATTEMPTS || is_final(&failure, &error) {
+                    if attempt == ATTEMPTS || is_final(&error) {
                         return Err(error);
                     }
                 }
@@ -119,7 +116,7 @@ impl KafkaSink {
 }
 
 /// Whether another attempt would end in the same way.
-fn is_final(_failure: &Failure, error: &Error) -> bool {
+fn is_final(error: &Error) -> bool {
     matches!(error.code(), Code::RecordTooLarge | Code::TopicMissing | Code::KafkaDenied)
 }
 

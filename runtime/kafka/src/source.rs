@@ -6,7 +6,7 @@
 //! Invariants: partitions are assigned, never subscribed to, and the broker decides no offset. Only committed records
 //! are read. Numbers never change; partitions that appear later come behind.
 
-use crate::client::{Context, REQUEST_TIMEOUT, settings, wrong_setting};
+use crate::client::{Context, REQUEST_TIMEOUT, serve, settings, wrong_setting};
 use crate::queue::PartitionQueue;
 use crate::reader::Reader;
 use crate::topics::{self, Topic};
@@ -20,7 +20,6 @@ use segno_input::format::messages::Messages;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 /// Bytes of a partition that librdkafka fetches ahead, in KiB: some chunks, so that a reader never waits for the network.
 const FETCHED_AHEAD_KIB: &str = "16384";
@@ -95,8 +94,7 @@ impl KafkaSource {
     fn find(&self) -> Result<()> {
         let mut known = self.known();
         let consumer = Arc::clone(&known.consumer);
-        let serve = || while consumer.poll(Duration::ZERO).is_some() {};
-        for Topic { name, id, partitions } in topics::describe(consumer.client(), &self.spec.topics, serve)? {
+        for Topic { name, id, partitions } in topics::describe(consumer.client(), &self.spec.topics, || serve(&consumer))? {
             match known.ids.insert(name.clone(), id) {
                 Some(before) if before != id => return Err(replaced(&name)),
                 _ => {}
@@ -125,7 +123,7 @@ impl Known {
     }
 
     fn failed(&self, error: &KafkaError, what: &str) -> Error {
-        while self.consumer.poll(Duration::ZERO).is_some() {}
+        serve(&self.consumer);
         self.consumer.context().error(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail), what)
     }
 

@@ -16,7 +16,19 @@ use std::time::{Duration, Instant};
 /// Longer than anything here takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+thread_local! {
+    static OTHER: std::cell::RefCell<Option<String>> = const { std::cell::RefCell::new(None) };
+}
+
+/// Everything that this thread does here goes to another broker from now on.
+pub fn use_brokers(address: String) {
+    OTHER.with_borrow_mut(|other| *other = Some(address));
+}
+
 pub fn brokers() -> String {
+    if let Some(other) = OTHER.with_borrow(Clone::clone) {
+        return other;
+    }
     std::env::var("SEGNO_TEST_KAFKA")
         .unwrap_or_else(|_| panic!("SEGNO_TEST_KAFKA is not set: run the tests with `make test`, which starts a broker"))
 }
@@ -66,7 +78,8 @@ pub fn topic(what: &str, partitions: i32, settings: &[(&str, &str)]) -> String {
 }
 
 pub fn make(name: &str, partitions: i32, settings: &[(&str, &str)]) {
-    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+    // Timestamps here are of 1970: retention by time would remove such records at its next round.
+    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1)).set("retention.ms", "-1");
     for (key, value) in settings {
         topic = topic.set(key, value);
     }

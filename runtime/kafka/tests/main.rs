@@ -4,6 +4,8 @@
 //!
 //! `make test` starts the broker and sets SEGNO_TEST_KAFKA and SEGNO_TEST_SERVERS.
 
+mod broker;
 mod lab;
+mod pipeline;
 mod sink;
 mod source;

@@ -1,32 +1,28 @@
 //! Messages of a broker: each value is one record, and beside it stand key, topic, partition, offset, timestamp and
 //! headers.
 //!
-//! Owns: the way from messages to a `Chunk`; the columns named `kafka.…`.
-//! Does not own: fetching (`segno-kafka`), the verdict on a value (`json`, `csv`, `raw`).
+//! Owns: the way from messages to a `Chunk`. Does not own: the columns named `kafka.…` (`beside`), fetching
+//! (`segno-kafka`), the verdict on a value (`json`, `csv`, `raw`).
 //!
 //! Invariants: one message is one record, good or bad. The verdict on its value comes first, that on what stands beside
 //! it second. A plan that reads nothing beside the value pays nothing for it.
+
+mod beside;
 
 use super::csv::{Csv, RowParser};
 use super::json::JsonValues;
 use super::json::scan::PADDING;
 use super::plan::Plan;
 use super::raw::RAW_COLUMN;
-use super::rows::{Fields, Rows, internal};
+use super::rows::{Fields, Rows};
 use super::value::Value;
 use super::{Window, not_utf8, too_long};
-use arrow_array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
-use arrow_select::filter::filter_record_batch;
+use beside::{Beside, is_beside};
 use bytes::Bytes;
-use segno_core::columns::{Column, ColumnType, Schema};
-use segno_core::source::{BAD_BYTES_MAX, Bad, Chunk, FormatSpec, ReadPlan};
+use segno_core::columns::{ColumnType, Schema};
+use segno_core::source::{Chunk, FormatSpec, ReadPlan};
 use segno_core::{Code, Error, Result};
 use std::sync::Arc;
-
-/// Columns of this prefix stand beside the value.
-const BESIDE: &str = "kafka.";
-const HEADERS: &str = "kafka.headers.";
-const NAMES: [&str; 5] = ["kafka.key", "kafka.topic", "kafka.partition", "kafka.offset", "kafka.timestamp"];
 
 /// Messages of one partition on their way into a chunk.
 pub struct Messages {
@@ -52,35 +48,9 @@ enum Format {
     Raw { as_text: bool, nullable: bool },
 }
 
-/// What stands beside the values.
-struct Beside {
-    rows: Rows,
-    topic: String,
-    partition: u64,
-    kinds: Vec<Kind>,
-    headers: Vec<String>,
-    wants_key: bool,
-    /// For each message: timestamp, and key and headers as places in `bytes`.
-    timestamps: Vec<Option<i64>>,
-    pieces: Vec<Option<(usize, usize)>>,
-    bytes: Vec<u8>,
-}
-
-/// What a field of the plan is, and whether something reads it as text.
-#[derive(Clone, Copy)]
-enum Kind {
-    Key { text: bool },
-    Topic,
-    Partition,
-    Offset,
-    Timestamp,
-    Header { number: usize, text: bool },
-}
-
 impl Messages {
     /// `topic` and `partition` are what the columns of these names say.
     pub fn new(plan: &ReadPlan, format: &FormatSpec, record_bytes_max: usize, topic: &str, partition: u32) -> Result<Messages> {
-        let is_beside = |name: &str| name.starts_with(BESIDE);
         let part = |beside: bool| ReadPlan {
             columns: plan.columns.iter().filter(|column| is_beside(&column.name) == beside).cloned().collect(),
             time: plan.time.clone().filter(|time| is_beside(&time.name) == beside),
@@ -136,11 +106,7 @@ impl Messages {
 
     /// Names of the headers to give with each message; `None`: nothing beside the value is read.
     pub fn wants(&self) -> Option<&[String]> {
-        self.beside.as_ref().map(|beside| beside.headers.as_slice())
-    }
-
-    pub fn wants_key(&self) -> bool {
-        self.beside.as_ref().is_some_and(|beside| beside.wants_key)
+        self.beside.as_ref().map(Beside::headers)
     }
 
     /// Takes a message; offsets ascend. `None`: it has no value.
@@ -164,14 +130,7 @@ impl Messages {
         headers: impl Iterator<Item = Option<&'a [u8]>>,
     ) {
         if let Some(beside) = &mut self.beside {
-            beside.timestamps.push(timestamp_ms);
-            for piece in std::iter::once(key).chain(headers) {
-                let start = beside.bytes.len();
-                beside.pieces.push(piece.map(|piece| {
-                    beside.bytes.extend_from_slice(piece);
-                    (start, beside.bytes.len())
-                }));
-            }
+            beside.push(timestamp_ms, std::iter::once(key).chain(headers));
         }
     }
 
@@ -193,7 +152,7 @@ impl Messages {
         let raw = Bytes::from(std::mem::replace(&mut self.buf, Vec::with_capacity(capacity))).slice(..len);
         let mut chunk = self.values.finish(partition, start, end, Some(raw))?;
         // Decoding counted in places of the buffer.
-        let mut numbers = self.numbers(&chunk.offsets);
+        let numbers = self.numbers(&chunk.offsets);
         for (offset, &number) in chunk.offsets.iter_mut().zip(&numbers) {
             *offset = self.offsets[number as usize];
         }
@@ -205,8 +164,7 @@ impl Messages {
             raw.offsets_are_bytes = false;
         }
         if let Some(beside) = &mut self.beside {
-            beside.complete(&mut chunk, &mut numbers, &self.schema, &self.order)?;
-            beside.clear();
+            beside.complete(&mut chunk, &numbers, &self.schema, &self.order)?;
         }
         self.places.clear();
         self.offsets.clear();
@@ -290,176 +248,5 @@ impl Fields for Whole<'_> {
     }
 }
 
-impl Beside {
-    fn new(plan: &ReadPlan, topic: &str, partition: u32) -> Result<Beside> {
-        let rows = Rows::new(Arc::new(Plan::new(plan)?));
-        let mut headers: Vec<String> = Vec::new();
-        let mut kinds = Vec::new();
-        for name in &rows.plan.fields {
-            // Text is checked to be UTF-8 wherever a column or the event time wants more than bytes.
-            let is_text = |column: &Column| column.name == *name && column.ty != ColumnType::Binary;
-            let text = plan.columns.iter().any(is_text) || plan.time.as_ref().is_some_and(|time| time.name == *name);
-            kinds.push(match (name.as_str(), name.strip_prefix(HEADERS)) {
-                ("kafka.key", _) => Kind::Key { text },
-                ("kafka.topic", _) => Kind::Topic,
-                ("kafka.partition", _) => Kind::Partition,
-                ("kafka.offset", _) => Kind::Offset,
-                ("kafka.timestamp", _) => Kind::Timestamp,
-                (_, Some(header)) if !header.is_empty() => {
-                    headers.push(header.to_owned());
-                    Kind::Header { number: headers.len() - 1, text }
-                }
-                _ => {
-                    return Err(Error::new(Code::SourceColumn, format!("messages have no column `{name}`"))
-                        .with_help(format!("Beside the value stand {} and {HEADERS}NAME.", NAMES.join(", "))));
-                }
-            });
-        }
-        let wants_key = kinds.iter().any(|kind| matches!(kind, Kind::Key { .. }));
-        Ok(Beside {
-            rows,
-            topic: topic.to_owned(),
-            partition: u64::from(partition),
-            kinds,
-            headers,
-            wants_key,
-            timestamps: Vec::new(),
-            pieces: Vec::new(),
-            bytes: Vec::new(),
-        })
-    }
-
-    fn clear(&mut self) {
-        self.timestamps.clear();
-        self.pieces.clear();
-        self.bytes.clear();
-    }
-
-    /// Key (0) or header (from 1) of a message.
-    fn piece(&self, number: usize, piece: usize) -> Option<&[u8]> {
-        let (start, end) = self.pieces.get(number * (1 + self.headers.len()) + piece).copied().flatten()?;
-        Some(&self.bytes[start..end])
-    }
-
-    /// Puts the columns that stand beside the value into a chunk of values. `numbers` are those of its good messages.
-    fn complete(
-        &mut self,
-        chunk: &mut Chunk,
-        numbers: &mut Vec<u32>,
-        schema: &arrow_schema::SchemaRef,
-        order: &[(bool, usize)],
-    ) -> Result<()> {
-        let mut rows = std::mem::replace(&mut self.rows, Rows::new(Arc::new(Plan { fields: Vec::new(), columns: Vec::new(), time: None })));
-        let mut kept = Vec::with_capacity(numbers.len());
-        let mut refused = Vec::new();
-        for (row, &number) in numbers.iter().enumerate() {
-            let message = Message { beside: self, number: number as usize, offset: chunk.offsets[row] };
-            let flaw = match message.not_text() {
-                Some(bytes) => Some(not_utf8(bytes)),
-                None => rows.push(&message, message.offset, (0, 0)).err(),
-            };
-            kept.push(flaw.is_none());
-            refused.extend(flaw.map(|flaw| (row, flaw)));
-        }
-        let beside = rows.finish(chunk.partition, chunk.start, chunk.end, None)?;
-        self.rows = rows;
-        if !refused.is_empty() {
-            refuse(chunk, &kept, refused)?;
-        }
-        if !beside.times.is_empty() {
-            chunk.times = beside.times;
-        }
-        let column = |&(is_beside, place): &(bool, usize)| -> ArrayRef {
-            let batch = if is_beside { &beside.columns } else { &chunk.columns };
-            batch.column(place).clone()
-        };
-        let columns = order.iter().map(column).collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(chunk.offsets.len()));
-        chunk.columns = RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(internal)?;
-        Ok(())
-    }
-}
-
-/// Moves good records of a chunk to its bad ones.
-#[cold]
-fn refuse(chunk: &mut Chunk, kept: &[bool], refused: Vec<(usize, (Code, String))>) -> Result<()> {
-    for (row, (code, reason)) in refused {
-        let bytes = match &chunk.raw {
-            Some(raw) => {
-                let (start, end) = raw.rows[row];
-                Bytes::copy_from_slice(&raw.bytes[start as usize..(end as usize).min(start as usize + BAD_BYTES_MAX)])
-            }
-            None => Bytes::new(),
-        };
-        chunk.bad.push(Bad { offset: chunk.offsets[row], before_row: 0, code, reason, bytes });
-    }
-    let mask = BooleanArray::from(kept.to_vec());
-    chunk.columns = match chunk.columns.num_columns() {
-        0 => {
-            let options = RecordBatchOptions::new().with_row_count(Some(mask.true_count()));
-            RecordBatch::try_new_with_options(chunk.columns.schema(), Vec::new(), &options).map_err(internal)?
-        }
-        _ => filter_record_batch(&chunk.columns, &mask).map_err(internal)?,
-    };
-    fn keep<T>(values: &mut Vec<T>, kept: &[bool]) {
-        let mut kept = kept.iter();
-        values.retain(|_| kept.next().copied().unwrap_or(true));
-    }
-    keep(&mut chunk.times, kept);
-    keep(&mut chunk.offsets, kept);
-    if let Some(raw) = &mut chunk.raw {
-        keep(&mut raw.rows, kept);
-    }
-    chunk.bad.sort_by_key(|bad| bad.offset);
-    for bad in &mut chunk.bad {
-        bad.before_row = chunk.offsets.partition_point(|&offset| offset < bad.offset) as u32;
-    }
-    Ok(())
-}
-
-struct Message<'a> {
-    beside: &'a Beside,
-    number: usize,
-    offset: u64,
-}
-
-impl Message<'_> {
-    /// A key or a header that is read as text and is none.
-    fn not_text(&self) -> Option<&[u8]> {
-        let wanted = self.beside.kinds.iter().filter_map(|kind| match *kind {
-            Kind::Key { text: true } => self.beside.piece(self.number, 0),
-            Kind::Header { number, text: true } => self.beside.piece(self.number, 1 + number),
-            _ => None,
-        });
-        wanted.into_iter().find(|bytes| simdutf8::basic::from_utf8(bytes).is_err())
-    }
-
-    fn bytes(&self, piece: usize, text: bool) -> Value<'_> {
-        match self.beside.piece(self.number, piece) {
-            None => Value::Null,
-            // Loose: a key such as 17 may stand for a number.
-            Some(bytes) if text => Value::Loose(bytes),
-            Some(bytes) => Value::Bytes(bytes),
-        }
-    }
-}
-
-impl Fields for Message<'_> {
-    fn value(&self, field: usize) -> Value<'_> {
-        match self.beside.kinds[field] {
-            Kind::Key { text } => self.bytes(0, text),
-            Kind::Header { number, text } => self.bytes(1 + number, text),
-            Kind::Topic => Value::Text(self.beside.topic.as_bytes()),
-            Kind::Partition => Value::Unsigned(self.beside.partition),
-            Kind::Offset => Value::Unsigned(self.offset),
-            Kind::Timestamp => match self.beside.timestamps.get(self.number).copied().flatten() {
-                Some(ms) => ms.checked_mul(1_000).map_or(Value::FarTime, Value::Micros),
-                None => Value::Null,
-            },
-        }
-    }
-
-    fn blocked(&self, _field: usize) -> Option<(&str, Value<'_>)> {
-        None
-    }
-}
+#[cfg(test)]
+mod tests;

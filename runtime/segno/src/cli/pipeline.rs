@@ -4,12 +4,12 @@ use super::console::Console;
 use super::{Outcome, PipelineFile};
 use crate::worker::load;
 use crate::worker::open::{open_sink, sink_specs};
+use crate::worker::sources::open_one;
 use segno_core::columns::Schema;
 use segno_core::pipeline::graph::{Graph, PortRef};
 use segno_core::pipeline::{Pipeline, SinkKind};
 use segno_core::source::SourceSpec;
 use segno_core::{Code, Error, Kind, Place};
-use segno_input::source::open_source;
 use serde_json::json;
 use std::path::Path;
 
@@ -51,7 +51,7 @@ pub fn check_sources(loaded: &load::Loaded) -> Result<(), Vec<Error>> {
     let pipeline = &loaded.pipeline;
     let mut errors = Vec::new();
     for (number, plan) in loaded.plan.read_plans().iter().enumerate() {
-        let checked = open_source(&pipeline.source(number)).and_then(|source| {
+        let checked = open_one(&pipeline.source(number)).and_then(|source| {
             source.partitions()?.iter().try_for_each(|partition| source.open(partition.number, 0, None, plan).map(drop))
         });
         if let Err(error) = checked {
@@ -59,7 +59,8 @@ pub fn check_sources(loaded: &load::Loaded) -> Result<(), Vec<Error>> {
                 error
             } else {
                 let time = error.message().contains("time_format");
-                let part = if time { "time_format" } else { "files" };
+                let kind = if matches!(pipeline.source(number), SourceSpec::Kafka(_)) { "kafka" } else { "files" };
+                let part = if time { "time_format" } else { kind };
                 error.with_place(pipeline.place(&format!("{}.{part}", pipeline.source_path(number))))
             });
         }

@@ -73,12 +73,20 @@ pub fn open(pipeline: &Pipeline, plan: &Plan) -> Result<Vec<Arc<dyn Source>>> {
         .iter()
         .map(|source| {
             let inner = match &source.spec {
-                SourceSpec::Kafka(kafka) => Box::new(segno_kafka::KafkaSource::open(&reachable(pipeline, kafka)?)?),
-                spec => segno_input::source::open_source(&rooted(&pipeline.file, spec))?,
+                SourceSpec::Kafka(kafka) => open_one(&SourceSpec::Kafka(reachable(pipeline, kafka)?))?,
+                spec => open_one(&rooted(&pipeline.file, spec))?,
             };
             Ok(Arc::new(Rooted { inner, folder: folder.clone() }) as Arc<dyn Source>)
         })
         .collect()
+}
+
+/// Opens one source, its paths being those of the process.
+pub fn open_one(spec: &SourceSpec) -> Result<Box<dyn Source>> {
+    match spec {
+        SourceSpec::Kafka(kafka) => Ok(Box::new(segno_kafka::KafkaSource::open(kafka)?)),
+        spec => segno_input::source::open_source(spec),
+    }
 }
 
 /// How to reach a cluster is not archived: it is taken from the pipeline file as it is now.
