@@ -168,7 +168,11 @@ impl PostgresSink {
             let begin = client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED");
             let ((), found) = tokio::try_join!(begin, mark.lock(client, &statements.lock))?;
             match standpoint(mark, found) {
-                Standpoint::Lost(found) => return Ok(Written::Lost(found)),
+                Standpoint::Lost(found) => {
+                    // Not left to the end of the connection: the owner waits for this lock.
+                    client.batch_execute("ROLLBACK").await?;
+                    return Ok(Written::Lost(found));
+                }
                 Standpoint::Ours(found) if found.epoch >= Some(epoch) => {
                     client.batch_execute("ROLLBACK").await?;
                     session.writing = Some(statements);
@@ -182,7 +186,9 @@ impl PostgresSink {
             }
             copy.as_mut().finish().await?;
             let set = mark.set(client, &statements.set, epoch, &self.name);
-            tokio::try_join!(client.execute(&statements.write, &[]), set)?;
+            // What is wrong is said first; after it the transaction only says that it is aborted.
+            let (written, set) = tokio::join!(client.execute(&statements.write, &[]), set);
+            written.and(set.map(|()| 0))?;
             Ok(match client.batch_execute("COMMIT").await {
                 Ok(()) => {
                     session.writing = Some(statements);
@@ -287,11 +293,15 @@ impl Sink for PostgresSink {
             let found = match mark.lock(client, &lock_statement()).await? {
                 // A generation is taken once, so an equal one is of another checkpoint store.
                 Some(found) if found.generation < mark.generation() => found,
-                found => return Ok(Taken::Lost(found)),
+                found => {
+                    client.batch_execute("ROLLBACK").await?;
+                    return Ok(Taken::Lost(found));
+                }
             };
             if self.table.by_lineage()
                 && let Some(other) = mark.other_writer(client, &self.name).await?
             {
+                client.batch_execute("ROLLBACK").await?;
                 return Ok(Taken::Shared(other));
             }
             mark.fence(client).await?;
@@ -326,6 +336,7 @@ impl Sink for PostgresSink {
         let lost = self.server.wait("starting the mark in", async {
             client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
             if let Standpoint::Lost(found) = standpoint(mark, mark.lock(client, &lock_statement()).await?) {
+                client.batch_execute("ROLLBACK").await?;
                 return Ok(Some(found));
             }
             if !self.exists {
