@@ -78,7 +78,10 @@ fn after_a_take_over_the_first_process_commits_nothing_more() {
     assert!(text(&third.stderr).contains("J005") && text(&third.stderr).contains(&second.id().to_string()));
     let output = stop(second);
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert!(stop(follow(&lab)).status.success());
+    let last = follow(&lab);
+    // A signal that comes before the process can handle it ends it like any other process.
+    wait_for("the third generation", || lab.objects("generation") == 3);
+    assert!(stop(last).status.success());
     let left: Vec<_> = std::fs::read_dir(lab.path("work")).expect("the work folder").flatten().map(|entry| entry.file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().starts_with("take-over")), "{left:?}");
     let (code, said) = lab.replay();
