@@ -112,6 +112,7 @@ pub(crate) fn code_of(code: RDKafkaErrorCode) -> Code {
         AutoOffsetReset | OffsetOutOfRange => Code::OffsetsGone,
         UnknownTopicId => Code::TopicReplaced,
         MessageSizeTooLarge | MessageBatchTooLarge | InvalidMessageSize => Code::RecordTooLarge,
+        InvalidTransactionTimeout => Code::InvalidValue,
         _ => Code::KafkaFailed,
     }
 }
@@ -175,6 +176,7 @@ mod tests {
             (AutoOffsetReset, Code::OffsetsGone),
             (UnknownTopicId, Code::TopicReplaced),
             (MessageSizeTooLarge, Code::RecordTooLarge),
+            (InvalidTransactionTimeout, Code::InvalidValue),
             (BadMessage, Code::KafkaFailed),
         ] {
             assert_eq!(code_of(error), code, "{error:?}");

@@ -14,10 +14,14 @@ use segno_core::source::{Next, PartitionReader, ReadLimit};
 use segno_core::{Code, Error, Result};
 use segno_input::format::messages::Messages;
 use std::ffi::CString;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a partition that is not at its end is waited for. Short, since other partitions share the thread.
 const FETCH_WAIT: Duration = Duration::from_millis(5);
+
+/// How long a partition that is not at its end may give nothing: a broker that answers gives records, or the end. Longer
+/// than a broker's restart, shorter than an operator's patience with a replay that waits for nothing.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 pub(crate) struct Reader {
     pub topic: String,
@@ -33,6 +37,8 @@ pub(crate) struct Reader {
     pub end: Option<u64>,
     /// All there is was given.
     pub at_end: bool,
+    /// Since when it is not at its end and gives nothing.
+    pub silent_since: Option<Instant>,
 }
 
 impl Reader {
@@ -114,9 +120,16 @@ impl PartitionReader for Reader {
         }
         self.fill(limit)?;
         if self.position > start {
+            self.silent_since = None;
             return Ok(Next::Chunk(self.messages.finish(self.number, start, self.position)?));
         }
         self.queue.serve();
+        if self.at_end {
+            self.silent_since = None;
+        } else if self.silent_since.get_or_insert_with(Instant::now).elapsed() > SILENCE_MAX {
+            let what = format!("{}/{} gives nothing at offset {start}, and is not at its end", self.topic, self.partition);
+            return Err(self.queue.consumer().context().error(RDKafkaErrorCode::OperationTimedOut, &what));
+        }
         Ok(Next::Waiting)
     }
 }

@@ -193,7 +193,7 @@ impl Source for KafkaSource {
         let headers = headers.collect::<Result<_, _>>().map_err(|_| Error::new(Code::SourceColumn, "the name of a header holds a zero"))?;
         let end = known.ends.get(&number).copied();
         let queue = PartitionQueue::assign(&known.consumer, &topic, partition, offset)?;
-        Ok(Box::new(Reader { topic, partition, number, queue, messages, headers, position: offset, end, at_end: false }))
+        Ok(Box::new(Reader { topic, partition, number, queue, messages, headers, position: offset, end, at_end: false, silent_since: None }))
     }
 
     fn mark(&self, number: u32, _offset: u64) -> Result<u64> {
