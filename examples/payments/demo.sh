@@ -30,14 +30,13 @@ for line in open(sys.argv[1]):
 PY
 tool console-producer --bootstrap-server "$KAFKA" --topic payments --property parse.key=true <"$work/keyed" >/dev/null
 
-run() { "$SEGNO_BIN" run --quiet "$@" pipeline.yaml; }
 end() { # the last committed epoch, as the running pipeline says
     "$SEGNO_BIN" status --quiet -o json pipeline.yaml 2>/dev/null | python3 -c 'import json, sys; print(json.load(sys.stdin)["epoch"])' 2>/dev/null || echo 0
 }
 echo "2. Through the plugin, to Kafka and PostgreSQL; checkpoints in S3"
 before=0
 for kill in 1 2; do
-    run >"$work/run-$kill.log" 2>&1 &
+    "$SEGNO_BIN" run --quiet pipeline.yaml >"$work/run-$kill.log" 2>&1 &
     process=$!
     while kill -0 $process 2>/dev/null && [ "$(end)" -lt $((before + 8)) ]; do sleep 0.05; done
     before=$(end)
@@ -56,7 +55,7 @@ for kill in 1 2; do
 done
 echo "   and the machine's disk is lost as well: only S3 is left"
 rm -rf "$WORK"
-run -o json >"$work/summary.json"
+"$SEGNO_BIN" run --quiet -o json pipeline.yaml >"$work/summary.json"
 python3 - "$work/summary.json" <<'PY'
 import json, sys
 totals = json.load(open(sys.argv[1]))["totals"]
