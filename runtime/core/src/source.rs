@@ -125,8 +125,9 @@ pub trait Source: Send + Sync {
     /// All partitions known now. Numbers never change; later calls may add some at the end.
     fn partitions(&self) -> Result<Vec<Partition>>;
 
-    /// Where a partition begins that was never read. Asked once: the journal keeps the answer.
-    fn first_offset(&self, _partition: u32) -> Result<u64> {
+    /// Where a partition begins that was never read; `later`: others of this source were read before it appeared. Asked
+    /// once: the journal keeps the answer.
+    fn first_offset(&self, _partition: u32, _later: bool) -> Result<u64> {
         Ok(0)
     }
 

@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let open = |source: &KafkaSource| -> Result<Box<dyn PartitionReader>, segno_core::Error> {
         let columns = [("id", ColumnType::I64), ("key", ColumnType::Utf8), ("price", ColumnType::I64)];
         let columns = columns.iter().map(|(name, ty)| Column::new(*name, *ty, true)).collect();
-        source.open(0, source.first_offset(0)?, None, &ReadPlan { columns, time: None })
+        source.open(0, source.first_offset(0, false)?, None, &ReadPlan { columns, time: None })
     };
     let limit = ReadLimit { rows: 16_384, bytes: 4 << 20 };
     if matches!(open(&source)?.next(limit)?, Next::End) {

@@ -166,12 +166,14 @@ impl Source for KafkaSource {
         Ok((0..).zip(&self.known().partitions).map(|(number, one)| Partition { number, name: name(one) }).collect())
     }
 
-    fn first_offset(&self, number: u32) -> Result<u64> {
+    fn first_offset(&self, number: u32, later: bool) -> Result<u64> {
         let known = self.known();
         let (topic, partition) = known.partition(number)?;
         let (low, high) = known.watermarks(&topic, partition)?;
         match &self.spec.start {
             KafkaStart::Earliest => Ok(low),
+            // A partition that was added is found a little after its first records.
+            KafkaStart::Latest if later => Ok(low),
             KafkaStart::Latest => Ok(high),
             KafkaStart::Timestamp(ms) => known.at_time(&topic, partition, *ms),
             KafkaStart::Offsets(offsets) => Ok(offsets.get(&format!("{topic}/{partition}")).copied().unwrap_or(low)),

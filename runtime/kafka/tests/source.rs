@@ -198,7 +198,7 @@ fn what_is_gone_is_named_and_nothing_is_skipped() {
     assert_eq!(error.message(), format!("offsets 2 to 5 of {topic}/0 are gone; 6 to 10 remain"));
     let error = fails(20);
     assert_eq!(error.message(), format!("{topic}/0 ends at offset 10 (and begins at 6), but was read up to 20"));
-    assert_eq!(source.first_offset(0).unwrap(), 6, "the earliest record that is left");
+    assert_eq!(source.first_offset(0, false).unwrap(), 6, "the earliest record that is left");
 }
 
 #[test]
@@ -206,10 +206,12 @@ fn a_partition_that_was_never_read_begins_where_start_says() {
     let topic = topic("start", 2, &[]);
     values(&topic, 0, (0..10).map(|id| format!("{{\"id\":{id}}}")));
     let first = |start: KafkaStart, partition| {
-        KafkaSource::open(&KafkaSpec { start, ..spec(&[&topic]) }).unwrap().first_offset(partition).unwrap()
+        KafkaSource::open(&KafkaSpec { start, ..spec(&[&topic]) }).unwrap().first_offset(partition, false).unwrap()
     };
     assert_eq!(first(KafkaStart::Earliest, 0), 0);
     assert_eq!(first(KafkaStart::Latest, 0), 10);
+    let latest = KafkaSource::open(&KafkaSpec { start: KafkaStart::Latest, ..spec(&[&topic]) }).unwrap();
+    assert_eq!(latest.first_offset(0, true).unwrap(), 0, "what was written to a new partition before it was found is read");
     // The lab writes timestamps from 1000 ms on.
     assert_eq!(first(KafkaStart::Timestamp(1_004), 0), 4);
     assert_eq!(first(KafkaStart::Timestamp(5_000), 0), 10);

@@ -172,6 +172,7 @@ impl Planner {
     fn find_new_partitions(&mut self) -> Result<()> {
         self.partitions_checked = Some(Instant::now());
         for (number, source) in self.sources.iter().enumerate() {
+            let later = self.slots.iter().any(|slot| slot.source == number as u32);
             for partition in source.partitions()? {
                 let known = self.slots.iter().filter(|slot| slot.source == number as u32);
                 if known.clone().any(|slot| slot.position.name == partition.name) {
@@ -181,7 +182,7 @@ impl Planner {
                     source: number as u32,
                     partition: known.count() as u32,
                     name: partition.name,
-                    offset: source.first_offset(partition.number)?,
+                    offset: source.first_offset(partition.number, later)?,
                     mark: String::new(),
                     time_max: None,
                 };

@@ -32,8 +32,8 @@ impl Source for Rooted {
         Ok(partitions)
     }
 
-    fn first_offset(&self, partition: u32) -> Result<u64> {
-        self.inner.first_offset(partition)
+    fn first_offset(&self, partition: u32, later: bool) -> Result<u64> {
+        self.inner.first_offset(partition, later)
     }
 
     fn open(
