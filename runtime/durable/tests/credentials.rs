@@ -4,7 +4,8 @@ use crate::gateway::{ACCOUNTS, Gateway};
 use crate::lab::{empty_journal, fence};
 use jiff::{SignedDuration, Timestamp};
 use segno_core::Code;
-use segno_durable::journal::{self, Appended};
+use segno_core::protocol::ownership::Claim;
+use segno_durable::journal;
 use segno_durable::store::Objects;
 use segno_proxy::http::{Act, HttpProxy, Request};
 use std::io::{Read, Write};
@@ -120,7 +121,7 @@ fn credentials_of_20_seconds_rotate_three_times_under_a_journal() {
     let mut appended = 0;
     while lock(&keys).issued.len() <= ROTATIONS {
         appended += 1;
-        assert!(matches!(journal.append(fence(appended)).expect("an answer"), Appended::Ours));
+        assert!(matches!(journal.append(fence(appended)).expect("an answer"), Claim::Ours));
         std::thread::sleep(PAUSE);
     }
     assert_eq!(journal::find_end(&objects, 0).expect("a number"), appended);
@@ -156,11 +157,11 @@ fn credentials_that_cannot_be_renewed_have_their_code_and_lose_nothing() {
     let keys = keys(LIFE, LIFE);
     let Guarded { proxy: _proxy, objects, _gateway } = guarded(&keys, folder.path());
     let mut journal = empty_journal(&objects);
-    assert!(matches!(journal.append(fence(1)).expect("an answer"), Appended::Ours));
+    assert!(matches!(journal.append(fence(1)).expect("an answer"), Claim::Ours));
     // The endpoint goes on handing out what the store takes no more.
     lock(&keys).life = Duration::ZERO;
     assert_eq!(journal.append(fence(2)).expect_err("refused").code(), Code::StoreCredentials);
     lock(&keys).life = LIFE;
-    assert!(matches!(journal.append(fence(2)).expect("an answer"), Appended::Ours), "and then it goes on");
+    assert!(matches!(journal.append(fence(2)).expect("an answer"), Claim::Ours), "and then it goes on");
     assert_eq!(journal::find_end(&objects, 0).expect("a number"), 2);
 }

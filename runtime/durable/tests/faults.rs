@@ -8,7 +8,8 @@ use segno_core::persisted::JournalBody;
 use segno_core::{Code, Kind};
 use segno_durable::checkpoint::{self, Checkpoints};
 use segno_durable::generation;
-use segno_durable::journal::{self, Appended, Journal};
+use segno_core::protocol::ownership::Claim;
+use segno_durable::journal::{self, Journal};
 use segno_durable::state::StateStore;
 use segno_durable::store::{Created, Objects, PART_BYTES, WHOLE_BYTES_MAX};
 use segno_proxy::http::{Act, Request};
@@ -55,7 +56,7 @@ fn an_append_under_any_fault_is_there_once_and_known_to_be_ours() {
             }
             proxy.first(times, "PUT", "/journal/", act.clone());
             let outcome = journal.append(fence(appended + 1)).expect("an answer");
-            assert!(matches!(outcome, Appended::Ours), "{act:?} {times} times: {outcome:?}");
+            assert!(matches!(outcome, Claim::Ours), "{act:?} {times} times: {outcome:?}");
             appended += 1;
         }
     }
@@ -117,7 +118,7 @@ fn a_fault_that_stays_stops_transiently_and_what_was_not_acknowledged_is_decided
     for act in passing() {
         let (proxy, objects, direct) = disturbed();
         let mut journal = empty_journal(&objects);
-        assert!(matches!(journal.append(fence(1)).expect("an answer"), Appended::Ours));
+        assert!(matches!(journal.append(fence(1)).expect("an answer"), Claim::Ours));
         // Neither written nor read: nothing can be known.
         let stays = act.clone();
         proxy.decide(move |request: &Request| if request.target.contains("/journal/") { stays.clone() } else { Act::Pass });
@@ -130,7 +131,7 @@ fn a_fault_that_stays_stops_transiently_and_what_was_not_acknowledged_is_decided
         assert_eq!(end, if applied { 2 } else { 1 }, "{act:?}");
         let last = journal::read_entry(&direct, end).expect("an answer").expect("an entry");
         let mut again = Journal::new(objects, author(2), end, last.digest);
-        assert!(matches!(again.append(fence(3)).expect("an answer"), Appended::Ours));
+        assert!(matches!(again.append(fence(3)).expect("an answer"), Claim::Ours));
         journal::read_range(&direct, 1, end + 1, Some("")).expect("an unbroken chain");
     }
 }
@@ -140,7 +141,7 @@ fn a_stale_listing_decides_nothing() {
     let (proxy, objects, direct) = disturbed();
     let mut journal = empty_journal(&direct);
     for number in 1..=40 {
-        assert!(matches!(journal.append(fence(number)).expect("an answer"), Appended::Ours));
+        assert!(matches!(journal.append(fence(number)).expect("an answer"), Claim::Ours));
     }
     let folder = tempfile::tempdir().expect("a folder");
     let state = StateStore::open(&folder.path().join("state")).expect("a store");
@@ -226,8 +227,8 @@ fn write_all(objects: &Objects, writer: u64, operations: u64) {
         let mut journal = Journal::new(objects.clone(), author(writer), end, chain);
         while next <= operations {
             match journal.append(fence(writer * 1_000 + next)) {
-                Ok(Appended::Ours) => next += 1,
-                Ok(Appended::Lost(_)) => continue 'open,
+                Ok(Claim::Ours) => next += 1,
+                Ok(Claim::Theirs(_)) => continue 'open,
                 Err(error) => {
                     assert_eq!(error.kind(), Kind::Transient, "{error}");
                     continue 'open;

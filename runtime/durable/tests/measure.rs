@@ -3,7 +3,7 @@
 use crate::lab::{author, direct, empty_journal, fence, fill, meta, noise};
 use bytes::Bytes;
 use segno_durable::checkpoint::{self, Checkpoints};
-use segno_durable::journal::Appended;
+use segno_core::protocol::ownership::Claim;
 use segno_durable::state::StateStore;
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ fn measure() {
     let mut times: Vec<Duration> = (0..APPENDS)
         .map(|number| {
             let one = Instant::now();
-            assert!(matches!(journal.append(fence(number)).expect("an answer"), Appended::Ours));
+            assert!(matches!(journal.append(fence(number)).expect("an answer"), Claim::Ours));
             one.elapsed()
         })
         .collect();
