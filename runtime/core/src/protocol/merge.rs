@@ -5,7 +5,8 @@
 //!
 //! Invariants: with event time, a record is taken only when every partition that is not idle shows its head, so the
 //! order follows from the logs and not from the moment. A record that could not be decoded has no time: it goes before
-//! every head that has one. Without event time, partitions are taken in their number's order.
+//! every head that has one. Without event time, records
+//! are taken from the first partition that has one, and the epoch puts them into the order of the partitions' numbers.
 
 /// What one partition shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -45,7 +45,7 @@ pub fn run(console: &Console, args: RunArgs) -> Outcome {
     let pipeline = read_and_warn(console, &args.pipeline.file)?;
     let rows_on_stdout = pipeline.sinks.iter().chain(&pipeline.dlq).any(|sink| matches!(sink.kind, SinkKind::Stdout { .. }));
     let loaded = load::load(pipeline)?;
-    check_sources(&loaded)?;
+    check_sources(&loaded, false)?;
     // A store that cannot even be opened now is a mistake, not a failure that passes.
     objects(&loaded.pipeline).map_err(|error| at_store(&loaded.pipeline, error))?;
     let options = RunOptions {
@@ -54,7 +54,7 @@ pub fn run(console: &Console, args: RunArgs) -> Outcome {
         threads: args.threads.map(usize::from),
     };
     let observed = Observed::new(&loaded.pipeline.tenant, &loaded.pipeline.name, SINGLE_SHARD);
-    let server = Server::start(Arc::clone(&observed), &loaded.work_dir, args.listen)?;
+    let server = Server::start(Arc::clone(&observed), &loaded.work_dir, args.listen, args.take_over)?;
     if let Some(address) = server.address {
         console.note(&format!("metrics and status: http://{address}/metrics, http://{address}/status"));
     }

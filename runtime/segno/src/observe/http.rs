@@ -34,7 +34,8 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn start(observed: Arc<Observed>, work_dir: &Path, listen: Option<SocketAddr>) -> Result<Server> {
+    /// `take_over`: the socket of another process that answers is replaced.
+    pub fn start(observed: Arc<Observed>, work_dir: &Path, listen: Option<SocketAddr>, take_over: bool) -> Result<Server> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("status")
@@ -47,7 +48,7 @@ impl Server {
             .route("/health/live", get(|| async { "live\n" }))
             .route("/health/ready", get(ready))
             .with_state(observed);
-        open_socket(&runtime, work_dir, &router);
+        open_socket(&runtime, work_dir, &router, take_over);
         let address = match listen {
             None => None,
             Some(listen) => {
@@ -75,10 +76,14 @@ impl Drop for Server {
 
 /// Without a socket the pipeline runs all the same; `segno status` then says that it is not running. The file stays
 /// when the process ends: nobody answers behind it.
-fn open_socket(runtime: &tokio::runtime::Runtime, work_dir: &Path, router: &Router) {
+fn open_socket(runtime: &tokio::runtime::Runtime, work_dir: &Path, router: &Router, take_over: bool) {
     let path = work_dir.join(SOCKET);
     if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
         tracing::warn!("{} is too long for a socket: `segno status` will not find this run", path.display());
+        return;
+    }
+    // Somebody answers: this process is about to be refused, and must not take the other one's place.
+    if !take_over && UnixStream::connect(&path).is_ok() {
         return;
     }
     let _ = std::fs::create_dir_all(work_dir);

@@ -194,7 +194,43 @@ impl EpochBuilder {
         self.rows += length;
     }
 
-    pub fn finish(self, to: Position, idle: Vec<(u32, u32)>, watermark_out: Option<i64>) -> Result<EpochInput> {
+    /// Without event time the partitions of an epoch follow each other in the order of their numbers, each in its own
+    /// order: which of them was ready first while the epoch was read leaves no trace.
+    fn order_by_partition(&mut self) {
+        let mut rows: BTreeMap<(u32, u32), u32> = BTreeMap::new();
+        let partition = |run: &Run| (self.pieces[run.piece].source, self.pieces[run.piece].partition);
+        // First the place of each bad record among the rows of its own partition.
+        let mut runs = self.runs.iter().peekable();
+        for bad in &mut self.bad {
+            let before = bad.before_row as usize;
+            while let Some(run) = runs.next_if(|run| run.at + run.rows.len() <= before) {
+                *rows.entry(partition(run)).or_default() += run.rows.len() as u32;
+            }
+            let own = (bad.source, bad.partition);
+            let amid = runs.peek().filter(|run| run.at < before && partition(run) == own).map_or(0, |run| before - run.at);
+            bad.before_row = rows.get(&own).copied().unwrap_or(0) + amid as u32;
+        }
+        for run in runs {
+            *rows.entry(partition(run)).or_default() += run.rows.len() as u32;
+        }
+        // Then all of them behind the partitions before.
+        for bad in &mut self.bad {
+            bad.before_row += rows.range(..(bad.source, bad.partition)).map(|(_, rows)| rows).sum::<u32>();
+        }
+        self.bad.sort_by_key(|bad| (bad.source, bad.partition));
+        let pieces = &self.pieces;
+        self.runs.sort_by_key(|run| (pieces[run.piece].source, pieces[run.piece].partition));
+        let mut at = 0;
+        for run in &mut self.runs {
+            run.at = at;
+            at += run.rows.len();
+        }
+    }
+
+    pub fn finish(mut self, to: Position, idle: Vec<(u32, u32)>, watermark_out: Option<i64>) -> Result<EpochInput> {
+        if !self.by_event_time {
+            self.order_by_partition();
+        }
         let batch = assemble(&self.schema, &self.pieces, &self.runs, self.rows)?;
         let mut times = Vec::new();
         if self.by_event_time {

@@ -1,6 +1,6 @@
 //! A shard: the unit of order, state, commit and ownership.
 //!
-//! - `feed`, `plan`, `epoch`: reading ahead, merging, cutting an epoch
+//! - `feed`, `slot`, `plan`, `epoch`: reading ahead, merging, cutting an epoch
 //! - `program`, `step`, `lane`, `execute`: running it through the graph
 //! - `outputs`, `commit`: stage, journal, publish, apply
 //! - `recover`, `verify`: taking over, executing again, comparing
@@ -18,6 +18,7 @@ pub mod outputs;
 pub mod plan;
 pub mod program;
 pub mod recover;
+mod slot;
 pub mod step;
 pub mod verify;
 

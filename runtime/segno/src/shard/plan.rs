@@ -1,19 +1,21 @@
 //! Planning an epoch: partitions are merged by their heads and an epoch is cut from the merged sequence.
 //!
 //! Owns: the positions of all partitions, the merge, the cut, idleness, the watermark.
-//! Does not own: the rules themselves (`segno_core::protocol::{merge, close}`), reading (`feed`), executing.
+//! Does not own: the rules themselves (`segno_core::protocol::{merge, close}`), reading (`feed`), single partitions (`slot`),
+//! executing.
 //!
 //! Invariants: the same ranges and the same idle set give the same rows in the same order, however chunks were cut:
 //! replay uses this very code with bounds. A position only advances over records that are in a returned epoch.
 
 use super::epoch::{EpochBuilder, EpochInput};
 use super::feed::{CHUNKS_AHEAD, Feed, SlotId};
+use super::slot::{Loaded, Slot, next_offset, take};
 use segno_core::persisted::{EpochRecord, PartitionPosition, Position};
 use segno_core::protocol::close::{EpochLimits, Filling, closes};
 use segno_core::protocol::merge::{Head, Pick, pick};
-use segno_core::source::{Chunk, Next, ReadPlan, Source};
+use segno_core::source::{Next, ReadPlan, Source};
 use segno_core::{Code, Error, Result};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -38,75 +40,6 @@ pub struct TimeRules {
     pub watermark_delay_us: i64,
     /// Silence after which a partition no longer holds the merge. `None`: it holds for ever.
     pub idle_timeout: Option<Duration>,
-}
-
-struct Loaded {
-    chunk: Arc<Chunk>,
-    row: usize,
-    bad: usize,
-}
-
-struct Slot {
-    id: SlotId,
-    source: u32,
-    position: PartitionPosition,
-    /// Number of the partition in its source's own list.
-    in_source: u32,
-    queue: VecDeque<Loaded>,
-    asked: usize,
-    opened: bool,
-    ended: bool,
-    waiting_since: Option<Instant>,
-    ask_again_at: Option<Instant>,
-    idle: bool,
-    /// No record lies before this offset that is not in the queue: it runs over what holds no record.
-    reached: u64,
-    /// Records at or beyond this offset are not taken (replay).
-    bound: u64,
-    /// The journalled fingerprint of the bytes before `bound`.
-    bound_mark: String,
-    moved: bool,
-    /// In no epoch yet.
-    fresh: bool,
-}
-
-impl Slot {
-    fn new(id: SlotId, position: PartitionPosition, in_source: u32) -> Slot {
-        Slot {
-            id,
-            source: position.source,
-            position,
-            in_source,
-            queue: VecDeque::new(),
-            asked: 0,
-            opened: false,
-            ended: false,
-            waiting_since: None,
-            ask_again_at: None,
-            idle: false,
-            reached: 0,
-            bound: u64::MAX,
-            bound_mark: String::new(),
-            moved: false,
-            fresh: false,
-        }
-    }
-
-    fn head(&self, by_event_time: bool) -> Head {
-        if self.idle || self.position.offset >= self.bound {
-            return Head::Out;
-        }
-        let Some(loaded) = self.queue.front() else {
-            let over = self.ended || self.reached >= self.bound;
-            return if over { Head::Out } else { Head::Waiting };
-        };
-        let chunk = &loaded.chunk;
-        if next_offset(chunk, loaded.row, loaded.bad) >= self.bound {
-            return Head::Out;
-        }
-        let is_bad = chunk.bad.get(loaded.bad).is_some_and(|bad| bad.before_row as usize <= loaded.row);
-        Head::Record(if is_bad || !by_event_time { i64::MIN } else { chunk.times[loaded.row] })
-    }
 }
 
 /// The merged input of a shard.
@@ -526,75 +459,5 @@ impl Planner {
                 slot.idle = false;
             }
         }
-    }
-}
-
-/// Moves records of one slot into the epoch: while they come before `until`, and while there is room.
-fn take(
-    slot: &mut Slot,
-    until: i64,
-    inclusive: bool,
-    room: (usize, usize),
-    builder: &mut EpochBuilder,
-) -> Result<()> {
-    let Some(loaded) = slot.queue.front_mut() else { return Ok(()) };
-    let chunk = Arc::clone(&loaded.chunk);
-    let bytes_before = builder.bytes();
-    let records_before = builder.records();
-    loop {
-        let taken = builder.records() - records_before;
-        if taken >= room.0.max(1) || builder.bytes() - bytes_before >= room.1.max(1) {
-            break;
-        }
-        if let Some(bad) = chunk.bad.get(loaded.bad).filter(|bad| bad.before_row as usize <= loaded.row) {
-            if bad.offset >= slot.bound {
-                break;
-            }
-            builder.take_bad(slot.position.source, slot.position.partition, bad);
-            loaded.bad += 1;
-            continue;
-        }
-        let mut end = chunk.offsets.len();
-        if let Some(bad) = chunk.bad.get(loaded.bad) {
-            end = end.min(bad.before_row as usize);
-        }
-        end = end.min(loaded.row.saturating_add(room.0 - taken));
-        if slot.bound != u64::MAX {
-            end = end.min(chunk.offsets.partition_point(|&offset| offset < slot.bound));
-        }
-        if builder.by_event_time() && until != i64::MAX {
-            let before = |time: i64| if inclusive { time <= until } else { time < until };
-            let run = chunk.times[loaded.row..end].iter().position(|&time| !before(time));
-            end = run.map_or(end, |length| loaded.row + length);
-        }
-        end = builder.bounded_by_bytes(&chunk, loaded.row, end, room.1.saturating_sub(builder.bytes() - bytes_before));
-        if end <= loaded.row {
-            break;
-        }
-        builder.take_rows(&slot.position, &chunk, loaded.row..end);
-        if builder.by_event_time() {
-            let max = chunk.times[loaded.row..end].iter().copied().max();
-            slot.position.time_max = slot.position.time_max.max(max);
-        }
-        loaded.row = end;
-    }
-    if builder.records() > records_before {
-        slot.position.offset = next_offset(&chunk, loaded.row, loaded.bad).min(slot.bound);
-        slot.moved = true;
-    }
-    if loaded.row == chunk.offsets.len() && loaded.bad == chunk.bad.len() {
-        slot.queue.pop_front();
-    }
-    Ok(())
-}
-
-/// Offset of the next record of a chunk that was consumed up to (row, bad); the chunk's end after the last.
-fn next_offset(chunk: &Chunk, row: usize, bad: usize) -> u64 {
-    let good = chunk.offsets.get(row).copied();
-    let bad = chunk.bad.get(bad).map(|bad| bad.offset);
-    match (good, bad) {
-        (Some(good), Some(bad)) => good.min(bad),
-        (Some(one), None) | (None, Some(one)) => one,
-        (None, None) => chunk.end,
     }
 }
