@@ -21,7 +21,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("J023", "Code::StoreUnsafe", "runtime/durable/tests/races.rs"),
     ("K002", "\"K002\"", "tests/faults/src/disk.rs"),
     ("K003", "\"K003\"", "tests/faults/src/disk.rs"),
-    ("D013", "Code::RecordWithoutValue", "runtime/kafka/tests/source.rs"),
+    ("D013", "\"D013\"", "runtime/kafka/tests/source.rs"),
     ("K008", "Code::MarkTorn", "runtime/kafka/tests/sink.rs"),
     ("K009", "Code::MarksTopic", "runtime/kafka/src/marks.rs"),
     ("K010", "Code::RecordTooLarge", "runtime/kafka/tests/sink.rs"),
