@@ -7,7 +7,7 @@
 //! Collection removes nothing that a kept manifest names and nothing younger than `COLLECT_AGE_MIN`.
 
 use crate::generation;
-use crate::journal::{nonce, sha256_hex};
+use crate::journal::{self, nonce, sha256_hex};
 use crate::state::StateStore;
 use crate::store::{Created, Objects};
 use bytes::Bytes;
@@ -24,6 +24,9 @@ use std::time::Duration;
 
 /// An object younger than this may belong to a checkpoint whose manifest is not written yet: longer than any upload.
 pub const COLLECT_AGE_MIN: Duration = Duration::from_secs(3600);
+
+/// Newest manifests that the journal's end is compared with: one owner that slept leaves one.
+const MANIFESTS_COMPARED: u64 = 3;
 
 /// Files that are fetched at the same time: hides the store's latency, and hashes on several cores.
 const RESTORE_THREADS: usize = 4;
@@ -97,6 +100,52 @@ pub fn newest(objects: &Objects) -> Result<u64> {
     let hint: Option<u64> = hint.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.trim().parse().ok());
     let listed = objects.list("manifest")?.iter().filter_map(|(name, _)| name.parse().ok()).max().unwrap_or(0);
     end::newest(hint, listed, |number| Ok(objects.head(&manifest_name(number))?.is_some()))
+}
+
+/// Sequence of the journal's last entry, compared with what checkpoints and a listing say: an end that was cut off, or a
+/// gap, is never taken for the end.
+pub fn journal_end(objects: &Objects) -> Result<u64> {
+    // An owner that slept may have written the newest manifest, about an older epoch: so a few are looked at.
+    let newest = newest(objects)?;
+    let mut last: Option<Manifest> = None;
+    for number in (newest.saturating_sub(MANIFESTS_COMPARED) + 1..=newest).rev() {
+        match read(objects, number) {
+            Ok(Some(manifest)) if last.as_ref().is_none_or(|last| last.sequence < manifest.sequence) => last = Some(manifest),
+            Err(error) if error.code() != Code::CheckpointDamaged => return Err(error),
+            _ => {}
+        }
+    }
+    let mut from = 0;
+    if let Some(manifest) = last {
+        let (number, sequence) = (manifest.number, manifest.sequence);
+        match journal::read_entry(objects, sequence)? {
+            Some(stored) if stored.digest == manifest.chain => from = sequence,
+            Some(_) => {
+                let what = format!("journal entry {sequence} is not the one that checkpoint {number} names: it was replaced");
+                return Err(Error::new(Code::JournalChain, what)
+                    .with_help("restore the original object from the bucket's versions"));
+            }
+            None => {
+                let what = format!("checkpoint {number} names journal entry {sequence}, which is missing");
+                return Err(Error::new(Code::JournalBehind, what)
+                    .with_help("restore the journal's objects from the bucket's versions; Segno never starts over silently"));
+            }
+        }
+    }
+    let mut end = journal::find_end(objects, from)?;
+    loop {
+        let listed = journal::listed_end(objects)?;
+        if listed <= end || journal::read_entry(objects, listed)?.is_none() {
+            return Ok(end);
+        }
+        // Appended meanwhile, by an owner that is still at work; or else there is a gap before it.
+        if journal::read_entry(objects, end + 1)?.is_none() {
+            let what = format!("journal entry {} is missing, while entry {listed} exists", end + 1);
+            return Err(Error::new(Code::JournalGap, what)
+                .with_help("restore the object from the bucket's versions; Segno never skips a journal entry"));
+        }
+        end = journal::find_end(objects, end + 1)?;
+    }
 }
 
 /// Reads a manifest; `None` when it is not there.

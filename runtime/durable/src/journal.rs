@@ -73,8 +73,12 @@ fn damaged(name: &str, why: impl std::fmt::Display) -> Error {
 /// Sequence of the last entry, found by probing upwards from `from` (an entry known to exist, or 0).
 pub fn find_end(objects: &Objects, from: u64) -> Result<u64> {
     let hint = objects.get("journal-hint")?.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.trim().parse().ok());
-    let listed = || Ok(objects.list("journal")?.iter().filter_map(|(name, _)| name.parse().ok()).max().unwrap_or(0));
-    end::find_end(from, hint, listed, |sequence| Ok(objects.head(&entry_name(sequence))?.is_some()))
+    end::find_end(from, hint, || listed_end(objects), |sequence| Ok(objects.head(&entry_name(sequence))?.is_some()))
+}
+
+/// The highest sequence that a listing shows, which may be stale.
+pub fn listed_end(objects: &Objects) -> Result<u64> {
+    Ok(objects.list("journal")?.iter().filter_map(|(name, _)| name.parse().ok()).max().unwrap_or(0))
 }
 
 /// Sequence of the oldest entry that is left: 1, or what follows the collected ones. A stale listing can only make a

@@ -266,7 +266,13 @@ struct History {
 /// Reads the journal from an entry on (or from its start, where that is kept), and everything archived that it names.
 fn verify_history(objects: &Objects, from: Option<u64>, progress: &Progress) -> Result<History> {
     progress.set(|| "journal".to_owned());
-    let last = journal::find_end(objects, 0)?;
+    let last = match checkpoint::journal_end(objects) {
+        Ok(last) => last,
+        Err(error) if error.kind() == Kind::Failed => {
+            return Ok(History { first: from.unwrap_or(1), last: 0, archived: 0, wrong: vec![error] });
+        }
+        Err(error) => return Err(error),
+    };
     let whole = journal::read_entry(objects, 1).is_ok_and(|entry| entry.is_some());
     let first = if whole { 1 } else { from.unwrap_or(1) };
     let mut history = History { first, last, archived: 0, wrong: Vec::new() };

@@ -280,11 +280,8 @@ fn host_name() -> String {
 
 /// Appends the fence entry of this generation: after it no older generation can append.
 fn fence(objects: &Objects, author: &Author) -> Result<Journal> {
-    // The entry of the newest checkpoint is kept, whatever became of the hint.
-    let newest = checkpoint::newest(objects)?;
-    let kept = checkpoint::read(objects, newest).ok().flatten().map_or(0, |manifest| manifest.sequence);
-    let from = if kept > 0 && journal::read_entry(objects, kept)?.is_some() { kept } else { 0 };
-    let mut end = journal::find_end(objects, from)?;
+    // Before anything is written: an entry that is lost must not get another one in its place.
+    let mut end = checkpoint::journal_end(objects)?;
     loop {
         let chain = match end {
             0 => String::new(),

@@ -62,7 +62,7 @@ pub struct FieldDifference {
 pub fn replay(pipeline: &Pipeline, from: From, options: &RunOptions, watch: &mut dyn FnMut(u64, u64)) -> Result<Report> {
     let started = std::time::Instant::now();
     let objects = objects(pipeline)?;
-    let end = journal::find_end(&objects, 0)?;
+    let end = checkpoint::journal_end(&objects)?;
     if end == 0 {
         return Err(Error::new(Code::NothingToReplay, format!("{} holds no journal of \"{}\"", objects.url(), pipeline.name))
             .with_help("run the pipeline first; or check checkpoint.store, name and tenant"));
