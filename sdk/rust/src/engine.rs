@@ -193,9 +193,10 @@ impl<T: Plugin> Engine<T> {
                 }
             };
         }
-        // The sandbox looks at fuel and deadline at each turn of a loop: several records share a turn.
+        // The sandbox looks at fuel and deadline at each turn of a loop: several records share a turn. With state a turn
+        // is long enough; sharing it was measured to be slower.
         let mut row = 0;
-        while row + TURN_RECORDS <= rows {
+        while !T::State::KEYED && row + TURN_RECORDS <= rows {
             take!(row);
             take!(row + 1);
             take!(row + 2);

@@ -202,6 +202,8 @@ impl<'a> BatchStates<'a> {
 
 /// The tables of a plugin: `()`, one type with `#[derive(State)]`, or a tuple of them.
 pub trait States {
+    /// False for `()`: the plugin keeps no state.
+    const KEYED: bool = true;
     /// What `ctx.state` is.
     type Tables: Default;
     /// What is kept of the batch until its changes are collected.
@@ -220,6 +222,7 @@ pub trait States {
 }
 
 impl States for () {
+    const KEYED: bool = false;
     type Tables = ();
     type Columns<'a> = ();
     fn describe(_tables: &mut Vec<StateTable>) {}
