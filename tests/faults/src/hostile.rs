@@ -77,7 +77,7 @@ fn a_hostile_record_is_isolated_whatever_the_batches() {
 
 #[test]
 fn one_trap_among_very_many_records_costs_one_record() {
-    let mut lab = lab("trap", 200_000, 1);
+    let mut lab = lab("trap", 1_000_000, 1);
     lab.settings = "epoch: { max_records: 20000 }\n".to_owned();
     lab.complete();
     account(&lab, 1, &["P020"]);
