@@ -35,9 +35,10 @@ steps:
     key: key
 sinks: [{{ blackhole: {{}} }}]
 work_dir: work
-checkpoint: {{ store: "file://store", ephemeral: true, replay_debt: {debt}, keep: 2 }}
+checkpoint: {{ store: "file://store", ephemeral: true, replay_debt: {debt}, keep: 1000 }}
 epoch: {{ {epoch} }}
 """
+# All checkpoints are kept, so that the journal has every epoch of a run.
 ON = {"debt": "10s", "epoch": "max_delay: 500ms"}
 OFF = {"debt": "24h", "epoch": "max_delay: 500ms"}
 

@@ -7,6 +7,7 @@
 //! Collection removes nothing that a kept manifest names and nothing younger than `COLLECT_AGE_MIN`.
 
 use crate::generation;
+use crate::hashes::Hashes;
 use crate::journal::{self, nonce, sha256_hex};
 use crate::state::StateStore;
 use crate::store::{Created, Objects};
@@ -18,7 +19,7 @@ use segno_core::protocol::retention::{needed, oldest_kept};
 use segno_core::{Code, Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -30,6 +31,9 @@ const MANIFESTS_COMPARED: u64 = 3;
 
 /// Files that are fetched at the same time: hides the store's latency, and hashes on several cores.
 const RESTORE_THREADS: usize = 4;
+
+/// How far the upload thread stands back on a busy machine (0: not at all, 19: as far as possible).
+const UPLOAD_NICENESS: i32 = 10;
 
 /// What a manifest says beside its files.
 #[derive(Clone, Debug)]
@@ -50,10 +54,9 @@ pub struct CheckpointMeta {
 pub struct Checkpoints {
     objects: Objects,
     author: Author,
-    /// Folder for images that are being uploaded; emptied at start.
+    /// Folder for images that are being uploaded; emptied at start. Hashes of their files are beside it.
     scratch: PathBuf,
-    /// Hash of each immutable state file already uploaded, by name and length.
-    known: Arc<Mutex<BTreeMap<(String, u64), String>>>,
+    hashes: Arc<Mutex<Hashes>>,
 }
 
 /// A checkpoint on its way.
@@ -90,7 +93,7 @@ fn file_name(sha256: &str) -> String {
     format!("files/{sha256}")
 }
 
-fn io(what: &str, path: &Path, error: std::io::Error) -> Error {
+pub(crate) fn io(what: &str, path: &Path, error: std::io::Error) -> Error {
     Error::new(Code::StateUnwritable, format!("{what} {} failed", path.display())).with_cause(error)
 }
 
@@ -227,7 +230,8 @@ impl Checkpoints {
     pub fn new(objects: Objects, author: Author, scratch: PathBuf) -> Result<Checkpoints> {
         let _ = std::fs::remove_dir_all(&scratch);
         std::fs::create_dir_all(&scratch).map_err(|error| io("creating", &scratch, error))?;
-        Ok(Checkpoints { objects, author, scratch, known: Arc::default() })
+        let hashes = Hashes::open(scratch.with_extension("hashes"));
+        Ok(Checkpoints { objects, author, scratch, hashes: Arc::new(Mutex::new(hashes)) })
     }
 
     /// The highest generation now.
@@ -235,108 +239,101 @@ impl Checkpoints {
         generation::since(&self.objects, self.author.generation)
     }
 
-    /// Makes an image of the state now and uploads it in the background.
-    pub fn start(&mut self, state: &StateStore, meta: CheckpointMeta) -> Result<Upload> {
-        let number = newest(&self.objects)? + 1;
-        let image = self.scratch.join(format!("{number:06}"));
+    /// Makes an image of the state now; uploads it, and collects what is older than the newest `keep`, in the background.
+    pub fn start(&mut self, state: &StateStore, meta: CheckpointMeta, keep: u32) -> Result<Upload> {
+        let image = self.scratch.join(format!("{:012}", meta.epoch));
         let _ = std::fs::remove_dir_all(&image);
         crate::fail_point!("checkpoint::before_image");
         state.checkpoint(&image)?;
         crate::fail_point!("checkpoint::after_image");
         let objects = self.objects.clone();
         let author = Author { nonce: nonce(), ..self.author.clone() };
-        let known = Arc::clone(&self.known);
+        let hashes = Arc::clone(&self.hashes);
         let thread = std::thread::Builder::new()
             .name("checkpoint".to_owned())
             .spawn(move || {
-                let result = upload(&objects, &image, number, author, meta, &known);
+                yield_to_execution();
+                let result = upload(&objects, &image, author, meta, &hashes);
                 let _ = std::fs::remove_dir_all(&image);
-                result
+                let manifest = result?;
+                collect(&objects, keep)?;
+                Ok(manifest)
             })
             .map_err(|error| Error::new(Code::Internal, "the checkpoint thread cannot start").with_cause(error))?;
         Ok(Upload { thread: Some(thread) })
     }
+}
 
-    /// Keeps the newest `keep` checkpoints, the journal back to the oldest of them, and what they name.
-    pub fn collect(&self, keep: u32) -> Result<()> {
-        let newest = newest(&self.objects)?;
-        let Some(oldest) = oldest_kept(newest, keep) else { return Ok(()) };
-        // A manifest that cannot be read names nothing: then nothing is collected.
-        let mut named = BTreeSet::new();
-        let mut kept = Vec::new();
-        for number in oldest..=newest {
-            let Ok(Some(manifest)) = read(&self.objects, number) else { return Ok(()) };
-            kept.push((manifest.sequence, manifest.epoch));
-            named.extend(manifest.files.into_iter().map(|file| file.sha256));
-        }
-        let Some(needed) = needed(&kept) else { return Ok(()) };
-        crate::fail_point!("checkpoint::amid_collection");
-        // The hint must not stay at a number that goes: the owner that made the newest one may have died before it left one.
-        self.objects.put("manifest-hint", Bytes::from(newest.to_string()))?;
-        // Manifests go first: a manifest must never name a file that is gone.
-        for (name, _) in self.objects.list("manifest")? {
-            if name.parse().is_ok_and(|number: u64| number < oldest) {
-                self.objects.delete(&format!("manifest/{name}"))?;
-            }
-        }
-        for (name, age) in self.objects.list("files")? {
-            if !named.contains(&name) && age >= COLLECT_AGE_MIN {
-                self.objects.delete(&format!("files/{name}"))?;
-            }
-        }
-        // The hint must not name an entry that goes.
-        self.objects.put("journal-hint", Bytes::from(needed.sequence_newest.to_string()))?;
-        for (folder, first) in [("journal", needed.sequence_first), ("detail", needed.epoch_first)] {
-            for (name, _) in self.objects.list(folder)? {
-                let number = name.split('-').next().and_then(|number| number.parse::<u64>().ok());
-                if number.is_some_and(|number| number < first) {
-                    self.objects.delete(&format!("{folder}/{name}"))?;
-                }
-            }
-        }
-        Ok(())
+/// Keeps the newest `keep` checkpoints, the journal back to the oldest of them, and what they name.
+fn collect(objects: &Objects, keep: u32) -> Result<()> {
+    let newest = newest(objects)?;
+    let Some(oldest) = oldest_kept(newest, keep) else { return Ok(()) };
+    // A manifest that cannot be read names nothing: then nothing is collected.
+    let mut named = BTreeSet::new();
+    let mut kept = Vec::new();
+    for number in oldest..=newest {
+        let Ok(Some(manifest)) = read(objects, number) else { return Ok(()) };
+        kept.push((manifest.sequence, manifest.epoch));
+        named.extend(manifest.files.into_iter().map(|file| file.sha256));
     }
+    let Some(needed) = needed(&kept) else { return Ok(()) };
+    crate::fail_point!("checkpoint::amid_collection");
+    // The hint must not stay at a number that goes: the owner that made the newest one may have died before it left one.
+    objects.put("manifest-hint", Bytes::from(newest.to_string()))?;
+    // Manifests go first: a manifest must never name a file that is gone.
+    for (name, _) in objects.list("manifest")? {
+        if name.parse().is_ok_and(|number: u64| number < oldest) {
+            objects.delete(&format!("manifest/{name}"))?;
+        }
+    }
+    for (name, age) in objects.list("files")? {
+        if !named.contains(&name) && age >= COLLECT_AGE_MIN {
+            objects.delete(&format!("files/{name}"))?;
+        }
+    }
+    // The hint must not name an entry that goes.
+    objects.put("journal-hint", Bytes::from(needed.sequence_newest.to_string()))?;
+    for (folder, first) in [("journal", needed.sequence_first), ("detail", needed.epoch_first)] {
+        for (name, _) in objects.list(folder)? {
+            let number = name.split('-').next().and_then(|number| number.parse::<u64>().ok());
+            if number.is_some_and(|number| number < first) {
+                objects.delete(&format!("{folder}/{name}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Checkpoints wait for the threads that execute, never the other way round.
+fn yield_to_execution() {
+    // Refused, it runs as every other thread does.
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), UPLOAD_NICENESS);
 }
 
 fn upload(
     objects: &Objects,
     image: &Path,
-    mut number: u64,
     author: Author,
     meta: CheckpointMeta,
-    known: &Mutex<BTreeMap<(String, u64), String>>,
+    hashes: &Mutex<Hashes>,
 ) -> Result<Manifest> {
+    // One upload at a time; one that ended in the middle left no half-done memory.
+    let mut hashes = hashes.lock().unwrap_or_else(PoisonError::into_inner);
     let mut names: Vec<PathBuf> = std::fs::read_dir(image)
         .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
         .map_err(|error| io("reading", image, error))?;
     names.sort();
     let mut files = Vec::with_capacity(names.len());
-    let mut seen = BTreeMap::new();
     for path in names {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let length = std::fs::metadata(&path).map_err(|error| io("reading", &path, error))?.len();
-        let key = (name.clone(), length);
-        let immutable = name.ends_with(".sst");
-        let before = known.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&key).cloned();
-        let sha256 = match before {
-            Some(sha256) if immutable => sha256,
-            _ => {
-                let bytes = std::fs::read(&path).map_err(|error| io("reading", &path, error))?;
-                let sha256 = sha256_hex(&bytes);
-                let there = objects.head(&file_name(&sha256))?;
-                if there != Some(length) {
-                    objects.put(&file_name(&sha256), Bytes::from(bytes))?;
-                }
-                sha256
-            }
-        };
-        crate::fail_point!("checkpoint::amid_upload");
-        if immutable {
-            seen.insert(key, sha256.clone());
+        let file = hashes.of(&path)?;
+        let object = file_name(&file.sha256);
+        if !hashes.stored.contains(&file.sha256) && objects.head(&object)? != Some(file.bytes) {
+            objects.put_file(&object, &path, file.bytes)?;
         }
-        files.push(ManifestFile { name, sha256, bytes: length });
+        crate::fail_point!("checkpoint::amid_upload");
+        files.push(file);
     }
-    *known.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = seen;
+    let mut number = newest(objects)? + 1;
     let mut manifest = Manifest {
         version: MANIFEST_VERSION,
         number,
@@ -349,7 +346,7 @@ fn upload(
         identity: meta.identity,
         state_digest: None,
         marks: meta.marks,
-        files,
+        files: files.iter().map(|file| ManifestFile { name: file.name.clone(), sha256: file.sha256.clone(), bytes: file.bytes }).collect(),
         written_at_ms: meta.written_at_ms,
         replay_debt_ms: meta.replay_debt_ms,
     };
@@ -374,6 +371,7 @@ fn upload(
         }
     }
     crate::fail_point!("checkpoint::after_manifest");
+    hashes.keep(files);
     let ours = manifest.author.generation;
     ownership::confirm(generation::since(objects, ours)?, ours)?;
     objects.put("manifest-hint", Bytes::from(number.to_string()))?;

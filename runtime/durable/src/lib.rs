@@ -3,7 +3,7 @@
 //! - `store`: the object store and the names of its objects
 //! - `generation`, `journal`: who owns a shard and what it has committed
 //! - `state`: keyed state in RocksDB
-//! - `checkpoint`: images of the state in the object store
+//! - `checkpoint`, `hashes`: images of the state in the object store
 //! - `sink`: files, standard output, blackhole
 //! - `lock`: one process at a time on one machine
 //!
@@ -12,6 +12,7 @@
 
 pub mod checkpoint;
 pub mod generation;
+mod hashes;
 pub mod journal;
 pub mod lock;
 pub mod sink;

@@ -272,9 +272,9 @@ fn a_checkpoint_restores_to_the_same_state_and_every_damage_is_found() {
     let state = StateStore::open(&folder.path().join("state")).expect("a store");
     let mut checkpoints = Checkpoints::new(objects.clone(), owner(&objects), folder.path().join("images")).expect("checkpoints");
     fill(&state, 1, 0..2_000);
-    checkpoints.start(&state, meta(1)).expect("an upload").wait().expect("a manifest");
+    checkpoints.start(&state, meta(1), u32::MAX).expect("an upload").wait().expect("a manifest");
     fill(&state, 2, 0..10);
-    let manifest = checkpoints.start(&state, meta(2)).expect("an upload").wait().expect("a manifest");
+    let manifest = checkpoints.start(&state, meta(2), u32::MAX).expect("an upload").wait().expect("a manifest");
     assert_eq!(checkpoint::newest(&objects).expect("a number"), 2);
     assert_eq!(checkpoint::verify(&objects, &manifest).expect("an answer").len(), 0);
     let first = checkpoint::read(&objects, 1).expect("an answer").expect("a manifest");
@@ -327,9 +327,8 @@ fn collection_keeps_what_kept_checkpoints_need() {
     let mut checkpoints = Checkpoints::new(objects.clone(), owner(&objects), folder.path().join("images")).expect("checkpoints");
     for epoch in 1..=6 {
         fill(&state, epoch, 0..100);
-        checkpoints.start(&state, meta(epoch)).expect("an upload").wait().expect("a manifest");
+        checkpoints.start(&state, meta(epoch), 2).expect("an upload").wait().expect("a manifest");
     }
-    checkpoints.collect(2).expect("collected");
     let kept: Vec<u64> = (1..=6).filter(|&number| checkpoint::read(&objects, number).expect("an answer").is_some()).collect();
     assert_eq!(kept, [5, 6]);
     for number in kept {
@@ -353,10 +352,10 @@ fn a_checkpoint_follows_that_of_an_older_owner_and_one_that_slept_leaves_no_hint
     fill(&state, 1, 0..10);
     let mut sleeper = Checkpoints::new(objects.clone(), owner(&objects), folder.path().join("old")).expect("checkpoints");
     let mut newer = Checkpoints::new(objects.clone(), owner(&objects), folder.path().join("new")).expect("checkpoints");
-    let error = sleeper.start(&state, meta(1)).expect("an upload").wait().expect_err("it was overtaken");
+    let error = sleeper.start(&state, meta(1), u32::MAX).expect("an upload").wait().expect_err("it was overtaken");
     assert_eq!(error.code(), Code::OwnershipLost);
     assert_eq!(objects.get("manifest-hint").expect("an answer"), None);
-    let made = newer.start(&state, meta(1)).expect("an upload").wait().expect("a manifest");
+    let made = newer.start(&state, meta(1), u32::MAX).expect("an upload").wait().expect("a manifest");
     assert_eq!(made.number, 2, "the sleeper's checkpoint is as good as any");
 }
 

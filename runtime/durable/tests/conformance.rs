@@ -1,7 +1,7 @@
 //! A folder and a bucket behave alike.
 
 use crate::gateway::Gateway;
-use crate::lab::{direct, noise};
+use crate::lab::{direct, file_of, noise};
 use bytes::Bytes;
 use segno_durable::store::{Created, Objects, Versioning, WHOLE_BYTES_MAX, count_winners};
 use std::path::Path;
@@ -33,7 +33,7 @@ fn conforms(objects: &Objects) {
 
     // In parts, both ways, with an end that fills no part.
     let large = Bytes::from(noise(WHOLE_BYTES_MAX + 12_345));
-    objects.put("files/large", large.clone()).expect("written");
+    objects.put_file("files/large", file_of(&large).path(), large.len() as u64).expect("written");
     assert_eq!(objects.head("files/large").expect("an answer"), Some(large.len() as u64));
     assert!(objects.get_sized("files/large", large.len() as u64).expect("an answer") == Some(large.clone()));
     assert!(objects.get("files/large").expect("an answer") == Some(large.clone()));

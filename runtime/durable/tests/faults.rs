@@ -1,6 +1,6 @@
 //! Every fault of an object store under journal, generations and checkpoints: never lost, never doubled, never skipped.
 
-use crate::lab::{author, disturbed, empty_journal, fence, fill, meta, noise};
+use crate::lab::{author, disturbed, empty_journal, fence, file_of, fill, meta, noise};
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -90,7 +90,7 @@ fn a_checkpoint_under_any_fault_is_whole() {
             number += 1;
             fill(&state, number, 0..500);
             proxy.first(1, "PUT", target, act.clone());
-            let manifest = checkpoints.start(&state, meta(number)).expect("an upload").wait();
+            let manifest = checkpoints.start(&state, meta(number), u32::MAX).expect("an upload").wait();
             let manifest = manifest.unwrap_or_else(|error| panic!("{act:?} on {target}: {error}"));
             assert_eq!(manifest.number, number, "{act:?} on {target}: no number is skipped");
             assert_eq!(checkpoint::newest(&direct).expect("a number"), number);
@@ -148,7 +148,7 @@ fn a_stale_listing_decides_nothing() {
     let mut checkpoints = Checkpoints::new(direct.clone(), author(1), folder.path().join("images")).expect("checkpoints");
     for epoch in 1..=5 {
         fill(&state, epoch, 0..10);
-        checkpoints.start(&state, meta(epoch)).expect("an upload").wait().expect("a manifest");
+        checkpoints.start(&state, meta(epoch), u32::MAX).expect("an upload").wait().expect("a manifest");
     }
     for hidden in ["/journal/00000000002", "/journal/00000000004", "/manifest/000005", "/manifest/", "/journal/", "/"] {
         proxy.decide(move |request: &Request| {
@@ -172,21 +172,23 @@ fn a_stale_listing_decides_nothing() {
 fn a_torn_upload_leaves_nothing_visible() {
     let (proxy, objects, direct) = disturbed();
     let body = Bytes::from(noise(WHOLE_BYTES_MAX + 1));
+    let file = file_of(&body);
+    let put = |name: &str| objects.put_file(name, file.path(), body.len() as u64);
     // A part that is torn once is sent again, alone.
     proxy.first(1, "PUT", "partNumber=2", Act::CutBody { after: PART_BYTES / 2 });
     let before = proxy.seen().requests;
-    objects.put("files/once", body.clone()).expect("written");
+    put("files/once").expect("written");
     assert_eq!(proxy.seen().requests - before, 6, "begin, three parts, one of them twice, complete");
     assert!(direct.get("files/once").expect("an answer") == Some(body.clone()));
     // One that is torn every time fails the upload.
     proxy.decide(|request: &Request| {
         if request.target.contains("partNumber=2") { Act::CutBody { after: PART_BYTES / 2 } } else { Act::Pass }
     });
-    assert_eq!(objects.put("files/never", body.clone()).expect_err("torn").code(), Code::StoreUnusable);
+    assert_eq!(put("files/never").expect_err("torn").code(), Code::StoreUnusable);
     assert_eq!(direct.head("files/never").expect("an answer"), None);
     // The answer to the last request is lost after it was applied.
     proxy.first(1, "POST", "uploadId=", Act::ApplyThenCut);
-    objects.put("files/complete", body.clone()).expect("written");
+    put("files/complete").expect("written");
     assert!(direct.get("files/complete").expect("an answer") == Some(body));
     // An object in one request is not there either when its body was cut.
     proxy.decide(|request: &Request| if request.method == "PUT" { Act::CutBody { after: 100 } } else { Act::Pass });

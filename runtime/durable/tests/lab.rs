@@ -89,6 +89,13 @@ pub fn fill(state: &StateStore, epoch: u64, keys: std::ops::Range<u32>) {
     state.apply(epoch, &format!("chain {epoch}"), changes).expect("applied");
 }
 
+/// A file with these bytes.
+pub fn file_of(bytes: &[u8]) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), bytes).expect("written");
+    file
+}
+
 /// Bytes that do not repeat and are the same every time.
 pub fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;

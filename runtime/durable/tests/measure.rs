@@ -1,6 +1,6 @@
 //! How fast the store of the test server is under journal and checkpoints. Run by hand: `--ignored --nocapture measure`.
 
-use crate::lab::{author, direct, empty_journal, fence, fill, meta, noise};
+use crate::lab::{author, direct, empty_journal, fence, file_of, fill, meta, noise};
 use bytes::Bytes;
 use segno_durable::checkpoint::{self, Checkpoints};
 use segno_core::protocol::ownership::Claim;
@@ -35,8 +35,9 @@ fn measure() {
 
     let rate = |bytes: u64, time: Duration| bytes as f64 / time.as_secs_f64() / f64::from(1 << 20);
     let body = Bytes::from(noise(LARGE_BYTES));
+    let file = file_of(&body);
     let started = Instant::now();
-    objects.put("files/large", body.clone()).expect("written");
+    objects.put_file("files/large", file.path(), LARGE_BYTES as u64).expect("written");
     println!("## {} MiB in parts: written at {:.0} MiB/s", LARGE_BYTES >> 20, rate(LARGE_BYTES as u64, started.elapsed()));
     let started = Instant::now();
     assert!(objects.get_sized("files/large", LARGE_BYTES as u64).expect("an answer") == Some(body));
@@ -49,7 +50,7 @@ fn measure() {
     }
     let mut checkpoints = Checkpoints::new(objects.clone(), author(1), folder.path().join("images")).expect("checkpoints");
     let started = Instant::now();
-    let manifest = checkpoints.start(&state, meta(20)).expect("an upload").wait().expect("a manifest");
+    let manifest = checkpoints.start(&state, meta(20), u32::MAX).expect("an upload").wait().expect("a manifest");
     let bytes: u64 = manifest.files.iter().map(|file| file.bytes).sum();
     println!("## checkpoint of {} MiB: written at {:.0} MiB/s", bytes >> 20, rate(bytes, started.elapsed()));
     let started = Instant::now();

@@ -1,6 +1,6 @@
 //! One owner at a time: the lock on this machine, the generation everywhere.
 
-use crate::lab::{Lab, finish, plain, text};
+use crate::lab::{Lab, finish, plain, text, variable};
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -87,4 +87,31 @@ fn after_a_take_over_the_first_process_commits_nothing_more() {
     assert!(!left.iter().any(|name| name.to_string_lossy().starts_with("take-over")), "{left:?}");
     let (code, said) = lab.replay();
     assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn a_process_that_sleeps_before_its_generation_does_not_take_the_pipeline_back() {
+    let lab = Lab::new(8, 1_000);
+    stop(follow(&lab));
+    let generations = lab.objects("generation");
+    let sleeper = Command::new(variable("SEGNO_TESTING_BIN"))
+        .args(["run", "-q"])
+        .arg(lab.path("follow.yaml"))
+        .env("FAILPOINTS", "recovery::before_generation=1*return(stop)")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("segno starts");
+    let stat = format!("/proc/{}/stat", sleeper.id());
+    wait_for("the sleep", || std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T ")));
+    let second = start(&lab, &["--take-over"]);
+    wait_for("the second generation", || lab.objects("generation") == generations + 1);
+    let id = rustix::process::Pid::from_raw(sleeper.id() as i32).expect("a process id");
+    rustix::process::kill_process(id, rustix::process::Signal::CONT).expect("it continues");
+    let output = finish(sleeper);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("J005") && said.contains(&second.id().to_string()), "{said}");
+    assert_eq!(lab.objects("generation"), generations + 1, "the sleeper took no generation");
+    assert!(stop(second).status.success());
 }

@@ -22,6 +22,7 @@ use object_store::{PutOptions, PutPayload};
 use refusal::Refusal;
 use retry::{Judgement, judge};
 use segno_core::{Code, Error, Result};
+use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -161,17 +162,28 @@ impl Objects {
         self.attempt("looking for", name, |client| size(client, path))
     }
 
-    /// Writes or overwrites, a large object in parts: then it is visible when it is complete. For content-addressed
-    /// objects and hints only.
+    /// Writes or overwrites. For content-addressed objects and hints only.
     pub fn put(&self, name: &str, bytes: Bytes) -> Result<()> {
         let (path, body) = (&self.path(name), &bytes);
         let written = self.attempt("writing", name, |client| async move {
-            if body.len() <= WHOLE_BYTES_MAX {
-                return client.store.put(path, PutPayload::from_bytes(body.clone())).await.map(drop);
-            }
+            client.store.put(path, PutPayload::from_bytes(body.clone())).await.map(drop)
+        })?;
+        written.ok_or_else(|| refusal::no_bucket(&self.url))
+    }
+
+    /// As `put`, the bytes of a file, a large one in parts: then it is visible when it is complete.
+    pub fn put_file(&self, name: &str, file: &Path, bytes: u64) -> Result<()> {
+        let unreadable = |error: std::io::Error| {
+            Error::new(Code::StateUnwritable, format!("reading {} failed", file.display())).with_cause(error)
+        };
+        if bytes <= WHOLE_BYTES_MAX as u64 {
+            return self.put(name, Bytes::from(std::fs::read(file).map_err(unreadable)?));
+        }
+        let path = &self.path(name);
+        let written = self.attempt("writing", name, |client| async move {
             let options = PutMultipartOptions::default().with_retry_policy(Arc::new(retry::OfParts));
             let mut upload = client.store.put_multipart_opts(path, options).await?;
-            let outcome = put_parts(&mut *upload, body).await;
+            let outcome = put_parts(&mut *upload, file).await;
             if outcome.is_err() {
                 // An attempt: parts that stay are collected by the bucket's lifecycle rule.
                 let _ = upload.abort().await;
@@ -257,12 +269,15 @@ async fn size(client: Client, path: &ObjectPath) -> object_store::Result<u64> {
     found.bytes().await.map(|_| size)
 }
 
-async fn put_parts(upload: &mut dyn MultipartUpload, body: &Bytes) -> object_store::Result<()> {
-    let mut from = 0;
-    while from < body.len() {
-        let to = (from + PART_BYTES).min(body.len());
-        upload.put_part(PutPayload::from_bytes(body.slice(from..to))).await?;
-        from = to;
+async fn put_parts(upload: &mut dyn MultipartUpload, file: &Path) -> object_store::Result<()> {
+    let unreadable = |error| object_store::Error::Generic { store: "file", source: Box::new(error) };
+    let mut file = std::fs::File::open(file).map_err(unreadable)?;
+    loop {
+        let mut part = Vec::with_capacity(PART_BYTES);
+        file.by_ref().take(PART_BYTES as u64).read_to_end(&mut part).map_err(unreadable)?;
+        if part.is_empty() {
+            return upload.complete().await.map(drop);
+        }
+        upload.put_part(PutPayload::from(part)).await?;
     }
-    upload.complete().await.map(drop)
 }

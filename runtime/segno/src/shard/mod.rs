@@ -239,7 +239,7 @@ impl Shard {
         if let Some(upload) = &mut self.upload {
             match upload.poll()? {
                 None => return Ok(()),
-                Some(done) => self.checkpoint_done(&done)?,
+                Some(done) => self.checkpoint_done(&done),
             }
         }
         if self.debt.due(self.settings.replay_debt) {
@@ -260,12 +260,12 @@ impl Shard {
             written_at_ms: now_ms(),
             replay_debt_ms: self.debt.estimate().as_millis() as u64,
         };
-        self.upload = Some(self.checkpoints.start(&self.state, meta)?);
+        self.upload = Some(self.checkpoints.start(&self.state, meta, self.settings.keep)?);
         self.debt.clear();
         Ok(())
     }
 
-    fn checkpoint_done(&mut self, done: &Manifest) -> Result<()> {
+    fn checkpoint_done(&mut self, done: &Manifest) {
         self.upload = None;
         self.checkpointed = done.epoch;
         self.checkpoint_seen = Some(CheckpointSeen {
@@ -274,20 +274,19 @@ impl Shard {
             bytes: done.files.iter().map(|file| file.bytes).sum(),
         });
         self.totals.checkpoints += 1;
-        self.checkpoints.collect(self.settings.keep)
     }
 
     /// A checkpoint of the last committed epoch, unless there is one; returns when it is published.
     pub fn checkpoint_now(&mut self) -> Result<()> {
         if let Some(upload) = self.upload.take() {
             let done = upload.wait()?;
-            self.checkpoint_done(&done)?;
+            self.checkpoint_done(&done);
         }
         if self.epoch > self.checkpointed {
             self.start_checkpoint()?;
             if let Some(upload) = self.upload.take() {
                 let done = upload.wait()?;
-                self.checkpoint_done(&done)?;
+                self.checkpoint_done(&done);
             }
         }
         Ok(())

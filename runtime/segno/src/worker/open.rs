@@ -35,6 +35,9 @@ use std::sync::Arc;
 /// The only shard of `sharding: single`; its name is part of every object key.
 pub const SINGLE_SHARD: &str = "single";
 
+/// Begins the name of the folder of a process that took over, within the work folder.
+const TAKE_OVER: &str = "take-over-";
+
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RunOptions {
     /// Go on although another process holds the lock; it commits nothing more.
@@ -139,6 +142,11 @@ pub fn open(loaded: &Loaded, options: &RunOptions) -> Result<Opened> {
     let objects = objects(pipeline)?;
     objects.prove_conditional_create()?;
     let writer = format!("{}:{}", host_name(), std::process::id());
+    fail_point!("recovery::before_generation");
+    // A process that slept since it took the lock may have been taken over: it must not take the next generation.
+    if folder == loaded.work_dir {
+        free_of_take_overs(&loaded.work_dir)?;
+    }
     let author = generation::take(&objects, &writer, &format!("{}/journal", objects.url()))?;
     let ours = author.generation;
     let opened = open_owned(loaded, options, program, sinks, &folder, &objects, author);
@@ -232,22 +240,11 @@ fn open_owned(
 }
 
 /// Locks the work folder. After a take-over on the same machine it is a folder within: the other process may still
-/// hold the outer one. What such processes left behind is removed when they are gone.
+/// hold the outer one.
 fn work_folder(work_dir: &Path, options: &RunOptions) -> Result<(WorkLock, PathBuf)> {
-    const TAKE_OVER: &str = "take-over-";
-    let mut held = None;
-    for entry in std::fs::read_dir(work_dir).into_iter().flatten().flatten() {
-        if !entry.file_name().to_string_lossy().starts_with(TAKE_OVER) {
-            continue;
-        }
-        match WorkLock::acquire(&entry.path()) {
-            Ok(_lock) => discard(&entry.path())?,
-            Err(error) => held = Some(error),
-        }
-    }
-    let refused = match (WorkLock::acquire(work_dir), held) {
-        (Ok(lock), None) => return Ok((lock, work_dir.to_owned())),
-        (Ok(_), Some(error)) | (Err(error), _) => error,
+    let refused = match (WorkLock::acquire(work_dir), free_of_take_overs(work_dir)) {
+        (Ok(lock), Ok(())) => return Ok((lock, work_dir.to_owned())),
+        (Ok(_), Err(error)) | (Err(error), _) => error,
     };
     if refused.code() != Code::AlreadyRunning || !options.take_over {
         return Err(refused);
@@ -255,6 +252,17 @@ fn work_folder(work_dir: &Path, options: &RunOptions) -> Result<(WorkLock, PathB
     tracing::warn!("taking over: {}", refused.message());
     let folder = work_dir.join(format!("{TAKE_OVER}{}", std::process::id()));
     Ok((WorkLock::acquire(&folder)?, folder))
+}
+
+/// Removes what processes that took over left behind; an error while one of them runs.
+fn free_of_take_overs(work_dir: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(work_dir).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(TAKE_OVER) {
+            let _lock = WorkLock::acquire(&entry.path())?;
+            discard(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn planner(
