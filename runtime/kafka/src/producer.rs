@@ -7,7 +7,7 @@
 
 use crate::client::{Context, settings, wrong_setting};
 use crate::marks::{Edge, MARKS, Mark, Place};
-use crate::records::Records;
+use crate::records::{ORIGIN, Records};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
@@ -61,6 +61,8 @@ impl Producer {
             .set("enable.idempotence", "true")
             .set("transaction.timeout.ms", &timeout)
             .set("message.timeout.ms", &timeout)
+            // A commit says that every row was written; a report of each would cost as much as sending it.
+            .set("delivery.report.only.error", "true")
             .create_with_context(Context::default());
         let inner: BaseProducer<Context> = made.map_err(|error| wrong_setting(&error))?;
         let until = Instant::now() + INIT_TIMEOUT;
@@ -131,7 +133,8 @@ impl Producer {
         self.send_mark(place, Mark { mark: Edge::Begin, ..mark }, until)?;
         if let Some(records) = records {
             records.each(owner, |number, record| {
-                let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
+                let mut headers = OwnedHeaders::new_with_capacity(record.headers.len() + 1)
+                    .insert(Header { key: ORIGIN, value: Some(record.origin) });
                 for (key, value) in record.headers {
                     headers = headers.insert(Header { key, value: Some(value) });
                 }

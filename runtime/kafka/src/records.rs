@@ -26,6 +26,9 @@ pub(crate) const ORIGIN: &str = "segno-origin";
 pub(crate) struct Record<'a> {
     pub value: Option<&'a [u8]>,
     pub key: Option<&'a [u8]>,
+    /// Value of the header `ORIGIN`.
+    pub origin: &'a [u8],
+    /// The other headers.
     pub headers: &'a [(String, Vec<u8>)],
     /// ms since 1970 UTC.
     pub timestamp: Option<i64>,
@@ -158,6 +161,8 @@ impl<'a> Records<'a> {
         let mut start = 0;
         let mut key = Vec::new();
         let mut headers = Vec::new();
+        let mut text = Vec::new();
+        let places = self.places();
         for (row, end) in self.ends.iter().enumerate() {
             let value = end.map(|end| &self.values[std::mem::replace(&mut start, end)..end - 1]);
             key.clear();
@@ -178,24 +183,42 @@ impl<'a> Records<'a> {
                     headers.push((header.clone(), value));
                 }
             }
-            headers.push((ORIGIN.to_owned(), self.origin_text(row).into_bytes()));
+            text.clear();
+            match origin {
+                Some((_, origin)) => {
+                    text.extend_from_slice(&places[origin.partition as usize].0);
+                    // Memory takes what is written.
+                    let _ = write!(text, "{}/{}", origin.offset, origin.index);
+                }
+                None => text.extend_from_slice(self.origin_text(row).as_bytes()),
+            }
             if self.letters {
                 self.letter_headers(row, owner, &mut headers);
             }
             let partition = match (has_key, origin) {
                 (true, _) => partition_of(&key, self.partitions),
                 // Rows of one partition keep their order, and a replay puts them where they were.
-                (false, Some(((source, partition), _))) => {
-                    partition_of(format!("{source}/{partition}").as_bytes(), self.partitions)
-                }
+                (false, Some((_, origin))) => places[origin.partition as usize].1,
                 (false, None) => 0,
             };
             let timestamp = origin.and_then(|(_, origin)| origin.time).map(|micros| micros.div_euclid(1_000));
             let timestamp = timestamp.filter(|&ms| ms >= 0);
             let key = has_key.then_some(key.as_slice());
-            send(row, Record { value, key, headers: &headers, timestamp, partition })?;
+            send(row, Record { value, key, origin: &text, headers: &headers, timestamp, partition })?;
         }
         Ok(())
+    }
+
+    /// For each partition that rows come from: the beginning of their origin, and where rows without a key go.
+    fn places(&self) -> Vec<(Vec<u8>, i32)> {
+        let partitions = self.rows.lineage.map_or(&[][..], |lineage| &lineage.partitions);
+        let place = |(source, partition): &(String, String)| {
+            let mut text = format!("{source}/{partition}");
+            let target = partition_of(text.as_bytes(), self.partitions);
+            text.push('/');
+            (text.into_bytes(), target)
+        };
+        partitions.iter().map(place).collect()
     }
 
     /// The names are those of Kafka Connect, so that its tools find their way.

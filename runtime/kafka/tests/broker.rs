@@ -12,7 +12,7 @@ struct Broker {
 }
 
 fn script() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/servers/servers.py")
+    Path::new(".").join("../../scripts/servers/servers.py")
 }
 
 impl Broker {

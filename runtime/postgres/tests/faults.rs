@@ -148,7 +148,7 @@ struct Crashing {
 
 impl Crashing {
     fn up() -> Crashing {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/servers/servers.py");
+        let script = Path::new(".").join("../../scripts/servers/servers.py");
         let server = Crashing { folder: tempfile::tempdir().expect("a folder"), script };
         server.order(&["up", "FOLDER", "--postgres"]);
         server

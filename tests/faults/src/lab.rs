@@ -4,6 +4,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 /// A run of this input takes a second; one that takes this long hangs.
@@ -17,9 +18,11 @@ pub fn variable(name: &str) -> PathBuf {
     }
 }
 
-/// The root of the repository.
+/// The root of the repository. Tests run in their crate's folder; a path from the time of compilation may be another
+/// clone's, since clones share compiled tests.
 pub fn repository() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| Path::new("../..").canonicalize().expect("the repository"));
+    &ROOT
 }
 
 pub struct Lab {

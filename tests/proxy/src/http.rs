@@ -274,10 +274,11 @@ fn refusal(request: &Request, status: u16, code: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// A listing without the entries whose key contains `hidden`.
+/// A listing without the entries whose key contains `hidden`; any other answer as it is, a refusal above all.
 fn without_keys(answer: &[u8], hidden: &str) -> Vec<u8> {
     let text = String::from_utf8_lossy(answer);
-    let Some((_, body)) = text.split_once("\r\n\r\n") else { return answer.to_vec() };
+    let listing = text.split_once("\r\n\r\n").filter(|(_, body)| body.contains("<ListBucketResult"));
+    let Some((_, body)) = listing else { return answer.to_vec() };
     let mut kept = String::new();
     let mut rest = body;
     while let Some((before, after)) = rest.split_once("<Contents>") {
@@ -295,4 +296,20 @@ fn without_keys(answer: &[u8], hidden: &str) -> Vec<u8> {
         kept.len()
     )
     .into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_hidden_in_listings_and_every_other_answer_stays_as_it_is() {
+        let refused = b"HTTP/1.1 412 Precondition Failed\r\n\r\n<Error><Key>a0</Key></Error>";
+        assert_eq!(without_keys(refused, "0"), refused, "a loser must not be told that it won");
+        let object = b"HTTP/1.1 200 OK\r\n\r\n0123";
+        assert_eq!(without_keys(object, "0"), object);
+        let listing = b"HTTP/1.1 200 OK\r\n\r\n<ListBucketResult><Contents><Key>a0</Key></Contents><Contents><Key>b</Key></Contents></ListBucketResult>";
+        let left = String::from_utf8(without_keys(listing, "0")).expect("text");
+        assert!(!left.contains("a0") && left.contains("<Key>b</Key>") && left.ends_with("</ListBucketResult>"), "{left}");
+    }
 }
