@@ -79,6 +79,7 @@ bench: data
 torture: testing servers
 	@SEGNO_SIMULATION_SEEDS=1000000 scripts/test.py segno-simulation -- --nocapture no_seed_goes_wrong
 	@SEGNO_TORTURE_MINUTES=$(MINUTES) $(SERVERS) run --kafka 1 --s3 --postgres -- scripts/test.py segno-faults -- --ignored --nocapture torture
+	@SEGNO_TORTURE_MINUTES=$(MINUTES) $(SERVERS) run --kafka 1 -- scripts/test.py segno-kafka -- --ignored --nocapture torture
 
 ## make clean            forget what was built from this clone
 clean:

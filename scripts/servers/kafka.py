@@ -21,9 +21,10 @@ process.roles=broker,controller
 node.id={id}
 controller.quorum.voters={voters}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port},PROXIED://127.0.0.1:{proxied_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{proxy_port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
 log.dirs={data}
 
 # A topic exists because somebody made it.
@@ -49,11 +50,15 @@ broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=4000
 """
 
+PORT_NAMES = ("port", "controller_port", "proxied_port", "proxy_port")
+
 
 def plan(ports, count):
-    """The part of the state for a new cluster; it takes two ports for each broker."""
-    brokers = [{"id": number, "port": next(ports), "controller_port": next(ports), "pid": None}
-               for number in range(1, count + 1)]
+    """The part of the state for a new cluster; it takes `len(PORT_NAMES)` ports for each broker.
+
+    Who comes to `proxied_port` is told to go to `proxy_port`: there, a test may let a proxy listen.
+    """
+    brokers = [{"id": number, **{name: next(ports) for name in PORT_NAMES}, "pid": None} for number in range(1, count + 1)]
     bootstrap = ",".join(f"127.0.0.1:{broker['port']}" for broker in brokers)
     # 22 characters for 16 bytes; a first one of our own, because a leading dash would read as an option.
     return {"bootstrap": bootstrap, "cluster": "S" + secrets.token_urlsafe(16)[1:], "brokers": brokers}

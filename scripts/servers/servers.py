@@ -117,7 +117,7 @@ def up(folder, asked):
         new_brokers = asked.kafka if "kafka" not in state else 0
         new_s3 = asked.s3 and "s3" not in state
         new_postgres = asked.postgres and "postgres" not in state
-        ports = iter(folder.free_ports(2 * new_brokers + new_s3 + new_postgres))
+        ports = iter(folder.free_ports(len(kafka.PORT_NAMES) * new_brokers + new_s3 + new_postgres))
         if new_brokers:
             state["kafka"] = kafka.plan(ports, new_brokers)
         if new_s3:

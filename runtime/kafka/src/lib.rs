@@ -9,6 +9,8 @@
 mod client;
 mod marks;
 mod partitioner;
+#[cfg(feature = "testing")]
+mod planted;
 mod producer;
 mod queue;
 mod reader;

@@ -2,8 +2,8 @@
 //!
 //! Owns: the topic, the mark's form, reading it back. Does not own: the transaction it is written in (`producer`).
 //!
-//! Invariants: `begin` is the first record of an epoch's transaction and `end` the last, so a transaction of which a
-//! part was committed shows. The topic is compacted: the last mark of a sink stays for ever.
+//! Invariants: a broker has `begin` before any row of the epoch's transaction is sent, and all rows before `end` is, so a
+//! transaction of which a part was committed shows. The topic is compacted: the last mark of a sink stays for ever.
 
 use crate::client::{Context, REQUEST_TIMEOUT, settings, wrong_setting};
 use crate::partitioner::partition_of;

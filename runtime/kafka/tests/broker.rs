@@ -1,50 +1,14 @@
 //! A broker that goes away in the middle, and comes back.
 
 use crate::lab;
+use crate::servers::Brokers;
 use segno_core::sink::Sink;
 use segno_core::source::*;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-/// A broker of this test's own, since its end would disturb the others.
-struct Broker {
-    folder: tempfile::TempDir,
-}
-
-fn script() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/servers/servers.py")
-}
-
-impl Broker {
-    fn new() -> Broker {
-        let broker = Broker { folder: tempfile::tempdir().expect("a folder") };
-        broker.call("up", &["--kafka", "1"]);
-        broker
-    }
-
-    fn call(&self, verb: &str, arguments: &[&str]) {
-        let output = Command::new(script()).arg(verb).arg(self.folder.path()).args(arguments).output().expect("servers.py");
-        assert!(output.status.success(), "servers.py {verb}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    fn address(&self) -> String {
-        let text = std::fs::read_to_string(self.folder.path().join("servers.json")).expect("servers.json");
-        let found = text.split("127.0.0.1:").nth(1).expect("an address");
-        let port: String = found.chars().take_while(char::is_ascii_digit).collect();
-        format!("127.0.0.1:{port}")
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        self.call("down", &[]);
-    }
-}
 
 #[test]
 fn a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing() {
-    let broker = Broker::new();
-    lab::use_brokers(broker.address());
+    let broker = Brokers::start(1);
+    lab::use_brokers(broker.known().kafka.bootstrap);
     let (input, output, pipeline) = (lab::topic("in", 1, &[]), lab::topic("out", 2, &[]), lab::name("p"));
     let written = |ids: std::ops::Range<u64>| lab::values(&input, 0, ids.map(|id| format!("{{\"id\":{id}}}")));
     written(0..500);
@@ -55,9 +19,9 @@ fn a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing() {
     let mut sink = crate::sink::started(&output, &pipeline);
     sink.publish(&crate::sink::rows(0..100).at(1), &[]).unwrap();
 
-    broker.call("stop", &["kafka:1", "--kill"]);
+    broker.kill(1);
     assert!(matches!(reader.next(lab::LARGE), Ok(Next::Waiting)), "a broker that is away is waited for");
-    broker.call("start", &["kafka:1"]);
+    broker.start_again(1);
     written(500..800);
     given.extend(lab::drain(&mut *reader, 500, lab::LARGE, 300).good);
     assert_eq!(given.iter().map(|(offset, _)| *offset).collect::<Vec<_>>(), (0..800).collect::<Vec<_>>());
@@ -69,8 +33,8 @@ fn a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing() {
     let mut after = 0;
     std::thread::scope(|scope| {
         let restart = scope.spawn(|| {
-            broker.call("stop", &["kafka:1", "--kill"]);
-            broker.call("start", &["kafka:1"]);
+            broker.kill(1);
+            broker.start_again(1);
         });
         let started = std::time::Instant::now();
         while after < 5 {

@@ -5,7 +5,10 @@
 //! `make test` starts the broker and sets SEGNO_TEST_KAFKA and SEGNO_TEST_SERVERS.
 
 mod broker;
+mod delayed;
 mod lab;
 mod pipeline;
+mod servers;
 mod sink;
 mod source;
+mod whole;

@@ -1,0 +1,174 @@
+//! A whole pipeline from topic to topic, run by the command, and what its output must be.
+//!
+//! Owns: input, pipeline file, the direct computation, the independent reading. Does not own: what disturbs the pipeline.
+
+use crate::lab::*;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+pub const RECORDS: usize = 12_000;
+const KEYS: usize = 97;
+pub const PARTITIONS: i32 = 3;
+
+pub fn variable(name: &str) -> PathBuf {
+    match std::env::var_os(name) {
+        Some(value) => PathBuf::from(value),
+        None => panic!("{name} is not set: run the tests with `make test`, which builds what they need"),
+    }
+}
+
+pub struct Pipeline {
+    pub folder: tempfile::TempDir,
+    pub input: String,
+    pub output: String,
+    pub dead: String,
+    /// What the output must hold for each key, in this order.
+    pub expected: BTreeMap<String, Vec<String>>,
+    pub bad: usize,
+    /// Of the source: where the input ends, if it does.
+    pub until: &'static str,
+    /// Of the sink for rows, where it goes another way than the rest.
+    pub sink_brokers: Option<String>,
+    /// Further lines of the pipeline file.
+    pub settings: String,
+}
+
+impl Pipeline {
+    /// Each key lives in one partition, so the order of its records is that of the partition.
+    pub fn new(seed: u64) -> Pipeline {
+        let (input, output, dead) = (topic("in", PARTITIONS, &[]), topic("out", 2, &[]), topic("dead", 1, &[]));
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut lines = vec![Vec::new(); PARTITIONS as usize];
+        let mut expected: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut totals = vec![(0u64, 0i64); KEYS];
+        let mut bad = 0;
+        for id in 0..RECORDS {
+            let key = (random.random::<f64>().powi(2) * KEYS as f64) as usize;
+            let price = random.random_range(-50..500i64);
+            let partition = &mut lines[key % PARTITIONS as usize];
+            if random.random_range(0..400) == 0 {
+                partition.push(format!("{{\"id\":{id},\"key\":\"k{key}\",\"price\":broken}}"));
+                bad += 1;
+                continue;
+            }
+            partition.push(format!("{{\"id\":{id},\"key\":\"k{key}\",\"price\":{price}}}"));
+            let (bids, total) = &mut totals[key];
+            (*bids, *total) = (*bids + 1, *total + price);
+            let row = format!("{{\"id\":{id},\"key\":\"k{key}\",\"bids\":{bids},\"total_price\":{total}}}");
+            expected.entry(format!("k{key}")).or_default().push(row);
+        }
+        for (partition, lines) in lines.into_iter().enumerate() {
+            values(&input, partition as i32, lines.into_iter());
+        }
+        // What readers must run over: aborted records, and a marker behind the last record.
+        transaction(&input, 0, &["{\"id\":-1,\"key\":\"k0\",\"price\":1}"], false);
+        Pipeline {
+            folder: tempfile::tempdir().expect("a folder"),
+            input,
+            output,
+            dead,
+            expected,
+            bad,
+            until: "until: latest,",
+            sink_brokers: None,
+            settings: String::new(),
+        }
+    }
+
+    pub fn command(&self, binary: &str, args: &[&str]) -> Command {
+        let components = variable("SEGNO_COMPONENTS");
+        let text = format!(
+            "version: 1
+name: {name}
+source:
+  kafka: {{ brokers: \"{brokers}\", topics: [{input}], {until} group: {name} }}
+  format: json
+  columns: {{ id: i64, key: utf8 }}
+  on_error: dlq
+steps:
+  - id: count
+    plugin: \"{components}/keyed_count.wasm\"
+    key: key
+sinks:
+  - name: out
+    kafka: {{ brokers: \"{sink_brokers}\", topic: {output}, key: key }}
+    columns: [id, key, bids, total_price]
+dlq: {{ kafka: {{ brokers: \"{brokers}\", topic: {dead} }} }}
+work_dir: work
+epoch: {{ max_records: 250 }}
+checkpoint: {{ store: \"file://store\", ephemeral: true, replay_debt: 1ms, keep: 1000 }}
+{settings}",
+            name = self.output,
+            until = self.until,
+            brokers = brokers(),
+            sink_brokers = self.sink_brokers.clone().unwrap_or_else(brokers),
+            settings = self.settings,
+            input = self.input,
+            output = self.output,
+            dead = self.dead,
+            components = components.display(),
+        );
+        let path = self.folder.path().join("pipeline.yaml");
+        std::fs::write(&path, text).expect("the pipeline file");
+        let mut command = Command::new(variable(binary));
+        command.args(args).arg(path).env_remove("FAILPOINTS").env("SEGNO_PLUGIN_CACHE", components.join("cache"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    pub fn entries(&self) -> usize {
+        let folder = self.folder.path().join(format!("store/default/{}/single/journal", self.output));
+        std::fs::read_dir(folder).map_or(0, |entries| {
+            entries.flatten().filter(|entry| entry.file_name().to_string_lossy().bytes().all(|b| b.is_ascii_digit())).count()
+        })
+    }
+
+    pub fn complete(&self) {
+        let output = finish(self.command("SEGNO_BIN", &["run", "-q"]).spawn().expect("segno starts"));
+        assert!(output.status.success(), "{}", said(&output));
+    }
+
+    /// An independent reader finds what a direct computation says.
+    pub fn check(&self, what: &str) {
+        let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for record in read(&self.output) {
+            let key = record.key.expect("a key");
+            found.entry(key).or_default().push(record.value.expect("a value"));
+        }
+        for (key, rows) in &self.expected {
+            let found = found.remove(key).unwrap_or_default();
+            let differs = (0..rows.len().max(found.len())).find(|&row| rows.get(row) != found.get(row));
+            if let Some(row) = differs {
+                panic!("{what}: key {key}, row {row}: {:?} is wanted and {:?} was found", rows.get(row), found.get(row));
+            }
+        }
+        assert!(found.is_empty(), "{what}: keys that nobody wrote: {found:?}");
+        assert_eq!(read(&self.dead).len(), self.bad, "{what}: dead letters");
+    }
+
+    pub fn replay(&self, what: &str) {
+        let output = finish(self.command("SEGNO_BIN", &["replay", "--from", "start", "--verify"]).spawn().expect("segno starts"));
+        assert_eq!(output.status.code(), Some(0), "{what}: {}", said(&output));
+    }
+}
+
+pub fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// Waits for the end of a process; one that hangs fails the test.
+pub fn finish(mut child: Child) -> Output {
+    let started = Instant::now();
+    while child.try_wait().expect("a child").is_none() {
+        if started.elapsed() > 2 * PATIENCE {
+            let _ = child.kill();
+            panic!("the command hung; it said: {}", said(&child.wait_with_output().expect("a child")));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.wait_with_output().expect("a child")
+}
