@@ -14,7 +14,7 @@ use rdkafka::producer::ProducerContext;
 use segno_core::source::KafkaConnection;
 use segno_core::{Code, Error};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long a request for metadata may take: a healthy broker answers in milliseconds, an election takes a second or two.
@@ -92,6 +92,25 @@ pub(crate) fn serve(consumer: &BaseConsumer<Context>) {
     }
 }
 
+/// Waits for an answer of the admin client, whose own thread completes it.
+pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut context = std::task::Context::from_waker(&waker);
+    let mut future = std::pin::pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            std::task::Poll::Ready(done) => return done,
+            std::task::Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -106,6 +125,10 @@ pub(crate) fn code_of(code: RDKafkaErrorCode) -> Code {
     match code {
         code if is_unanswered(code) => Code::KafkaUnreachable,
         Resolve => Code::KafkaUnreachable,
+        // Brokers are there, and not enough of them.
+        LeaderNotAvailable | NotLeaderForPartition | BrokerNotAvailable | ReplicaNotAvailable | NetworkException
+        | CoordinatorNotAvailable | CoordinatorLoadInProgress | NotCoordinator | NotEnoughReplicas
+        | NotEnoughReplicasAfterAppend | KafkaStorageError => Code::KafkaUnreachable,
         Authentication | SSL | SaslAuthenticationFailed | UnsupportedSASLMechanism | TopicAuthorizationFailed
         | GroupAuthorizationFailed | ClusterAuthorizationFailed | TransactionalIdAuthorizationFailed => Code::KafkaDenied,
         UnknownTopic | UnknownTopicOrPartition | UnknownPartition => Code::TopicMissing,
@@ -170,6 +193,8 @@ mod tests {
         for (error, code) in [
             (OperationTimedOut, Code::KafkaUnreachable),
             (AllBrokersDown, Code::KafkaUnreachable),
+            (NotEnoughReplicas, Code::KafkaUnreachable),
+            (CoordinatorNotAvailable, Code::KafkaUnreachable),
             (TopicAuthorizationFailed, Code::KafkaDenied),
             (Authentication, Code::KafkaDenied),
             (UnknownTopicOrPartition, Code::TopicMissing),

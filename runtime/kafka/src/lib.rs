@@ -19,5 +19,6 @@ mod sink;
 mod source;
 mod topics;
 
+pub use records::oversized;
 pub use sink::KafkaSink;
 pub use source::KafkaSource;

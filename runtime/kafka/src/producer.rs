@@ -26,6 +26,13 @@ const ROOM_WAIT: Duration = Duration::from_millis(50);
 const SERVE_WAIT: Duration = Duration::from_millis(1);
 /// Bytes that wait in the producer, in KiB: some batches for each broker.
 const QUEUED_KIB: &str = "65536";
+/// The setting of librdkafka that bounds a row.
+pub(crate) const MESSAGE_BYTES: &str = "message.max.bytes";
+/// What comes to a row's value, key and headers on its way: 61 bytes of its batch, up to 40 of its own, and the header of
+/// its origin with the names of source and topic, up to 64 and 249 bytes.
+pub(crate) const ROW_FRAME_BYTES: u64 = 1_024;
+/// Bytes of a batch, as librdkafka has it by default.
+const BATCH_BYTES: u64 = 1_000_000;
 /// The number of a mark among the records of an epoch.
 const MARK: usize = usize::MAX;
 
@@ -50,11 +57,19 @@ impl Failure {
 
 impl Producer {
     /// Makes a producer, and fences every older one of its id.
-    pub fn take_over(spec: &KafkaSinkSpec, id: &str) -> Result<Producer> {
+    pub fn take_over(spec: &KafkaSinkSpec, takes: Option<u64>, id: &str) -> Result<Producer> {
         let timeout = spec.transaction_timeout.as_millis().to_string();
         let mut config = settings(&spec.connection);
         if !spec.connection.settings.contains_key("queue.buffering.max.kbytes") {
             config.set("queue.buffering.max.kbytes", QUEUED_KIB);
+        }
+        let limit = spec.row_bytes_max.map(|limit| limit + ROW_FRAME_BYTES);
+        // Brokers compare whole batches with the topic's limit, and refuse all of one that is larger.
+        let batch = takes.map(|takes| takes.min(BATCH_BYTES));
+        for (name, value) in [(MESSAGE_BYTES, limit), ("batch.size", batch)] {
+            if let Some(value) = value.filter(|_| !spec.connection.settings.contains_key(name)) {
+                config.set(name, value.to_string());
+            }
         }
         let made = config
             .set("transactional.id", id)

@@ -2,6 +2,7 @@
 
 use crate::lab;
 use crate::servers::Brokers;
+use crate::whole::{Pipeline, finish, said};
 use segno_core::sink::Sink;
 use segno_core::source::*;
 
@@ -50,4 +51,52 @@ fn a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing() {
         }
     });
     assert_eq!(crate::sink::ids(&output), (0..next).collect::<Vec<_>>());
+}
+
+/// More failures in a row than any bounded number of restarts (with the limits of the command that tests use: 2).
+const FAILURES: u64 = 4;
+
+#[test]
+fn a_broker_that_stays_away_is_waited_for_without_end_and_without_noise() {
+    let broker = Brokers::start(1);
+    lab::use_brokers(broker.known().kafka.bootstrap);
+    // A short transaction, so that the first failure comes soon.
+    let short = ", transaction_timeout: 5s".to_owned();
+    let pipeline = Pipeline { until: "", sink_settings: short.clone(), dead_settings: short, ..Pipeline::new(31) };
+    let rows: usize = pipeline.expected.values().map(Vec::len).sum();
+    let log = pipeline.folder.path().join("log");
+    let mut command = pipeline.command("SEGNO_TESTING_BIN", &["run"]);
+    command.stderr(std::fs::File::create(&log).expect("a log"));
+    let mut child = command.spawn().expect("segno starts");
+    let started = std::time::Instant::now();
+    while pipeline.entries() < 8 {
+        assert!(started.elapsed() < lab::PATIENCE && child.try_wait().expect("a child").is_none(), "no epochs are committed");
+    }
+    broker.kill(1);
+    let status = || {
+        let output = finish(pipeline.command("SEGNO_TESTING_BIN", &["status", "-o", "json"]).spawn().expect("segno starts"));
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap_or_default()
+    };
+    loop {
+        assert!(started.elapsed() < 3 * lab::PATIENCE, "the pauses do not follow each other");
+        assert!(child.try_wait().expect("a child").is_none(), "the run ended: {}", std::fs::read_to_string(&log).unwrap_or_default());
+        let status = status();
+        if status["restarts"].as_u64() >= Some(FAILURES) {
+            assert_eq!(status["health"], "paused", "{status}");
+            assert!(status["problem"].as_str().is_some_and(|problem| problem.starts_with("[S009]")), "{status}");
+            break;
+        }
+    }
+    let told = std::fs::read_to_string(&log).expect("a log").matches("pauses until that is over").count();
+    assert!((1..=2).contains(&told), "told {told} times");
+    broker.start_again(1);
+    while lab::read(&pipeline.output).len() < rows {
+        assert!(started.elapsed() < 6 * lab::PATIENCE, "the rows do not come");
+        assert!(child.try_wait().expect("a child").is_none(), "the run ended: {}", std::fs::read_to_string(&log).unwrap_or_default());
+    }
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).expect("SIGTERM");
+    let output = finish(child);
+    assert!(output.status.success(), "{}", said(&output));
+    pipeline.check("a broker that was away");
+    pipeline.replay("a broker that was away");
 }

@@ -8,6 +8,7 @@ mod broker;
 mod delayed;
 mod lab;
 mod pipeline;
+mod rejected;
 mod servers;
 mod sink;
 mod source;

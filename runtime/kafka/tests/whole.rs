@@ -33,6 +33,11 @@ pub struct Pipeline {
     pub until: &'static str,
     /// Of the sink for rows, where it goes another way than the rest.
     pub sink_brokers: Option<String>,
+    /// Further settings of the step, and of the dead letters' sink.
+    pub step_settings: String,
+    pub dead_settings: String,
+    /// Further settings of the sink for rows.
+    pub sink_settings: String,
     /// Further lines of the pipeline file.
     pub settings: String,
 }
@@ -75,6 +80,9 @@ impl Pipeline {
             bad,
             until: "until: latest,",
             sink_brokers: None,
+            step_settings: String::new(),
+            dead_settings: String::new(),
+            sink_settings: String::new(),
             settings: String::new(),
         }
     }
@@ -90,14 +98,12 @@ source:
   columns: {{ id: i64, key: utf8 }}
   on_error: dlq
 steps:
-  - id: count
-    plugin: \"{components}/keyed_count.wasm\"
-    key: key
+  - {{ id: count, plugin: \"{components}/keyed_count.wasm\", key: key{step_settings} }}
 sinks:
   - name: out
-    kafka: {{ brokers: \"{sink_brokers}\", topic: {output}, key: key }}
+    kafka: {{ brokers: \"{sink_brokers}\", topic: {output}, key: key{sink_settings} }}
     columns: [id, key, bids, total_price]
-dlq: {{ kafka: {{ brokers: \"{brokers}\", topic: {dead} }} }}
+dlq: {{ kafka: {{ brokers: \"{brokers}\", topic: {dead}{dead_settings} }} }}
 work_dir: work
 epoch: {{ max_records: 250 }}
 checkpoint: {{ store: \"file://store\", ephemeral: true, replay_debt: 1ms, keep: 1000 }}
@@ -106,6 +112,9 @@ checkpoint: {{ store: \"file://store\", ephemeral: true, replay_debt: 1ms, keep:
             until = self.until,
             brokers = brokers(),
             sink_brokers = self.sink_brokers.clone().unwrap_or_else(brokers),
+            step_settings = self.step_settings,
+            dead_settings = self.dead_settings,
+            sink_settings = self.sink_settings,
             settings = self.settings,
             input = self.input,
             output = self.output,
