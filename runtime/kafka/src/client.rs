@@ -23,6 +23,9 @@ pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Log facilities of librdkafka that tell of a broken connection or of a request whose outcome is not known.
 const DISTURBANCES: [&str; 3] = ["FAIL", "REQTMOUT", "TXNERR"];
 
+/// How librdkafka calls the state of a connection that was made and has not been answered.
+const FIRST_REQUEST: &str = "APIVERSION_QUERY";
+
 /// Events that are handled at once: a call handles one, and a broken connection makes a few.
 const EVENTS: usize = 16;
 
@@ -59,6 +62,8 @@ pub(crate) struct Context {
     /// A connection broke, or a request was not answered.
     disturbed: AtomicBool,
     refused: Mutex<Option<(RDKafkaErrorCode, String)>>,
+    /// What librdkafka said last of a connection that failed.
+    failed: Mutex<Option<String>>,
     /// The first record that was not delivered: its number and why.
     undelivered: Mutex<Option<(usize, RDKafkaErrorCode)>>,
 }
@@ -81,7 +86,15 @@ impl Context {
             Some((refused, words)) if is_unanswered(code) => (refused, words),
             _ => (code, code.to_string()),
         };
-        Error::new(code_of(code), what).with_cause(words)
+        let error = Error::new(code_of(code), what).with_cause(words);
+        match lock(&self.failed).clone() {
+            Some(words) if is_unanswered(code) => {
+                let closed = words.contains(FIRST_REQUEST);
+                let error = error.with_cause(words);
+                if closed { error.with_help("brokers that want TLS or a login close other connections: set security.protocol under settings:") } else { error }
+            }
+            _ => error,
+        }
     }
 }
 
@@ -129,6 +142,8 @@ pub(crate) fn code_of(code: RDKafkaErrorCode) -> Code {
         LeaderNotAvailable | NotLeaderForPartition | BrokerNotAvailable | ReplicaNotAvailable | NetworkException
         | CoordinatorNotAvailable | CoordinatorLoadInProgress | NotCoordinator | NotEnoughReplicas
         | NotEnoughReplicasAfterAppend | KafkaStorageError => Code::KafkaUnreachable,
+        // An older transaction of the same id cannot be ended, because a partition of it takes no markers.
+        ConcurrentTransactions => Code::KafkaUnreachable,
         Authentication | SSL | SaslAuthenticationFailed | UnsupportedSASLMechanism | TopicAuthorizationFailed
         | GroupAuthorizationFailed | ClusterAuthorizationFailed | TransactionalIdAuthorizationFailed => Code::KafkaDenied,
         UnknownTopic | UnknownTopicOrPartition | UnknownPartition => Code::TopicMissing,
@@ -144,6 +159,9 @@ impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
         if DISTURBANCES.contains(&fac) {
             self.disturbed.store(true, Ordering::Relaxed);
+            // The name of a thread stands before the words.
+            let words = message.split_once("]: ").map_or(message, |(_, words)| words);
+            *lock(&self.failed) = Some(words.to_owned());
         }
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
@@ -157,8 +175,14 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         self.disturbed.store(true, Ordering::Relaxed);
         if let Some(code) = error.rdkafka_error_code() {
-            // Only refused logins: a right that is missing is told by the request that needed it.
-            if matches!(code, RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL | RDKafkaErrorCode::SaslAuthenticationFailed) {
+            // Only refused logins: a right that is missing is told by the request that needed it. A broker that goes away
+            // amid a handshake shows as an error of TLS, too, and passes.
+            let is_refused = match code {
+                RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => true,
+                RDKafkaErrorCode::SSL => reason.contains("certificate"),
+                _ => false,
+            };
+            if is_refused {
                 *lock(&self.refused) = Some((code, reason.to_owned()));
             }
             tracing::debug!(target: "librdkafka", ?code, "{reason}");
@@ -195,6 +219,7 @@ mod tests {
             (AllBrokersDown, Code::KafkaUnreachable),
             (NotEnoughReplicas, Code::KafkaUnreachable),
             (CoordinatorNotAvailable, Code::KafkaUnreachable),
+            (ConcurrentTransactions, Code::KafkaUnreachable),
             (TopicAuthorizationFailed, Code::KafkaDenied),
             (Authentication, Code::KafkaDenied),
             (UnknownTopicOrPartition, Code::TopicMissing),

@@ -2,7 +2,7 @@
 
 use crate::lab;
 use crate::servers::Brokers;
-use crate::whole::{Pipeline, finish, said};
+use crate::whole::Pipeline;
 use segno_core::sink::Sink;
 use segno_core::source::*;
 
@@ -63,24 +63,21 @@ fn a_broker_that_stays_away_is_waited_for_without_end_and_without_noise() {
     // A short transaction, so that the first failure comes soon.
     let short = ", transaction_timeout: 5s".to_owned();
     let pipeline = Pipeline { until: "", sink_settings: short.clone(), dead_settings: short, ..Pipeline::new(31) };
-    let rows: usize = pipeline.expected.values().map(Vec::len).sum();
     let log = pipeline.folder.path().join("log");
     let mut command = pipeline.command("SEGNO_TESTING_BIN", &["run"]);
     command.stderr(std::fs::File::create(&log).expect("a log"));
     let mut child = command.spawn().expect("segno starts");
     let started = std::time::Instant::now();
-    while pipeline.entries() < 8 {
-        assert!(started.elapsed() < lab::PATIENCE && child.try_wait().expect("a child").is_none(), "no epochs are committed");
-    }
+    pipeline.wait_for_entries(8, &mut child);
     broker.kill(1);
-    let status = || {
-        let output = finish(pipeline.command("SEGNO_TESTING_BIN", &["status", "-o", "json"]).spawn().expect("segno starts"));
-        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap_or_default()
-    };
     loop {
         assert!(started.elapsed() < 3 * lab::PATIENCE, "the pauses do not follow each other");
-        assert!(child.try_wait().expect("a child").is_none(), "the run ended: {}", std::fs::read_to_string(&log).unwrap_or_default());
-        let status = status();
+        assert!(
+            child.try_wait().expect("a child").is_none(),
+            "the run ended: {}",
+            std::fs::read_to_string(&log).unwrap_or_default()
+        );
+        let status = pipeline.status("SEGNO_TESTING_BIN");
         if status["restarts"].as_u64() >= Some(FAILURES) {
             assert_eq!(status["health"], "paused", "{status}");
             assert!(status["problem"].as_str().is_some_and(|problem| problem.starts_with("[S009]")), "{status}");
@@ -90,13 +87,7 @@ fn a_broker_that_stays_away_is_waited_for_without_end_and_without_noise() {
     let told = std::fs::read_to_string(&log).expect("a log").matches("pauses until that is over").count();
     assert!((1..=2).contains(&told), "told {told} times");
     broker.start_again(1);
-    while lab::read(&pipeline.output).len() < rows {
-        assert!(started.elapsed() < 6 * lab::PATIENCE, "the rows do not come");
-        assert!(child.try_wait().expect("a child").is_none(), "the run ended: {}", std::fs::read_to_string(&log).unwrap_or_default());
-    }
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).expect("SIGTERM");
-    let output = finish(child);
-    assert!(output.status.success(), "{}", said(&output));
+    pipeline.end(child, 3 * lab::PATIENCE);
     pipeline.check("a broker that was away");
     pipeline.replay("a broker that was away");
 }

@@ -78,7 +78,8 @@ fn records_that_are_gone_stop_the_run_until_the_loss_is_accepted_and_recorded() 
     // The journal says what was lost.
     let folder = pipeline.folder.path().join(format!("store/default/{}/single/journal", pipeline.output));
     let entries = std::fs::read_dir(folder).expect("a journal").flatten();
-    let entries: Vec<String> = entries.map(|entry| String::from_utf8_lossy(&std::fs::read(entry.path()).unwrap_or_default()).into_owned()).collect();
+    let entries: Vec<String> =
+        entries.map(|entry| String::from_utf8_lossy(&std::fs::read(entry.path()).unwrap_or_default()).into_owned()).collect();
     let fact = format!("\"lost\":[{{\"source\":0,\"partition\":{LATE},\"from\":{before},\"to\":{}}}]", before + 40);
     assert_eq!(entries.iter().filter(|entry| entry.contains(&fact)).count(), 1, "{fact}");
 

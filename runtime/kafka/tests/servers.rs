@@ -1,5 +1,6 @@
 //! Brokers, by the script that starts them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -17,12 +18,15 @@ pub struct Known {
 pub struct Cluster {
     pub bootstrap: String,
     pub brokers: Vec<BrokerPorts>,
+    #[serde(default)]
+    pub passwords: BTreeMap<String, String>,
 }
 
 #[derive(serde::Deserialize)]
 pub struct BrokerPorts {
     pub proxied_port: u16,
     pub proxy_port: u16,
+    pub secured_port: u16,
 }
 
 pub fn known(folder: &Path) -> Known {
@@ -48,6 +52,26 @@ impl Brokers {
         let brokers = Brokers { folder: tempfile::tempdir().expect("a folder") };
         brokers.call("up", &["--kafka", &count.to_string()]);
         brokers
+    }
+
+    /// One broker, with a listener that wants TLS, passwords and rights.
+    pub fn secured() -> Brokers {
+        let brokers = Brokers { folder: tempfile::tempdir().expect("a folder") };
+        brokers.call("up", &["--kafka", "1", "--secured"]);
+        brokers
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Grants a right with Kafka's own tool, which only it can.
+    pub fn grant(&self, arguments: &[&str]) {
+        let tool = script().with_file_name("kafka-tool.sh");
+        let mut command = Command::new(tool);
+        command.args(["acls", "--bootstrap-server", &self.known().kafka.bootstrap, "--add"]).args(arguments);
+        let output = command.output().expect("kafka-tool.sh");
+        assert!(output.status.success(), "kafka-tool.sh acls: {}", String::from_utf8_lossy(&output.stderr));
     }
 
     pub fn known(&self) -> Known {

@@ -5,6 +5,7 @@
 use crate::lab::*;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -31,6 +32,8 @@ pub struct Pipeline {
     pub bad: usize,
     /// Of the source: where the input ends, if it does.
     pub until: &'static str,
+    /// How to reach the brokers, with all settings, where it is not the plain way.
+    pub reach: Option<String>,
     /// Of the sink for rows, where it goes another way than the rest.
     pub sink_brokers: Option<String>,
     /// Further settings of the step, and of the dead letters' sink.
@@ -40,12 +43,19 @@ pub struct Pipeline {
     pub sink_settings: String,
     /// Further lines of the pipeline file.
     pub settings: String,
+    /// Another one is as another machine.
+    pub work_dir: String,
 }
 
 impl Pipeline {
     /// Each key lives in one partition, so the order of its records is that of the partition.
     pub fn new(seed: u64) -> Pipeline {
-        let (input, output, dead) = (topic("in", PARTITIONS, &[]), topic("out", 2, &[]), topic("dead", 1, &[]));
+        Pipeline::with_output(seed, &[])
+    }
+
+    /// The same, with settings of the output topic.
+    pub fn with_output(seed: u64, settings: &[(&str, &str)]) -> Pipeline {
+        let (input, output, dead) = (topic("in", PARTITIONS, &[]), topic("out", 2, settings), topic("dead", 1, &[]));
         let mut random = StdRng::seed_from_u64(seed);
         let mut lines = vec![Vec::new(); PARTITIONS as usize];
         let mut expected: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -79,21 +89,26 @@ impl Pipeline {
             expected,
             bad,
             until: "until: latest,",
+            reach: None,
             sink_brokers: None,
             step_settings: String::new(),
             dead_settings: String::new(),
             sink_settings: String::new(),
             settings: String::new(),
+            work_dir: "work".to_owned(),
         }
     }
 
     pub fn command(&self, binary: &str, args: &[&str]) -> Command {
         let components = variable("SEGNO_COMPONENTS");
+        let plain = |brokers: String| format!("brokers: \"{brokers}\"");
+        let reach = self.reach.clone().unwrap_or_else(|| plain(brokers()));
+        let sink_reach = self.sink_brokers.clone().map_or_else(|| reach.clone(), plain);
         let text = format!(
             "version: 1
 name: {name}
 source:
-  kafka: {{ brokers: \"{brokers}\", topics: [{input}], {until} group: {name} }}
+  kafka: {{ {reach}, topics: [{input}], {until} group: {name} }}
   format: json
   columns: {{ id: i64, key: utf8 }}
   on_error: dlq
@@ -101,21 +116,20 @@ steps:
   - {{ id: count, plugin: \"{components}/keyed_count.wasm\", key: key{step_settings} }}
 sinks:
   - name: out
-    kafka: {{ brokers: \"{sink_brokers}\", topic: {output}, key: key{sink_settings} }}
+    kafka: {{ {sink_reach}, topic: {output}, key: key{sink_settings} }}
     columns: [id, key, bids, total_price]
-dlq: {{ kafka: {{ brokers: \"{brokers}\", topic: {dead}{dead_settings} }} }}
-work_dir: work
+dlq: {{ kafka: {{ {reach}, topic: {dead}{dead_settings} }} }}
+work_dir: {work_dir}
 epoch: {{ max_records: 250 }}
 checkpoint: {{ store: \"file://store\", ephemeral: true, replay_debt: 1ms, keep: 1000 }}
 {settings}",
             name = self.output,
             until = self.until,
-            brokers = brokers(),
-            sink_brokers = self.sink_brokers.clone().unwrap_or_else(brokers),
             step_settings = self.step_settings,
             dead_settings = self.dead_settings,
             sink_settings = self.sink_settings,
             settings = self.settings,
+            work_dir = self.work_dir,
             input = self.input,
             output = self.output,
             dead = self.dead,
@@ -141,6 +155,48 @@ checkpoint: {{ store: \"file://store\", ephemeral: true, replay_debt: 1ms, keep:
         assert!(output.status.success(), "{}", said(&output));
     }
 
+    /// Writes further records of a key of their own.
+    pub fn add(&mut self, key: &str, partition: i32, count: usize) {
+        let line = |id: usize| format!("{{\"id\":{id},\"key\":\"{key}\",\"price\":1}}");
+        let row = |id: usize| format!("{{\"id\":{id},\"key\":\"{key}\",\"bids\":{n},\"total_price\":{n}}}", n = id + 1);
+        assert!(self.expected.insert(key.to_owned(), (0..count).map(row).collect()).is_none(), "{key} is taken");
+        values(&self.input, partition, (0..count).map(line));
+    }
+
+    pub fn rows(&self) -> usize {
+        self.expected.values().map(Vec::len).sum()
+    }
+
+    /// Waits until a running process has written every row, and ends it.
+    pub fn end(&self, mut child: Child, patience: Duration) {
+        let started = Instant::now();
+        while read(&self.output).len() < self.rows() {
+            if child.try_wait().expect("a child").is_some() {
+                panic!("the run ended: {}", said(&finish(child)));
+            }
+            assert!(started.elapsed() < patience, "the rows do not come");
+        }
+        signal(&child, Signal::TERM);
+        let output = finish(child);
+        assert!(output.status.success(), "{}", said(&output));
+    }
+
+    /// What a running process says of itself.
+    pub fn status(&self, binary: &str) -> serde_json::Value {
+        let output = finish(self.command(binary, &["status", "-o", "json"]).spawn().expect("segno starts"));
+        serde_json::from_slice(&output.stdout).unwrap_or_default()
+    }
+
+    /// Waits until so many journal entries are there; a process that ends meanwhile fails the test.
+    pub fn wait_for_entries(&self, wanted: usize, child: &mut Child) {
+        let started = Instant::now();
+        while self.entries() < wanted {
+            assert!(started.elapsed() < 2 * PATIENCE, "no entry {wanted}");
+            assert!(child.try_wait().expect("a child").is_none(), "the run ended");
+            std::thread::sleep(Duration::from_micros(300));
+        }
+    }
+
     /// An independent reader finds what a direct computation says.
     pub fn check(&self, what: &str) {
         let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -163,6 +219,20 @@ checkpoint: {{ store: \"file://store\", ephemeral: true, replay_debt: 1ms, keep:
         let output = finish(self.command("SEGNO_BIN", &["replay", "--from", "start", "--verify"]).spawn().expect("segno starts"));
         assert_eq!(output.status.code(), Some(0), "{what}: {}", said(&output));
     }
+}
+
+/// Does something again and again, as long as asked.
+pub fn torture(mut round: impl FnMut()) {
+    let minutes = std::env::var("SEGNO_TORTURE_MINUTES").expect("SEGNO_TORTURE_MINUTES is set by `make torture`");
+    let minutes: f64 = minutes.parse().expect("SEGNO_TORTURE_MINUTES is a number");
+    let started = Instant::now();
+    while started.elapsed().as_secs_f64() < minutes * 60.0 {
+        round();
+    }
+}
+
+pub fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).expect("a process to signal");
 }
 
 pub fn said(output: &Output) -> String {

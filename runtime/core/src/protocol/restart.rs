@@ -55,8 +55,7 @@ pub fn next(failure: &Failure, limits: &Limits) -> Next {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits =
-        Limits { restarts: 3, first_pause: Duration::from_secs(1), longest_pause: Duration::from_secs(5) };
+    const LIMITS: Limits = Limits { restarts: 3, first_pause: Duration::from_secs(1), longest_pause: Duration::from_secs(5) };
 
     fn after(patience: Patience, in_a_row: u32) -> Next {
         next(&Failure { patience, in_a_row, was_live: true, stopping: false }, &LIMITS)
