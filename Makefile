@@ -20,7 +20,7 @@ export FLIGHTS_DATA := $(SEGNO_CACHE)/flights
 
 SERVERS := scripts/servers/servers.py
 
-.PHONY: help setup servers services services-down build components data testing demo demo-kafka test bench torture clean
+.PHONY: help setup servers services services-down build components data testing demo demo-kafka test bench bench-kafka torture clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -74,6 +74,10 @@ test: testing servers
 ## make bench            measure; writes ratios side by side
 bench: data
 	@bench/run.sh
+
+## make bench-kafka      Kafka to Kafka beside Kafka Streams: CPU, rate, latency (about five minutes)
+bench-kafka: build servers
+	@$(SERVERS) run --kafka 1 -- bench/kafka/run.py
 
 ## make torture MINUTES=60   a million seeds of the simulation, then long versions of the fault tests; adds up its counts
 torture: testing servers
