@@ -3,6 +3,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Properties;
 import java.util.concurrent.locks.LockSupport;
+import java.util.stream.IntStream;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
@@ -12,7 +13,7 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
 /** Writes records of 100 bytes and, when asked, reads them committed from the output topic.
- *  `fill BROKERS INPUT RECORDS`; `latency BROKERS INPUT OUTPUT RATE SECONDS` prints ms of half and of 99 % of the records. */
+ *  `fill BROKERS INPUT RECORDS`; `count BROKERS OUTPUT` prints how many are committed; `latency BROKERS INPUT OUTPUT RATE SECONDS` prints ms of half and of 99 % of the records. */
 public class Load {
     static final int BYTES = 100;
     static final int PARTITIONS = 4;
@@ -23,6 +24,10 @@ public class Load {
         settings.put("acks", "all");
         settings.put("linger.ms", "2");
         settings.put("isolation.level", "read_committed");
+        if (args[0].equals("count")) {
+            System.out.println(count(settings, args[2]));
+            return;
+        }
         var bytes = new ByteArraySerializer();
         try (KafkaProducer<byte[], byte[]> producer = new KafkaProducer<>(settings, bytes, bytes)) {
             if (args[0].equals("fill")) {
@@ -50,6 +55,24 @@ public class Load {
         }
     }
 
+    static long count(Properties settings, String topic) {
+        var bytes = new ByteArrayDeserializer();
+        try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(settings, bytes, bytes)) {
+            List<TopicPartition> partitions = partitions(topic);
+            consumer.assign(partitions);
+            consumer.seekToBeginning(partitions);
+            long seen = 0;
+            var ends = consumer.endOffsets(partitions);
+            while (partitions.stream().anyMatch(one -> consumer.position(one) < ends.get(one)))
+                seen += consumer.poll(Duration.ofMillis(20)).count();
+            return seen;
+        }
+    }
+
+    static List<TopicPartition> partitions(String topic) {
+        return IntStream.range(0, PARTITIONS).mapToObj(n -> new TopicPartition(topic, n)).toList();
+    }
+
     static void send(KafkaProducer<byte[], byte[]> producer, String topic, long n) {
         byte[] value = new byte[BYTES];
         // Printable, since one format reads lines of text.
@@ -62,8 +85,7 @@ public class Load {
     static void read(Properties settings, String topic, long[] times) {
         var bytes = new ByteArrayDeserializer();
         try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(settings, bytes, bytes)) {
-            List<TopicPartition> partitions = new java.util.ArrayList<>();
-            for (int n = 0; n < PARTITIONS; n++) partitions.add(new TopicPartition(topic, n));
+            List<TopicPartition> partitions = partitions(topic);
             consumer.assign(partitions);
             consumer.seekToBeginning(partitions);
             int seen = 0;

@@ -83,13 +83,17 @@ class Bench:
 
     def cost(self, what, source, records):
         """CPU-seconds and seconds of a whole run."""
-        _, process = self.start(what, source, records)
+        output, process = self.start(what, source, records)
         started = time.monotonic()
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             sys.exit(f"{what} ended with {process.returncode}")
-        return used.ru_utime + used.ru_stime, time.monotonic() - started
+        seconds = time.monotonic() - started
+        written = int(self.load("count", output))
+        if written != records:
+            sys.exit(f"{what} wrote {written} of {records} records")
+        return used.ru_utime + used.ru_stime, seconds
 
     def latency(self, what, rate):
         source = topic(f"live-{self.runs}")
