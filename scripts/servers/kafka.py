@@ -50,6 +50,7 @@ transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=4000
 """
+
 # A listener with TLS and passwords, and rights that must be granted. Who comes to the other listeners may do everything.
 SECURED = """\
 listener.name.secured.ssl.keystore.type=PEM

@@ -7,8 +7,9 @@
     servers.py start FOLDER kafka:1|kafka|s3|postgres…              start them again on their old ports
     servers.py run [--kafka N] [--s3] [--postgres] -- COMMAND…      start them in a new folder, run COMMAND, remove it all
 
-N is 1 or 3. --secured: also a listener with TLS and passwords (`secured_port`, `passwords` in servers.json; `ca.pem` in the
-broker's folder), and rights that must be granted. `run` sets SEGNO_TEST_KAFKA, SEGNO_TEST_S3, SEGNO_TEST_S3_BUCKET, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
+N is 1 or 3. --secured: also a listener with TLS and passwords, and rights that must be granted (`secured_port` and
+`passwords` in servers.json, `ca.pem` in the broker's folder).
+`run` sets SEGNO_TEST_KAFKA, SEGNO_TEST_S3, SEGNO_TEST_S3_BUCKET, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
 SEGNO_TEST_POSTGRES and SEGNO_TEST_SERVERS (the folder, for `stop` and `start`), and exits as COMMAND does.
 
 Owns the command line, and that nothing is left behind. How one process lives and dies stands in process.py.

@@ -88,11 +88,10 @@ impl Context {
         };
         let error = Error::new(code_of(code), what).with_cause(words);
         match lock(&self.failed).clone() {
-            Some(words) if is_unanswered(code) => {
-                let closed = words.contains(FIRST_REQUEST);
-                let error = error.with_cause(words);
-                if closed { error.with_help("brokers that want TLS or a login close other connections: set security.protocol under settings:") } else { error }
-            }
+            Some(words) if is_unanswered(code) && words.contains(FIRST_REQUEST) => error
+                .with_cause(words)
+                .with_help("brokers that want TLS or a login close other connections: set security.protocol under settings:"),
+            Some(words) if is_unanswered(code) => error.with_cause(words),
             _ => error,
         }
     }
