@@ -20,7 +20,7 @@ export FLIGHTS_DATA := $(SEGNO_CACHE)/flights
 
 SERVERS := scripts/servers/servers.py
 
-.PHONY: help setup servers services services-down build components data testing demo demo-kafka test bench torture clean
+.PHONY: help setup servers services services-down build components data testing demo demo-kafka test bench bench-kafka torture clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -75,10 +75,15 @@ test: testing servers
 bench: data
 	@bench/run.sh
 
+## make bench-kafka      Kafka to Kafka beside Kafka Streams: CPU, rate, latency (about five minutes)
+bench-kafka: build servers
+	@$(SERVERS) run --kafka 1 -- bench/kafka/run.py
+
 ## make torture MINUTES=60   a million seeds of the simulation, then long versions of the fault tests; adds up its counts
 torture: testing servers
 	@SEGNO_SIMULATION_SEEDS=1000000 scripts/test.py segno-simulation -- --nocapture no_seed_goes_wrong
 	@SEGNO_TORTURE_MINUTES=$(MINUTES) $(SERVERS) run --kafka 1 --s3 --postgres -- scripts/test.py segno-faults -- --ignored --nocapture torture
+	@SEGNO_TORTURE_MINUTES=$(MINUTES) $(SERVERS) run --kafka 1 -- scripts/test.py segno-kafka -- --ignored --nocapture torture
 
 ## make clean            forget what was built from this clone
 clean:

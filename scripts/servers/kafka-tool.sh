@@ -6,6 +6,7 @@ set -eu
 jars=${SEGNO_CACHE:-$HOME/.cache/segno}/servers/kafka
 tool=${1:-}
 case $tool in
+    acls) class=AclCommand ;;
     topics) class=TopicCommand ;;
     console-producer) class=ConsoleProducer ;;
     console-consumer) class=consumer.ConsoleConsumer ;;

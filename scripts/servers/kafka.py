@@ -21,9 +21,10 @@ process.roles=broker,controller
 node.id={id}
 controller.quorum.voters={voters}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port},PROXIED://127.0.0.1:{proxied_port}{secured_listener}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{proxy_port}{secured_listener}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT,SECURED:SASL_SSL
+inter.broker.listener.name=PLAINTEXT
 log.dirs={data}
 
 # A topic exists because somebody made it.
@@ -41,6 +42,7 @@ offsets.topic.num.partitions=4
 transaction.state.log.num.partitions=4
 log.cleaner.dedupe.buffer.size=16777216
 group.initial.rebalance.delay.ms=0
+{secured}
 # Tests use short sessions and transactions, and restart brokers: what died is noticed within seconds. A new incarnation
 # of a killed broker is let in when the session of the old one has ended.
 group.min.session.timeout.ms=1000
@@ -49,14 +51,36 @@ broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=4000
 """
 
+# A listener with TLS and passwords, and rights that must be granted. Who comes to the other listeners may do everything.
+SECURED = """\
+listener.name.secured.ssl.keystore.type=PEM
+listener.name.secured.ssl.keystore.location={pem}
+listener.name.secured.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512
+listener.name.secured.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required {plain};
+listener.name.secured.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+"""
 
-def plan(ports, count):
-    """The part of the state for a new cluster; it takes two ports for each broker."""
-    brokers = [{"id": number, "port": next(ports), "controller_port": next(ports), "pid": None}
-               for number in range(1, count + 1)]
+# Who may log in; what they may do is the test's decision.
+USERS = ("alice", "bob", "carol")
+CERTIFICATE_DAYS = "30"
+
+PORT_NAMES = ("port", "controller_port", "proxied_port", "proxy_port", "secured_port")
+
+
+def plan(ports, count, secured):
+    """The part of the state for a new cluster; it takes `len(PORT_NAMES)` ports for each broker.
+
+    Who comes to `proxied_port` is told to go to `proxy_port`: there, a test may let a proxy listen.
+    """
+    brokers = [{"id": number, **{name: next(ports) for name in PORT_NAMES}, "pid": None} for number in range(1, count + 1)]
     bootstrap = ",".join(f"127.0.0.1:{broker['port']}" for broker in brokers)
     # 22 characters for 16 bytes; a first one of our own, because a leading dash would read as an option.
-    return {"bootstrap": bootstrap, "cluster": "S" + secrets.token_urlsafe(16)[1:], "brokers": brokers}
+    found = {"bootstrap": bootstrap, "cluster": "S" + secrets.token_urlsafe(16)[1:], "brokers": brokers}
+    if secured:
+        found["passwords"] = {user: secrets.token_hex(8) for user in USERS}
+    return found
 
 
 class Broker(Server):
@@ -85,10 +109,30 @@ class Broker(Server):
         brokers = self.cluster["brokers"]
         voters = ",".join(f"{b['id']}@127.0.0.1:{b['controller_port']}" for b in brokers)
         replicas = min(3, len(brokers))
+        passwords = self.cluster.get("passwords", {})
+        secured, secured_listener, scram = "", "", []
+        if passwords:
+            plain = " ".join(f'user_{user}="{password}"' for user, password in passwords.items())
+            secured = SECURED.format(pem=self.certificate(), plain=plain)
+            secured_listener = f",SECURED://127.0.0.1:{self.settings['secured_port']}"
+            scram = [word for user, password in passwords.items()
+                     for word in ("--add-scram", f"SCRAM-SHA-512=[name={user},password={password}]")]
         settings.write_text(SETTINGS.format(**self.settings, voters=voters, data=data, replicas=replicas,
-                                            in_sync=2 if replicas == 3 else 1))
+                                            in_sync=2 if replicas == 3 else 1,
+                                            secured=secured, secured_listener=secured_listener))
         self.finish([*JAVA, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "-t", self.cluster["cluster"],
-                     "-c", str(settings)])
+                     "-c", str(settings), *scram])
+
+    def certificate(self):
+        """A certificate for 127.0.0.1 with its key, signed by an authority of this broker alone: `ca.pem` beside it."""
+        ca, key, pem = self.place / "ca.pem", self.place / "key.pem", self.place / "broker.pem"
+        new = ["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-x509", "-days", CERTIFICATE_DAYS]
+        self.finish([*new, "-subj", "/CN=segno-test-authority", "-keyout", str(self.place / "ca-key.pem"), "-out", str(ca)])
+        self.finish([*new, "-subj", "/CN=segno-test-broker", "-addext", "subjectAltName=IP:127.0.0.1",
+                     "-addext", "basicConstraints=critical,CA:FALSE", "-CA", str(ca), "-CAkey", str(self.place / "ca-key.pem"),
+                     "-keyout", str(key), "-out", str(pem)])
+        pem.write_text(key.read_text() + pem.read_text())
+        return pem
 
     def command(self):
         return [*JAVA, "kafka.Kafka", str(self.place / "server.properties")]

@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Starts and ends real servers for tests and demos: Kafka, S3, PostgreSQL, on free ports of this machine.
 
-    servers.py up FOLDER [--kafka N] [--s3] [--postgres]            start them; data, logs and servers.json in FOLDER
+    servers.py up FOLDER [--kafka N [--secured]] [--s3] [--postgres]  start them; data, logs and servers.json in FOLDER
     servers.py down FOLDER                                          end them; `up FOLDER` starts them again as they were
     servers.py stop FOLDER kafka:1|kafka|s3|postgres… [--kill]      end some; --kill: as a crash would
     servers.py start FOLDER kafka:1|kafka|s3|postgres…              start them again on their old ports
     servers.py run [--kafka N] [--s3] [--postgres] -- COMMAND…      start them in a new folder, run COMMAND, remove it all
 
-N is 1 or 3. `run` sets SEGNO_TEST_KAFKA, SEGNO_TEST_S3, SEGNO_TEST_S3_BUCKET, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
+N is 1 or 3. --secured: also a listener with TLS and passwords, and rights that must be granted (`secured_port` and
+`passwords` in servers.json, `ca.pem` in the broker's folder).
+`run` sets SEGNO_TEST_KAFKA, SEGNO_TEST_S3, SEGNO_TEST_S3_BUCKET, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
 SEGNO_TEST_POSTGRES and SEGNO_TEST_SERVERS (the folder, for `stop` and `start`), and exits as COMMAND does.
 
 Owns the command line, and that nothing is left behind. How one process lives and dies stands in process.py.
@@ -61,6 +63,7 @@ def main():
             options.add_argument("folder")
         if verb in ("up", "run"):
             options.add_argument("--kafka", type=int, choices=(1, 3), default=0)
+            options.add_argument("--secured", action="store_true")
             options.add_argument("--s3", action="store_true")
             options.add_argument("--postgres", action="store_true")
         if verb in ("stop", "start"):
@@ -117,9 +120,9 @@ def up(folder, asked):
         new_brokers = asked.kafka if "kafka" not in state else 0
         new_s3 = asked.s3 and "s3" not in state
         new_postgres = asked.postgres and "postgres" not in state
-        ports = iter(folder.free_ports(2 * new_brokers + new_s3 + new_postgres))
+        ports = iter(folder.free_ports(len(kafka.PORT_NAMES) * new_brokers + new_s3 + new_postgres))
         if new_brokers:
-            state["kafka"] = kafka.plan(ports, new_brokers)
+            state["kafka"] = kafka.plan(ports, new_brokers, asked.secured)
         if new_s3:
             state["s3"] = s3.plan(ports)
         if new_postgres:

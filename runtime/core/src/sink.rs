@@ -55,7 +55,7 @@ pub struct RowOrigin {
 }
 
 /// Who writes: decided by the generation, named in what is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ownership {
     pub tenant: String,
     pub pipeline: String,

@@ -131,6 +131,11 @@ pub trait Source: Send + Sync {
         Ok(0)
     }
 
+    /// The first offset that is left, for sources that lose records with time.
+    fn first_left(&self, _partition: u32) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
     /// Reads a partition from an offset (`first_offset`, or a `Chunk::end` or a record's offset seen before).
     /// `mark` is what `mark` gave for that offset, or `None` at first. Errors when the partition's bytes before
     /// the offset are not what they were (a changed or truncated file).

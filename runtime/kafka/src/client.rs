@@ -14,7 +14,7 @@ use rdkafka::producer::ProducerContext;
 use segno_core::source::KafkaConnection;
 use segno_core::{Code, Error};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long a request for metadata may take: a healthy broker answers in milliseconds, an election takes a second or two.
@@ -22,6 +22,9 @@ pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Log facilities of librdkafka that tell of a broken connection or of a request whose outcome is not known.
 const DISTURBANCES: [&str; 3] = ["FAIL", "REQTMOUT", "TXNERR"];
+
+/// How librdkafka calls the state of a connection that was made and has not been answered.
+const FIRST_REQUEST: &str = "APIVERSION_QUERY";
 
 /// Events that are handled at once: a call handles one, and a broken connection makes a few.
 const EVENTS: usize = 16;
@@ -59,6 +62,8 @@ pub(crate) struct Context {
     /// A connection broke, or a request was not answered.
     disturbed: AtomicBool,
     refused: Mutex<Option<(RDKafkaErrorCode, String)>>,
+    /// What librdkafka said last of a connection that failed.
+    failed: Mutex<Option<String>>,
     /// The first record that was not delivered: its number and why.
     undelivered: Mutex<Option<(usize, RDKafkaErrorCode)>>,
 }
@@ -81,7 +86,14 @@ impl Context {
             Some((refused, words)) if is_unanswered(code) => (refused, words),
             _ => (code, code.to_string()),
         };
-        Error::new(code_of(code), what).with_cause(words)
+        let error = Error::new(code_of(code), what).with_cause(words);
+        match lock(&self.failed).clone() {
+            Some(words) if is_unanswered(code) && words.contains(FIRST_REQUEST) => error
+                .with_cause(words)
+                .with_help("brokers that want TLS or a login close other connections: set security.protocol under settings:"),
+            Some(words) if is_unanswered(code) => error.with_cause(words),
+            _ => error,
+        }
     }
 }
 
@@ -89,6 +101,25 @@ impl Context {
 pub(crate) fn serve(consumer: &BaseConsumer<Context>) {
     for _ in 0..EVENTS {
         drop(consumer.poll(Duration::ZERO));
+    }
+}
+
+/// Waits for an answer of the admin client, whose own thread completes it.
+pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut context = std::task::Context::from_waker(&waker);
+    let mut future = std::pin::pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            std::task::Poll::Ready(done) => return done,
+            std::task::Poll::Pending => std::thread::park(),
+        }
     }
 }
 
@@ -106,6 +137,12 @@ pub(crate) fn code_of(code: RDKafkaErrorCode) -> Code {
     match code {
         code if is_unanswered(code) => Code::KafkaUnreachable,
         Resolve => Code::KafkaUnreachable,
+        // Brokers are there, and not enough of them.
+        LeaderNotAvailable | NotLeaderForPartition | BrokerNotAvailable | ReplicaNotAvailable | NetworkException
+        | CoordinatorNotAvailable | CoordinatorLoadInProgress | NotCoordinator | NotEnoughReplicas
+        | NotEnoughReplicasAfterAppend | KafkaStorageError => Code::KafkaUnreachable,
+        // An older transaction of the same id cannot be ended, because a partition of it takes no markers.
+        ConcurrentTransactions => Code::KafkaUnreachable,
         Authentication | SSL | SaslAuthenticationFailed | UnsupportedSASLMechanism | TopicAuthorizationFailed
         | GroupAuthorizationFailed | ClusterAuthorizationFailed | TransactionalIdAuthorizationFailed => Code::KafkaDenied,
         UnknownTopic | UnknownTopicOrPartition | UnknownPartition => Code::TopicMissing,
@@ -121,6 +158,9 @@ impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
         if DISTURBANCES.contains(&fac) {
             self.disturbed.store(true, Ordering::Relaxed);
+            // The name of a thread stands before the words.
+            let words = message.split_once("]: ").map_or(message, |(_, words)| words);
+            *lock(&self.failed) = Some(words.to_owned());
         }
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
@@ -134,8 +174,14 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         self.disturbed.store(true, Ordering::Relaxed);
         if let Some(code) = error.rdkafka_error_code() {
-            // Only refused logins: a right that is missing is told by the request that needed it.
-            if matches!(code, RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL | RDKafkaErrorCode::SaslAuthenticationFailed) {
+            // Only refused logins: a right that is missing is told by the request that needed it. A broker that goes away
+            // amid a handshake shows as an error of TLS, too, and passes.
+            let is_refused = match code {
+                RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => true,
+                RDKafkaErrorCode::SSL => reason.contains("certificate"),
+                _ => false,
+            };
+            if is_refused {
                 *lock(&self.refused) = Some((code, reason.to_owned()));
             }
             tracing::debug!(target: "librdkafka", ?code, "{reason}");
@@ -170,6 +216,9 @@ mod tests {
         for (error, code) in [
             (OperationTimedOut, Code::KafkaUnreachable),
             (AllBrokersDown, Code::KafkaUnreachable),
+            (NotEnoughReplicas, Code::KafkaUnreachable),
+            (CoordinatorNotAvailable, Code::KafkaUnreachable),
+            (ConcurrentTransactions, Code::KafkaUnreachable),
             (TopicAuthorizationFailed, Code::KafkaDenied),
             (Authentication, Code::KafkaDenied),
             (UnknownTopicOrPartition, Code::TopicMissing),

@@ -9,6 +9,8 @@
 mod client;
 mod marks;
 mod partitioner;
+#[cfg(feature = "testing")]
+mod planted;
 mod producer;
 mod queue;
 mod reader;
@@ -17,5 +19,6 @@ mod sink;
 mod source;
 mod topics;
 
+pub use records::oversized;
 pub use sink::KafkaSink;
 pub use source::KafkaSource;

@@ -2,14 +2,14 @@
 //!
 //! Owns: the topic, the mark's form, reading it back. Does not own: the transaction it is written in (`producer`).
 //!
-//! Invariants: `begin` is the first record of an epoch's transaction and `end` the last, so a transaction of which a
-//! part was committed shows. The topic is compacted: the last mark of a sink stays for ever.
+//! Invariants: a broker has `begin` before any row of the epoch's transaction is sent, and all rows before `end` is, so a
+//! transaction of which a part was committed shows. The topic is compacted: the last mark of a sink stays for ever.
 
-use crate::client::{Context, REQUEST_TIMEOUT, settings, wrong_setting};
+use crate::client::{Context, REQUEST_TIMEOUT, settings, wait, wrong_setting};
 use crate::partitioner::partition_of;
 use crate::queue::{BATCH, Fetched, PartitionQueue};
 use crate::topics;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use segno_core::sink::Ownership;
@@ -182,21 +182,11 @@ fn described_soon(admin: &AdminClient<Context>, names: &[String]) -> Result<Vec<
 
 /// Marks that time out of the topic would make a written sink look new.
 fn check(admin: &AdminClient<Context>) -> Result<()> {
-    let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
-    let answers = match wait(admin.describe_configs([&ResourceSpecifier::Topic(MARKS)], &options)) {
-        Ok(answers) => answers,
-        Err(error) => return Err(admin.inner().context().error(code(&error), &format!("the settings of {MARKS} cannot be read"))),
-    };
-    let config = match answers.into_iter().next() {
-        Some(Ok(config)) => config,
-        // Without the right to see them, they are the operator's affair.
-        Some(Err(code)) => {
-            tracing::warn!(%code, "the settings of {MARKS} cannot be seen; it must have cleanup.policy=compact");
-            return Ok(());
-        }
-        None => return Ok(()),
-    };
-    check_policy(config.get("cleanup.policy").and_then(|entry| entry.value.as_deref()).unwrap_or_default())
+    match topics::setting(admin, MARKS, "cleanup.policy")? {
+        Some(policy) => check_policy(&policy),
+        // Without the right to see it, it is the operator's affair.
+        None => Ok(()),
+    }
 }
 
 fn check_policy(policy: &str) -> Result<()> {
@@ -205,25 +195,6 @@ fn check_policy(policy: &str) -> Result<()> {
     }
     Err(Error::new(Code::MarksTopic, format!("the topic {MARKS} has cleanup.policy={policy}"))
         .with_help(format!("kafka-configs.sh --alter --topic {MARKS} --add-config cleanup.policy=compact")))
-}
-
-/// Waits for an answer of the admin client, whose own thread completes it.
-fn wait<T>(future: impl Future<Output = T>) -> T {
-    struct Unpark(std::thread::Thread);
-    impl std::task::Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Arc::new(Unpark(std::thread::current())).into();
-    let mut context = std::task::Context::from_waker(&waker);
-    let mut future = std::pin::pin!(future);
-    loop {
-        match future.as_mut().poll(&mut context) {
-            std::task::Poll::Ready(done) => return done,
-            std::task::Poll::Pending => std::thread::park(),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -26,6 +26,13 @@ const ROOM_WAIT: Duration = Duration::from_millis(50);
 const SERVE_WAIT: Duration = Duration::from_millis(1);
 /// Bytes that wait in the producer, in KiB: some batches for each broker.
 const QUEUED_KIB: &str = "65536";
+/// The setting of librdkafka that bounds a row.
+pub(crate) const MESSAGE_BYTES: &str = "message.max.bytes";
+/// What comes to a row's value, key and headers on its way: 61 bytes of its batch, up to 40 of its own, and the header of
+/// its origin with the names of source and topic, up to 64 and 249 bytes.
+pub(crate) const ROW_FRAME_BYTES: u64 = 1_024;
+/// Bytes of a batch, as librdkafka has it by default.
+const BATCH_BYTES: u64 = 1_000_000;
 /// The number of a mark among the records of an epoch.
 const MARK: usize = usize::MAX;
 
@@ -50,11 +57,19 @@ impl Failure {
 
 impl Producer {
     /// Makes a producer, and fences every older one of its id.
-    pub fn take_over(spec: &KafkaSinkSpec, id: &str) -> Result<Producer> {
+    pub fn take_over(spec: &KafkaSinkSpec, takes: Option<u64>, id: &str) -> Result<Producer> {
         let timeout = spec.transaction_timeout.as_millis().to_string();
         let mut config = settings(&spec.connection);
         if !spec.connection.settings.contains_key("queue.buffering.max.kbytes") {
             config.set("queue.buffering.max.kbytes", QUEUED_KIB);
+        }
+        let limit = spec.row_bytes_max.map(|limit| limit + ROW_FRAME_BYTES);
+        // Brokers compare whole batches with the topic's limit, and refuse all of one that is larger.
+        let batch = takes.map(|takes| takes.min(BATCH_BYTES));
+        for (name, value) in [(MESSAGE_BYTES, limit), ("batch.size", batch)] {
+            if let Some(value) = value.filter(|_| !spec.connection.settings.contains_key(name)) {
+                config.set(name, value.to_string());
+            }
         }
         let made = config
             .set("transactional.id", id)
@@ -82,6 +97,10 @@ impl Producer {
     /// Whether anything went wrong on the way to the brokers since it was made.
     pub fn is_disturbed(&self) -> bool {
         self.inner.poll(SERVE_WAIT);
+        #[cfg(feature = "testing")]
+        if crate::planted::keeps_producer() {
+            return false;
+        }
         self.inner.context().is_disturbed()
     }
 
@@ -93,18 +112,7 @@ impl Producer {
     pub fn write(&self, topic: &str, records: Option<&Records<'_>>, owner: &Ownership, place: &Place, mark: Mark) -> Result<(), Failure> {
         let until = Instant::now() + self.transaction_timeout;
         self.inner.begin_transaction().map_err(|error| Failure::new(&error, "a transaction cannot be begun"))?;
-        let sent = self.send_all(topic, records, owner, place, mark, until).and_then(|()| {
-            let left = until.saturating_duration_since(Instant::now());
-            self.inner.flush(left).map_err(|error| Failure::new(&error, "the rows were not taken in time"))?;
-            match self.inner.context().take_undelivered() {
-                Some((number, code)) => {
-                    let row = Some(number).filter(|&number| number != MARK);
-                    Err(Failure { code, what: "a row was refused".to_owned(), row })
-                }
-                None => Ok(()),
-            }
-        });
-        if let Err(failure) = sent {
+        if let Err(failure) = self.send_all(topic, records, owner, place, mark, until) {
             if let Err(error) = self.inner.abort_transaction(ABORT_TIMEOUT) {
                 tracing::debug!(%error, "the transaction was not given up; the next producer does it");
             }
@@ -121,6 +129,7 @@ impl Producer {
         }
     }
 
+    /// The marks lie in another partition than the rows, so each waits for what must stand before it.
     fn send_all(
         &self,
         topic: &str,
@@ -131,6 +140,7 @@ impl Producer {
         until: Instant,
     ) -> Result<(), Failure> {
         self.send_mark(place, Mark { mark: Edge::Begin, ..mark }, until)?;
+        self.settle(until)?;
         if let Some(records) = records {
             records.each(owner, |number, record| {
                 let mut headers = OwnedHeaders::new_with_capacity(record.headers.len() + 1)
@@ -144,8 +154,23 @@ impl Producer {
                 sent.timestamp = record.timestamp;
                 self.send(sent, until).map_err(|failure| Failure { row: Some(number), ..failure })
             })?;
+            self.settle(until)?;
         }
-        self.send_mark(place, Mark { mark: Edge::End, ..mark }, until)
+        self.send_mark(place, Mark { mark: Edge::End, ..mark }, until)?;
+        self.settle(until)
+    }
+
+    /// Waits until the brokers have what was sent.
+    fn settle(&self, until: Instant) -> Result<(), Failure> {
+        let left = until.saturating_duration_since(Instant::now());
+        self.inner.flush(left).map_err(|error| Failure::new(&error, "the rows were not taken in time"))?;
+        match self.inner.context().take_undelivered() {
+            Some((number, code)) => {
+                let row = Some(number).filter(|&number| number != MARK);
+                Err(Failure { code, what: "a row was refused".to_owned(), row })
+            }
+            None => Ok(()),
+        }
     }
 
     fn send_mark(&self, place: &Place, mark: Mark, until: Instant) -> Result<(), Failure> {

@@ -101,7 +101,7 @@ impl Reader {
                     Err(error) => Error::new(Code::OffsetsGone, format!("offset {position} of {topic}/{partition} is gone"))
                         .with_cause(error),
                 };
-                Err(error.with_help("nothing is skipped silently; to go on without them, run under another pipeline name with start:"))
+                Err(error.with_help("nothing is skipped silently. `segno run --accept-data-loss` goes on at the first offset that is left, and records what was lost; a replay can begin at a checkpoint behind it: --from NUMBER"))
             }
             // Connections come back by themselves; a client whose brokers are all away is found at the next start.
             RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::OperationTimedOut => {

@@ -22,6 +22,9 @@ use std::io::Write;
 /// The record that caused a row, in a header of each: `source/partition/offset/index`.
 pub(crate) const ORIGIN: &str = "segno-origin";
 
+/// A dead letter that is not whole has it.
+const TRUNCATED: &str = "segno-truncated";
+
 /// A row on its way into a topic.
 pub(crate) struct Record<'a> {
     pub value: Option<&'a [u8]>,
@@ -44,7 +47,51 @@ pub(crate) struct Records<'a> {
     key: Option<usize>,
     headers: Vec<(String, usize)>,
     letters: bool,
+    /// Dead letters are cut to it; other rows were compared with it before the journal named them.
+    limit: Option<usize>,
     partitions: u32,
+}
+
+/// A character of text as JSON has at most so many bytes for each of its own (`\u0000`); base64 has fewer.
+const JSON_BYTES_PER_BYTE: usize = 6;
+/// Any other value has fewer bytes, with its quotes and commas.
+const VALUE_BYTES_MAX: usize = 64;
+
+/// Rows that are larger than the sink takes, each with its bytes: value, key and headers without `segno-origin`.
+///
+/// A function of the rows and the plan, so that a replay rejects the same rows.
+pub fn oversized(spec: &KafkaSinkSpec, rows: &SinkRows<'_>) -> Result<Vec<(usize, usize)>> {
+    let Some(limit) = spec.row_bytes_max.and_then(|limit| usize::try_from(limit).ok()) else { return Ok(Vec::new()) };
+    // Nearly always no row can be too large, and nothing has to be encoded to know that.
+    if (2 + spec.headers.len()) * bytes_at_most(rows.batch) <= limit {
+        return Ok(Vec::new());
+    }
+    let records = Records::new("", spec, 1, rows)?;
+    let mut found = Vec::new();
+    records.each(&Ownership::default(), |row, record| {
+        let headers = record.headers.iter().filter(|(name, _)| name != ORIGIN);
+        let headers: usize = headers.map(|(name, value)| name.len() + value.len()).sum();
+        let bytes = record.value.map_or(0, <[u8]>::len) + record.key.map_or(0, <[u8]>::len) + headers;
+        if bytes > limit {
+            found.push((row, bytes));
+        }
+        Ok::<(), Error>(())
+    })?;
+    Ok(found)
+}
+
+/// More than any row of a batch has, encoded once in whatever format.
+fn bytes_at_most(batch: &RecordBatch) -> usize {
+    let mut bytes = 0;
+    for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+        let longest = match column_type(array.data_type()) {
+            Some(ColumnType::Utf8) => array.as_string::<i32>().offsets().lengths().max(),
+            Some(ColumnType::Binary) => array.as_binary::<i32>().offsets().lengths().max(),
+            _ => None,
+        };
+        bytes += JSON_BYTES_PER_BYTE * (field.name().len() + longest.unwrap_or(0)) + VALUE_BYTES_MAX;
+    }
+    bytes
 }
 
 impl<'a> Records<'a> {
@@ -62,6 +109,7 @@ impl<'a> Records<'a> {
             key: spec.key.as_ref().filter(|_| !letters).map(column).transpose()?,
             headers: Vec::new(),
             letters,
+            limit: spec.row_bytes_max.and_then(|limit| usize::try_from(limit).ok()),
             partitions,
         };
         if letters {
@@ -164,7 +212,7 @@ impl<'a> Records<'a> {
         let mut text = Vec::new();
         let places = self.places();
         for (row, end) in self.ends.iter().enumerate() {
-            let value = end.map(|end| &self.values[std::mem::replace(&mut start, end)..end - 1]);
+            let mut value = end.map(|end| &self.values[std::mem::replace(&mut start, end)..end - 1]);
             key.clear();
             headers.clear();
             let origin = self.origin(row);
@@ -194,6 +242,12 @@ impl<'a> Records<'a> {
             }
             if self.letters {
                 self.letter_headers(row, owner, &mut headers);
+                let beside: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+                let room = self.limit.map_or(usize::MAX, |limit| limit.saturating_sub(beside));
+                if let Some(whole) = value.filter(|value| value.len() > room) {
+                    value = Some(&whole[..room]);
+                    headers.push((TRUNCATED.to_owned(), b"true".to_vec()));
+                }
             }
             let partition = match (has_key, origin) {
                 (true, _) => partition_of(&key, self.partitions),
@@ -252,7 +306,7 @@ impl<'a> Records<'a> {
         }
         let truncated = self.rows.batch.column_by_name("truncated").and_then(|array| array.as_boolean_opt());
         if truncated.is_some_and(|truncated| truncated.value(row)) {
-            put("segno-truncated", "true");
+            put(TRUNCATED, "true");
         }
     }
 }

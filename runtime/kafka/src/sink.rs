@@ -7,12 +7,12 @@
 //! request may still be under way, the producer is made anew (which ends what was open) and the mark is read again
 //! before anything is written. A sink whose mark names a newer generation writes nothing.
 
-use crate::client::{Context, serve, settings, wrong_setting};
+use crate::client::{Context, settings, wrong_setting};
 use crate::marks::{Edge, Mark, Marks, Place};
-use crate::producer::{self, Producer};
+use crate::producer::{self, MESSAGE_BYTES, Producer, ROW_FRAME_BYTES};
 use crate::records::Records;
 use crate::topics;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::admin::AdminClient;
 use segno_core::persisted::StagedObject;
 use segno_core::pipeline::KafkaSinkSpec;
 use segno_core::sink::{Held, Ownership, Sink, SinkRows};
@@ -25,6 +25,8 @@ pub struct KafkaSink {
     name: String,
     spec: KafkaSinkSpec,
     partitions: u32,
+    /// The largest batch of records that the topic takes, bytes, where it could be seen.
+    takes: Option<u64>,
     marks: Marks,
     owned: Option<Owned>,
 }
@@ -40,11 +42,14 @@ struct Owned {
 impl KafkaSink {
     /// Errors when it can be seen now that nothing can be written.
     pub fn open(name: &str, spec: &KafkaSinkSpec) -> Result<KafkaSink> {
-        let client: BaseConsumer<Context> =
+        let admin: AdminClient<Context> =
             settings(&spec.connection).create_with_context(Context::default()).map_err(|error| wrong_setting(&error))?;
-        let found = topics::describe(client.client(), std::slice::from_ref(&spec.topic), || serve(&client))?;
+        let found = topics::describe(admin.inner(), std::slice::from_ref(&spec.topic), || {})?;
         let partitions = found.first().map_or(0, |topic| topic.partitions);
-        Ok(KafkaSink { name: name.to_owned(), spec: spec.clone(), partitions, marks: Marks::open(&spec.connection)?, owned: None })
+        let takes = topics::setting(&admin, &spec.topic, "max.message.bytes")?.and_then(|bytes| bytes.parse().ok());
+        check_limit(name, spec, takes)?;
+        let marks = Marks::open(&spec.connection)?;
+        Ok(KafkaSink { name: name.to_owned(), spec: spec.clone(), partitions, takes, marks, owned: None })
     }
 
     fn id(owner: &Ownership, sink: &str) -> String {
@@ -53,7 +58,7 @@ impl KafkaSink {
 
     /// Fences older producers, and reads the mark.
     fn renew(&self, owner: &Ownership, place: &Place) -> Result<(Producer, Option<u64>)> {
-        let producer = Producer::take_over(&self.spec, &Self::id(owner, &self.name))?;
+        let producer = Producer::take_over(&self.spec, self.takes, &Self::id(owner, &self.name))?;
         match self.marks.read(place)? {
             Some(mark) if mark.generation > owner.generation => Err(Error::new(
                 Code::OwnershipLost,
@@ -113,6 +118,31 @@ impl KafkaSink {
             }
         }
     }
+}
+
+/// Rows up to the limit must fit into the topic: a row that the journal names cannot be rejected any more.
+fn check_limit(name: &str, spec: &KafkaSinkSpec, takes: Option<u64>) -> Result<()> {
+    let Some(limit) = spec.row_bytes_max else { return Ok(()) };
+    let own = spec.connection.settings.get(MESSAGE_BYTES).and_then(|bytes| bytes.parse().ok());
+    let bounds = [
+        (takes, format!("max.message.bytes of \"{}\"", spec.topic)),
+        (own, format!("{MESSAGE_BYTES} under settings:")),
+    ];
+    for (bound, what) in bounds {
+        if let Some(bound) = bound.filter(|&bound: &u64| bound < limit + ROW_FRAME_BYTES) {
+            let fits = bound.saturating_sub(ROW_FRAME_BYTES);
+            let advice = match fits {
+                0 => format!("raise {what}"),
+                fits => format!("raise {what}, or write row_bytes_max: {fits}; larger rows are then rejected as on_error says"),
+            };
+            return Err(Error::new(
+                Code::RowLimit,
+                format!("sink \"{name}\": rows may have {limit} bytes, and {what} is {bound}, of which {ROW_FRAME_BYTES} frame a row"),
+            )
+            .with_help(advice));
+        }
+    }
+    Ok(())
 }
 
 /// Whether another attempt would end in the same way.

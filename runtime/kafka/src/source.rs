@@ -180,6 +180,12 @@ impl Source for KafkaSource {
         }
     }
 
+    fn first_left(&self, number: u32) -> Result<Option<u64>> {
+        let known = self.known();
+        let (topic, partition) = known.partition(number)?;
+        Ok(Some(known.watermarks(&topic, partition)?.0))
+    }
+
     fn open(&self, number: u32, offset: u64, mark: Option<u64>, plan: &ReadPlan) -> Result<Box<dyn PartitionReader>> {
         let mut known = self.known();
         let (topic, partition) = known.partition(number)?;

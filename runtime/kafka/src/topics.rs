@@ -1,10 +1,11 @@
-//! What a cluster says of topics: their ids and how many partitions they have.
+//! What a cluster says of topics: their ids, how many partitions they have, their settings.
 //!
 //! Owns: the request, for which `rdkafka` has no safe way. Does not own: what follows from the answer.
 //!
 //! Invariant: the answer, or an error with a code, comes within `REQUEST_TIMEOUT`.
 
-use crate::client::{Context, REQUEST_TIMEOUT};
+use crate::client::{Context, REQUEST_TIMEOUT, wait};
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::bindings::*;
 use rdkafka::client::Client;
 use rdkafka::error::RDKafkaErrorCode;
@@ -92,6 +93,22 @@ unsafe fn read(client: &Client<Context>, topic: *const rd_kafka_TopicDescription
         let mut partitions = 0;
         rd_kafka_TopicDescription_partitions(topic, &mut partitions);
         Ok(Topic { name, id, partitions: partitions as u32 })
+    }
+}
+
+/// A setting of a topic; `None` without the right to see it.
+pub(crate) fn setting(admin: &AdminClient<Context>, topic: &str, name: &str) -> Result<Option<String>> {
+    let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
+    let failed = |code| admin.inner().context().error(code, &format!("the settings of {topic} cannot be read"));
+    let answers = wait(admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options));
+    let answers = answers.map_err(|error| failed(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)))?;
+    match answers.into_iter().next() {
+        Some(Ok(config)) => Ok(config.get(name).and_then(|entry| entry.value.clone())),
+        Some(Err(code)) => {
+            tracing::warn!(%code, "{name} of {topic} cannot be seen, and is taken to be as it should");
+            Ok(None)
+        }
+        None => Ok(None),
     }
 }
 

@@ -1,50 +1,15 @@
 //! A broker that goes away in the middle, and comes back.
 
 use crate::lab;
+use crate::servers::Brokers;
+use crate::whole::Pipeline;
 use segno_core::sink::Sink;
 use segno_core::source::*;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-/// A broker of this test's own, since its end would disturb the others.
-struct Broker {
-    folder: tempfile::TempDir,
-}
-
-fn script() -> PathBuf {
-    Path::new(".").join("../../scripts/servers/servers.py")
-}
-
-impl Broker {
-    fn new() -> Broker {
-        let broker = Broker { folder: tempfile::tempdir().expect("a folder") };
-        broker.call("up", &["--kafka", "1"]);
-        broker
-    }
-
-    fn call(&self, verb: &str, arguments: &[&str]) {
-        let output = Command::new(script()).arg(verb).arg(self.folder.path()).args(arguments).output().expect("servers.py");
-        assert!(output.status.success(), "servers.py {verb}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    fn address(&self) -> String {
-        let text = std::fs::read_to_string(self.folder.path().join("servers.json")).expect("servers.json");
-        let found = text.split("127.0.0.1:").nth(1).expect("an address");
-        let port: String = found.chars().take_while(char::is_ascii_digit).collect();
-        format!("127.0.0.1:{port}")
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        self.call("down", &[]);
-    }
-}
 
 #[test]
 fn a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing() {
-    let broker = Broker::new();
-    lab::use_brokers(broker.address());
+    let broker = Brokers::start(1);
+    lab::use_brokers(broker.known().kafka.bootstrap);
     let (input, output, pipeline) = (lab::topic("in", 1, &[]), lab::topic("out", 2, &[]), lab::name("p"));
     let written = |ids: std::ops::Range<u64>| lab::values(&input, 0, ids.map(|id| format!("{{\"id\":{id}}}")));
     written(0..500);
@@ -55,9 +20,9 @@ fn a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing() {
     let mut sink = crate::sink::started(&output, &pipeline);
     sink.publish(&crate::sink::rows(0..100).at(1), &[]).unwrap();
 
-    broker.call("stop", &["kafka:1", "--kill"]);
+    broker.kill(1);
     assert!(matches!(reader.next(lab::LARGE), Ok(Next::Waiting)), "a broker that is away is waited for");
-    broker.call("start", &["kafka:1"]);
+    broker.start_again(1);
     written(500..800);
     given.extend(lab::drain(&mut *reader, 500, lab::LARGE, 300).good);
     assert_eq!(given.iter().map(|(offset, _)| *offset).collect::<Vec<_>>(), (0..800).collect::<Vec<_>>());
@@ -69,8 +34,8 @@ fn a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing() {
     let mut after = 0;
     std::thread::scope(|scope| {
         let restart = scope.spawn(|| {
-            broker.call("stop", &["kafka:1", "--kill"]);
-            broker.call("start", &["kafka:1"]);
+            broker.kill(1);
+            broker.start_again(1);
         });
         let started = std::time::Instant::now();
         while after < 5 {
@@ -86,4 +51,43 @@ fn a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing() {
         }
     });
     assert_eq!(crate::sink::ids(&output), (0..next).collect::<Vec<_>>());
+}
+
+/// More failures in a row than any bounded number of restarts (with the limits of the command that tests use: 2).
+const FAILURES: u64 = 4;
+
+#[test]
+fn a_broker_that_stays_away_is_waited_for_without_end_and_without_noise() {
+    let broker = Brokers::start(1);
+    lab::use_brokers(broker.known().kafka.bootstrap);
+    // A short transaction, so that the first failure comes soon.
+    let short = ", transaction_timeout: 5s".to_owned();
+    let pipeline = Pipeline { until: "", sink_settings: short.clone(), dead_settings: short, ..Pipeline::new(31) };
+    let log = pipeline.folder.path().join("log");
+    let mut command = pipeline.command("SEGNO_TESTING_BIN", &["run"]);
+    command.stderr(std::fs::File::create(&log).expect("a log"));
+    let mut child = command.spawn().expect("segno starts");
+    let started = std::time::Instant::now();
+    pipeline.wait_for_entries(8, &mut child);
+    broker.kill(1);
+    loop {
+        assert!(started.elapsed() < 3 * lab::PATIENCE, "the pauses do not follow each other");
+        assert!(
+            child.try_wait().expect("a child").is_none(),
+            "the run ended: {}",
+            std::fs::read_to_string(&log).unwrap_or_default()
+        );
+        let status = pipeline.status("SEGNO_TESTING_BIN");
+        if status["restarts"].as_u64() >= Some(FAILURES) {
+            assert_eq!(status["health"], "paused", "{status}");
+            assert!(status["problem"].as_str().is_some_and(|problem| problem.starts_with("[S009]")), "{status}");
+            break;
+        }
+    }
+    let told = std::fs::read_to_string(&log).expect("a log").matches("pauses until that is over").count();
+    assert!((1..=2).contains(&told), "told {told} times");
+    broker.start_again(1);
+    pipeline.end(child, 3 * lab::PATIENCE);
+    pipeline.check("a broker that was away");
+    pipeline.replay("a broker that was away");
 }

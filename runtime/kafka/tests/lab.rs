@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 /// Longer than anything here takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// As the cluster says: 1 with one broker, 3 with three.
+const REPLICAS_DEFAULT: TopicReplication<'static> = TopicReplication::Fixed(-1);
+
 thread_local! {
     static OTHER: std::cell::RefCell<Option<String>> = const { std::cell::RefCell::new(None) };
 }
@@ -79,7 +82,7 @@ pub fn topic(what: &str, partitions: i32, settings: &[(&str, &str)]) -> String {
 
 pub fn make(name: &str, partitions: i32, settings: &[(&str, &str)]) {
     // Timestamps here are of 1970: retention by time would remove such records at its next round.
-    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1)).set("retention.ms", "-1");
+    let mut topic = NewTopic::new(name, partitions, REPLICAS_DEFAULT).set("retention.ms", "-1");
     for (key, value) in settings {
         topic = topic.set(key, value);
     }

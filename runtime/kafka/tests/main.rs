@@ -5,7 +5,14 @@
 //! `make test` starts the broker and sets SEGNO_TEST_KAFKA and SEGNO_TEST_SERVERS.
 
 mod broker;
+mod cluster;
+mod delayed;
 mod lab;
 mod pipeline;
+mod rejected;
+mod secured;
+mod servers;
 mod sink;
 mod source;
+mod whole;
+mod zombies;

@@ -5,7 +5,7 @@ use arrow_array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray};
 use rdkafka::producer::Producer as _;
 use segno_core::Code;
 use segno_core::columns::{Column, ColumnType, Schema};
-use segno_core::pipeline::{KafkaSinkSpec, SinkFormat};
+use segno_core::pipeline::{KafkaSinkSpec, ROW_BYTES_DEFAULT, SinkFormat};
 use segno_core::sink::*;
 use segno_kafka::KafkaSink;
 use std::collections::BTreeMap;
@@ -19,6 +19,7 @@ pub fn spec(topic: &str) -> KafkaSinkSpec {
         format: SinkFormat::Json,
         key: Some("key".to_owned()),
         headers: BTreeMap::from([("color".to_owned(), "color".to_owned())]),
+        row_bytes_max: Some(ROW_BYTES_DEFAULT),
         transaction_timeout: Duration::from_secs(20),
     }
 }
@@ -169,11 +170,58 @@ fn a_mark_of_which_only_the_begin_was_committed_stops_the_sink() {
 }
 
 #[test]
-fn a_row_that_is_too_large_stops_with_its_origin_and_leaves_nothing_of_the_epoch() {
-    let (topic, pipeline) = (topic("large", 1, &[("max.message.bytes", "2000")]), name("p"));
-    let mut sink = started(&topic, &pipeline);
+fn a_topic_that_takes_less_than_a_row_may_have_is_refused_at_the_start() {
+    let topic = topic("small", 1, &[("max.message.bytes", "3000")]);
+    let open = |limit| KafkaSink::open("out", &KafkaSinkSpec { row_bytes_max: Some(limit), ..spec(&topic) }).map(drop);
+    let error = open(ROW_BYTES_DEFAULT).unwrap_err();
+    assert_eq!(error.code(), Code::RowLimit, "{error}");
+    assert!(error.help().is_some_and(|help| help.contains("row_bytes_max: 1976;")), "{error:?}");
+    open(1976).unwrap();
+    let mut own = KafkaSinkSpec { row_bytes_max: Some(1976), ..spec(&topic) };
+    own.connection.settings.insert("message.max.bytes".to_owned(), "2000".to_owned());
+    assert_eq!(KafkaSink::open("out", &own).map(drop).unwrap_err().code(), Code::RowLimit);
+}
+
+#[test]
+fn rows_above_the_limit_are_told_with_their_bytes_and_the_largest_one_within_it_is_taken() {
+    let (topic, pipeline) = (topic("limit", 1, &[("max.message.bytes", "3000")]), name("p"));
+    let spec = KafkaSinkSpec { row_bytes_max: Some(1_976), ..spec(&topic) };
+    // Value, key, header: `{"id":1,"key":"…"}`, the key again, `color` and `red`.
+    let with_key = |bytes: usize| {
+        let mut rows = rows(0..3);
+        let keys: ArrayRef = Arc::new(StringArray::from(vec![String::new(), String::new(), "k".repeat(bytes)]));
+        let columns = vec![rows.batch.column(0).clone(), keys, rows.batch.column(2).clone()];
+        rows.batch = RecordBatch::try_new(rows.schema.to_arrow(), columns).unwrap();
+        rows
+    };
+    let largest = (1_976 - "{\"id\":2,\"key\":\"\"}colorred".len()) / 2;
+    let told_bytes = "{\"id\":2,\"key\":\"\"}colorred".len() + 2 * (largest + 1);
+    let told = |rows: &Rows| segno_kafka::oversized(&spec, &rows.at(1)).unwrap();
+    assert_eq!(told(&with_key(largest)), []);
+    assert_eq!(told(&with_key(largest + 1)), [(2, told_bytes)]);
+    let mut sink = KafkaSink::open("out", &spec).unwrap();
+    sink.take_over(&owner(&pipeline, 1)).unwrap();
+    sink.start_after(0).unwrap();
+    sink.publish(&with_key(largest).at(1), &[]).unwrap();
+    // Many rows together are more than the topic takes in a batch.
+    sink.publish(&self::rows(3..200).at(2), &[]).unwrap();
+    assert_eq!(ids(&topic), (0..200).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_row_that_the_topic_does_not_take_any_more_stops_with_its_origin_and_leaves_nothing_of_the_epoch() {
+    let (topic, pipeline) = (topic("large", 1, &[("max.message.bytes", "10000")]), name("p"));
+    let spec = KafkaSinkSpec { row_bytes_max: Some(8_000), ..spec(&topic) };
+    let open = |generation| {
+        let mut sink = KafkaSink::open("out", &spec).unwrap();
+        let held = sink.take_over(&owner(&pipeline, generation)).unwrap();
+        (sink, held)
+    };
+    let (mut sink, _) = open(1);
+    sink.start_after(0).unwrap();
+    set_max_message_bytes(&topic, "2000");
     let mut rows = rows(0..3);
-    let big: Vec<String> = (0..3).map(|id| if id == 1 { "x".repeat(5_000) } else { String::new() }).collect();
+    let big: Vec<String> = (0..3).map(|id| if id == 1 { "x".repeat(3_000) } else { String::new() }).collect();
     let mut columns = rows.batch.columns().to_vec();
     columns[1] = Arc::new(StringArray::from(big));
     rows.batch = RecordBatch::try_new(rows.schema.to_arrow(), columns).unwrap();
@@ -181,10 +229,25 @@ fn a_row_that_is_too_large_stops_with_its_origin_and_leaves_nothing_of_the_epoch
     assert_eq!(error.code(), Code::RecordTooLarge, "{error}");
     assert!(error.message().contains("events/in/0/1/0"), "{error}");
     assert_eq!(ids(&topic), Vec::<i64>::new());
-    let (mut sink, held) = open(&topic, &pipeline, 2);
+    set_max_message_bytes(&topic, "10000");
+    let (mut sink, held) = open(2);
     assert_eq!(held, Held::Through(0));
-    sink.publish(&self::rows(0..3).at(1), &[]).unwrap();
+    sink.publish(&rows.at(1), &[]).unwrap();
     assert_eq!(ids(&topic), [0, 1, 2]);
+}
+
+/// The broker applies it a moment later; the next batches show whether it did.
+fn set_max_message_bytes(topic: &str, bytes: &str) {
+    use rdkafka::admin::{AdminOptions, AlterConfig, ResourceSpecifier};
+    let change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("max.message.bytes", bytes).set("retention.ms", "-1");
+    wait(admin().alter_configs([&change], &AdminOptions::new())).expect("an answer")[0].as_ref().expect("changed");
+    loop {
+        let found = wait(admin().describe_configs([&ResourceSpecifier::Topic(topic)], &AdminOptions::new())).expect("an answer");
+        let found = found.into_iter().next().expect("a topic").expect("its settings");
+        if found.get("max.message.bytes").and_then(|entry| entry.value.as_deref()) == Some(bytes) {
+            return;
+        }
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! - `tcp`: any protocol: slow, paused, silent, cut connections, lost replies
 //! - `http`: S3: errors before and after the server acted, lost answers, cut bodies, stale listings, refusals
+//! - `kafka`: a broker: the end of a transaction that comes late
 //! - `control`: the same by lines of text, for the binary
 //!
 //! Owns: faults of the network. Does not own: starting servers, nor what a fault should lead to (the tests).
@@ -11,6 +12,7 @@
 
 pub mod control;
 pub mod http;
+pub mod kafka;
 mod seen;
 pub mod tcp;
 

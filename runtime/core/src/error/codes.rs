@@ -155,13 +155,13 @@ codes! {
         "For example a glob that is not well-formed, a time_format that does not name a whole date, or a setting that does not go with the format.";
 
     KafkaUnreachable, "S009", Transient, "no broker of a Kafka cluster answers",
-        "Nothing answered within a few seconds: the addresses under brokers: are wrong, the brokers are down, or a firewall is between. Brokers tell clients their own addresses (advertised.listeners), which must be reachable, too. The shard tries again with growing pauses.";
+        "Nothing answered within a few seconds, or too few brokers are there (a partition without a leader, fewer replicas in sync than min.insync.replicas): the addresses under brokers: are wrong, brokers are down, or a firewall is between. Brokers tell clients their own addresses (advertised.listeners), which must be reachable, too. A shard that was live pauses until they are back, however long that is.";
     KafkaDenied, "S010", Configuration, "a Kafka cluster refuses the credentials or an operation",
         "The user or certificate under settings: was refused, or it lacks a right: a source needs Describe and Read on its topics, and Read on its group; a sink needs Describe and Write on its topic and on segno-marks, and Write on the transactional id, which begins with segno-.";
     TopicMissing, "S011", Configuration, "a Kafka topic does not exist",
         "Segno creates no topics for data: their partitions, replication and retention are decisions. Create the topic, or correct its name.";
     OffsetsGone, "S012", Failed, "records of a topic are gone before they were read",
-        "Reading goes on at an offset that the topic does not hold any more: retention removed it, or somebody deleted records, or the topic lost its end. Segno never skips records silently. Restore them; to go on without them, start the pipeline under another name with start:. Raise retention.ms, so that it is longer than the pipeline may stand still.";
+        "Reading goes on at an offset that the topic does not hold any more: retention removed it, or somebody deleted records, or the topic lost its end. Segno never skips records silently. Restore them; or accept the loss with `segno run --accept-data-loss`: the run goes on at the first offset that is left, and the journal records which offsets were lost. Only records that no epoch has read can be given up: those that a recovery must read again, since the last checkpoint, cannot, and neither can a replay do without them; it can begin at a later checkpoint. Raise retention.ms, so that it is longer than the pipeline may stand still.";
     TopicReplaced, "S013", Failed, "a topic is not the one that was read before",
         "A topic of this name was deleted and created again, or the brokers are another cluster. Its offsets mean other records, so going on would lose some or mix two histories. Restore the topic, or run the pipeline under another name.";
     KafkaFailed, "S014", Transient, "reading from a Kafka cluster failed",
@@ -253,7 +253,9 @@ codes! {
     MarksTopic, "K009", Configuration, "the topic segno-marks cannot be used",
         "Kafka sinks keep the number of the last epoch in the topic segno-marks. It must exist or be creatable, with cleanup.policy=compact, so that marks are kept for ever. Create it so, or mend its configuration.";
     RecordTooLarge, "K010", Failed, "a row is larger than a topic takes",
-        "The broker's max.message.bytes or the producer's message.max.bytes is smaller than the row. Nothing of the epoch was written to the topic, and the epoch is not lost. Raise the limit on the topic, and message.max.bytes under settings:.";
+        "With row_bytes_max of a Kafka sink, larger rows are rejected before the epoch is committed, and take the way that on_error of the step says. A broker that refuses a smaller one has a lower max.message.bytes than at the start: then nothing of the epoch was written to the topic, and the epoch is not lost. Raise the limit on the topic again.";
+    RowLimit, "K012", Configuration, "rows may be larger than a topic takes",
+        "row_bytes_max of a Kafka sink (1MB if not given) decides which rows are rejected. The topic must take every other one, so its max.message.bytes, and message.max.bytes under settings: where it is set, must be at least 1 KiB larger. This is found at the start: a row that is committed and cannot be written would stop the pipeline for good.";
     TransactionExpired, "K011", Transient, "a Kafka transaction took longer than it may",
         "The broker gave the transaction up after transaction_timeout. None of its rows are visible, and they are written again. Raise transaction_timeout, or make epochs smaller.";
     NotAComponent, "P001", Configuration, "the file is not a component",

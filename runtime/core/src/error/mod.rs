@@ -39,6 +39,30 @@ impl Kind {
     }
 }
 
+/// How long a failure is worth waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// It stays as it is.
+    None,
+    /// It may be gone after a restart or a few.
+    Bounded,
+    /// Something outside is away or full, and only waiting helps: a store, a broker, a database, a disk.
+    Endless,
+}
+
+impl Code {
+    pub fn patience(self) -> Patience {
+        match self {
+            // The epoch was tried again before it came so far.
+            Code::DeadlineExpired => Patience::None,
+            // Of this process, or not understood: for ever would hide it.
+            Code::StateDamaged | Code::MachineMemory | Code::KafkaFailed => Patience::Bounded,
+            code if code.kind() == Kind::Transient => Patience::Endless,
+            _ => Patience::None,
+        }
+    }
+}
+
 /// A place in a file of the user's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -154,6 +178,20 @@ mod tests {
         for (at, code) in ALL.iter().enumerate() {
             assert_eq!(Code::from_name(code.name()), Some(*code));
             assert!(ALL[..at].iter().all(|other| other.name() != code.name()), "{} is given twice", code.name());
+        }
+    }
+
+    #[test]
+    fn only_what_may_pass_is_waited_for() {
+        for &code in ALL {
+            let passes = code.kind() == Kind::Transient && code != Code::DeadlineExpired;
+            assert_eq!(code.patience() != Patience::None, passes, "{}", code.name());
+        }
+        for away in [Code::KafkaUnreachable, Code::StoreUnusable, Code::SinkFailed, Code::DiskFull] {
+            assert_eq!(away.patience(), Patience::Endless);
+        }
+        for stays in [Code::OwnershipLost, Code::JournalDamaged, Code::KafkaDenied, Code::StoreDenied, Code::OffsetsGone] {
+            assert_eq!(stays.patience(), Patience::None);
         }
     }
 

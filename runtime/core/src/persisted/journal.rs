@@ -145,9 +145,22 @@ pub struct Facts {
     /// Partitions that appeared at this epoch's start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub new_partitions: Vec<(u32, u32)>,
+    /// Records that were gone before they were read, and that the user gave up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<LostRange>,
     /// Facts from outside (schema ids, versions of side inputs), by kind; each kind has its own version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub external: Vec<ExternalFact>,
+}
+
+/// Offsets of a partition that no epoch read: from one before which everything was read to the first that was left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostRange {
+    pub source: u32,
+    pub partition: u32,
+    pub from: u64,
+    /// The first offset that is read again.
+    pub to: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -201,6 +214,10 @@ pub struct InputDigest {
     pub digest: String,
 }
 
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counts {
     /// Records read, good and bad.
@@ -210,6 +227,9 @@ pub struct Counts {
     pub rows_out: BTreeMap<String, u64>,
     pub dead_letters: u64,
     pub skipped: u64,
+    /// Offsets that were given up before this epoch.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lost: u64,
     /// Fuel used, by step id. Never compared on replay across engines.
     pub fuel: BTreeMap<String, u64>,
     /// Counters of plugins: `step.name`.

@@ -262,6 +262,7 @@ pub static KAFKA_SINK: Shape = Shape {
         field("format", SINK_FORMAT, "json (an object for each record), csv or raw; json if not given."),
         field("key", Kind::Text, "The column that is the record's key; its partition follows from the key, as Java's producer has it. Without a key, the partition follows from where the row came from."),
         field("headers", Kind::MapOf(&Kind::Text), "Headers by name, each from a column."),
+        field("row_bytes_max", Kind::Bytes, "The largest row: value, key and headers. A larger one is rejected, as on_error of the step that gives it says. The topic must take it. 1MB if not given."),
         field("transaction_timeout", Kind::Duration, "After this time the broker gives a transaction up; 1m if not given."),
         field("settings", Kind::MapOf(&Kind::Text), "Settings of librdkafka, such as security.protocol, compression.type, linger.ms."),
     ],

@@ -136,6 +136,7 @@ fn sink_kind(kind: &SinkKind) -> Map<String, Value> {
             if !kafka.headers.is_empty() {
                 shown.insert("headers".to_owned(), json!(kafka.headers));
             }
+            shown.insert("row_bytes_max".to_owned(), json!(kafka.row_bytes_max));
             shown.insert("transaction_timeout".to_owned(), json!(show_duration(kafka.transaction_timeout)));
             ("kafka", shown.into())
         }

@@ -245,10 +245,18 @@ pub struct KafkaSinkSpec {
     pub key: Option<String>,
     /// Headers by name, each from a column; a null value gives no header.
     pub headers: BTreeMap<String, String>,
+    /// Value, key and headers of a row together; larger rows are rejected. `None` in plans of before it was there: none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row_bytes_max: Option<u64>,
     /// After this time without progress the broker gives a transaction up.
     #[serde(skip)]
     pub transaction_timeout: Duration,
 }
+
+/// Default of `row_bytes_max`: what a topic takes unless it was told otherwise (1 MiB), less what frames a row.
+pub const ROW_BYTES_DEFAULT: u64 = 1_000_000;
+/// The largest value of `row_bytes_max`: a row is held in memory several times.
+pub const ROW_BYTES_MAX: u64 = 256 << 20;
 
 /// Default of `transaction_timeout`; the broker's own limit is 15 minutes.
 pub const TRANSACTION_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);

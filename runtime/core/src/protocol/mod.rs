@@ -13,5 +13,6 @@ pub mod history;
 pub mod merge;
 pub mod ownership;
 pub mod recovery;
+pub mod restart;
 pub mod retention;
 pub mod split;

@@ -32,6 +32,9 @@ pub struct RunArgs {
     /// Go on with changed plugins, configuration or graph; the change is recorded.
     #[arg(long, env = "SEGNO_ACCEPT_CHANGE", value_parser = clap::builder::BoolishValueParser::new())]
     accept_change: bool,
+    /// Go on although records are gone that were never read: at the first that is left. The loss is recorded.
+    #[arg(long, env = "SEGNO_ACCEPT_DATA_LOSS", value_parser = clap::builder::BoolishValueParser::new())]
+    accept_data_loss: bool,
     /// Threads that run plugins; one for each core if not given. Output does not depend on it.
     #[arg(long, env = "SEGNO_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -51,6 +54,7 @@ pub fn run(console: &Console, args: RunArgs) -> Outcome {
     let options = RunOptions {
         take_over: args.take_over,
         accept_change: args.accept_change,
+        accept_data_loss: args.accept_data_loss,
         threads: args.threads.map(usize::from),
     };
     let observed = Observed::new(&loaded.pipeline.tenant, &loaded.pipeline.name, SINGLE_SHARD);
@@ -126,6 +130,9 @@ fn describe(summary: &Summary) -> String {
     }
     if totals.dead_letters > 0 || totals.skipped > 0 {
         text.push_str(&format!("  dead letters  {}, skipped {}\n", number(totals.dead_letters), number(totals.skipped)));
+    }
+    if totals.lost > 0 {
+        text.push_str(&format!("  lost          {} offsets were gone before they were read\n", number(totals.lost)));
     }
     text.push_str(&format!(
         "  epochs        {} committed, {} executed again at the start; the last is {}\n",

@@ -39,6 +39,7 @@ pub struct Metrics {
     rows: Family<Name, Counter>,
     dead_letters: Counter,
     skipped: Counter,
+    lost: Counter,
     epochs: Counter,
     checkpoints: Counter,
     pub restarts: Counter,
@@ -72,6 +73,7 @@ impl Metrics {
             rows: Family::default(),
             dead_letters: Counter::default(),
             skipped: Counter::default(),
+            lost: Counter::default(),
             epochs: Counter::default(),
             checkpoints: Counter::default(),
             restarts: Counter::default(),
@@ -107,6 +109,7 @@ impl Metrics {
         registry.register("rows", "Rows written, by sink", self.rows.clone());
         registry.register("dead_letters", "Records that went to the dead letters", self.dead_letters.clone());
         registry.register("skipped", "Records that were dropped by on_error: skip", self.skipped.clone());
+        registry.register("lost", "Offsets that were gone before they were read, and were given up", self.lost.clone());
         registry.register("epochs", "Epochs committed", self.epochs.clone());
         registry.register("checkpoints", "Checkpoints published", self.checkpoints.clone());
         registry.register("restarts", "Restarts of the shard after a failure that may pass", self.restarts.clone());
@@ -125,7 +128,7 @@ impl Metrics {
         registry.register_with_unit("checkpoint_timestamp", "When the last checkpoint was made, since 1970", Unit::Seconds, self.checkpoint_at.clone());
         registry.register_with_unit("checkpoint_size", "Size of the last checkpoint", Unit::Bytes, self.checkpoint_bytes.clone());
         registry.register_with_unit("state_size", "Size of the local state", Unit::Bytes, self.state_bytes.clone());
-        registry.register("health", "1 for what the shard is: recovering, live, stopping or failed", self.health.clone());
+        registry.register("health", "1 for what the shard is: recovering, paused, live, stopping or failed", self.health.clone());
     }
 
     pub(super) fn take(&self, progress: &Progress<'_>, status: &Status) {
@@ -134,6 +137,7 @@ impl Metrics {
         self.bytes.inc_by(counts.bytes);
         self.dead_letters.inc_by(counts.dead_letters);
         self.skipped.inc_by(counts.skipped);
+        self.lost.inc_by(counts.lost);
         self.epochs.inc();
         for (sink, rows) in &counts.rows_out {
             self.rows.get_or_create(&name(sink)).inc_by(*rows);

@@ -55,12 +55,10 @@ impl Observed {
         self.metrics.set_health(health);
     }
 
-    pub fn restarted(&self, why: String) {
-        let mut status = self.lock();
-        status.restarts += 1;
-        status.health = Health::Recovering;
-        status.problem = Some(why);
+    /// Before the shard is opened again; `health` says how it waits.
+    pub fn restarted(&self, health: Health, why: String) {
         self.metrics.restarts.inc();
-        self.metrics.set_health(Health::Recovering);
+        self.lock().restarts += 1;
+        self.set_health(health, Some(why));
     }
 }

@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 pub enum Health {
     /// Restoring state and executing epochs again.
     Recovering,
+    /// Waits for something outside that is away: a store, a broker, a database, space on a disk.
+    Paused,
     /// Epochs are committed as records come.
     Live,
     /// Asked to stop: finishes the epoch and makes a checkpoint.
@@ -20,11 +22,12 @@ pub enum Health {
 }
 
 impl Health {
-    pub const ALL: [Health; 4] = [Health::Recovering, Health::Live, Health::Stopping, Health::Failed];
+    pub const ALL: [Health; 5] = [Health::Recovering, Health::Paused, Health::Live, Health::Stopping, Health::Failed];
 
     pub fn name(self) -> &'static str {
         match self {
             Health::Recovering => "recovering",
+            Health::Paused => "paused",
             Health::Live => "live",
             Health::Stopping => "stopping",
             Health::Failed => "failed",
@@ -50,6 +53,9 @@ pub struct Status {
     pub bytes: u64,
     pub dead_letters: u64,
     pub skipped: u64,
+    /// Offsets that were gone before they were read, and were given up.
+    #[serde(default)]
+    pub lost: u64,
     /// When the last epoch was committed, ms since 1970 UTC.
     pub committed_at_ms: Option<i64>,
     /// Event time up to which everything has come, µs since 1970 UTC.
@@ -97,6 +103,7 @@ impl Status {
             bytes: 0,
             dead_letters: 0,
             skipped: 0,
+            lost: 0,
             committed_at_ms: None,
             watermark_us: None,
             partitions: Vec::new(),
@@ -117,6 +124,7 @@ impl Status {
         self.bytes += counts.bytes;
         self.dead_letters += counts.dead_letters;
         self.skipped += counts.skipped;
+        self.lost += counts.lost;
         self.committed_at_ms = Some(progress.committed_at_ms);
         self.watermark_us = progress.watermark;
         self.partitions = progress

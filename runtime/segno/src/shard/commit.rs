@@ -101,6 +101,7 @@ impl Shard {
                 rows_out,
                 dead_letters: executed.dead_letters.len() as u64,
                 skipped: executed.skipped,
+                lost: input.lost.iter().map(|lost| lost.to - lost.from).sum(),
                 fuel: executed.fuel.clone(),
                 counters: executed.counters.clone(),
             },
@@ -115,6 +116,7 @@ impl Shard {
             facts: Facts {
                 lane_scripts: executed.scripts.clone(),
                 new_partitions: input.new_partitions,
+                lost: input.lost,
                 external: Vec::new(),
             },
             digests: executed.digests.clone(),

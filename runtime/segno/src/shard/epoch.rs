@@ -10,7 +10,7 @@ use arrow_select::concat::concat_batches;
 use arrow_select::interleave::interleave_record_batch;
 use segno_core::Result;
 use segno_core::columns::digest::RowsDigest;
-use segno_core::persisted::{InputDigest, PartitionPosition, Position};
+use segno_core::persisted::{InputDigest, LostRange, PartitionPosition, Position};
 use segno_core::source::{Bad, Chunk, ReadPlan};
 use segno_core::{Code, Error};
 use std::collections::BTreeMap;
@@ -94,6 +94,7 @@ pub struct EpochInput {
     pub to: Position,
     pub idle: Vec<(u32, u32)>,
     pub new_partitions: Vec<(u32, u32)>,
+    pub lost: Vec<LostRange>,
     pub watermark_in: Option<i64>,
     pub watermark_out: Option<i64>,
     pub batch: RecordBatch,
@@ -253,6 +254,7 @@ impl EpochBuilder {
             to,
             idle,
             new_partitions: Vec::new(),
+            lost: Vec::new(),
             watermark_in: self.watermark_in,
             watermark_out,
             batch,

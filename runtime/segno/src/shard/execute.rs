@@ -9,12 +9,14 @@ use super::epoch::EpochInput;
 use super::lane::Mode;
 use super::program::Program;
 use super::step::{StateReader, StepChanges, StepRun, StreamRows};
+use arrow_array::BooleanArray;
+use arrow_select::filter::filter_record_batch;
 use segno_core::columns::digest::{RowsDigest, changes_digest};
 use segno_core::columns::json::row_to_json;
 use segno_core::persisted::{Digests, LaneScript};
-use segno_core::pipeline::OnError;
+use segno_core::pipeline::{OnError, SinkKind};
 use segno_core::pipeline::graph::PortRef;
-use segno_core::sink::DeadLetter;
+use segno_core::sink::{DeadLetter, SinkRows};
 use segno_core::{Code, Error, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -107,7 +109,7 @@ impl Execution<'_> {
             let outcome = run.run(mode)?;
             for rejected in &outcome.rejected {
                 let row = rows.origin_row(rejected.row as usize);
-                self.judge(&mut letters, row, number, &rejected.code, &rejected.reason)?;
+                self.judge(&mut letters, row, Some(number), &rejected.code, &rejected.reason)?;
             }
             executed.fuel.insert(step.id.clone(), outcome.fuel);
             for (name, delta) in outcome.counters {
@@ -136,12 +138,12 @@ impl Execution<'_> {
             }
             streams.push(outcome.ports);
         }
-        for (sink, name) in graph.sinks.iter().zip(&self.program.sink_names) {
+        for (number, (sink, name)) in graph.sinks.iter().zip(&self.program.sink_names).enumerate() {
             let rows = stream(&source, &streams, sink.input)?;
             let batch = rows.batch.project(&sink.columns).map_err(|error| {
                 Error::new(Code::Internal, format!("sink \"{name}\": columns could not be selected")).with_cause(error)
             })?;
-            let rows = StreamRows { batch, lineage: rows.lineage.clone() };
+            let rows = self.within_limit(number, StreamRows { batch, lineage: rows.lineage.clone() }, &mut letters)?;
             let (digest, blocks) = self.digest(&rows);
             executed.digests.output.insert(name.clone(), digest);
             executed.blocks.insert(format!("sink:{name}"), blocks);
@@ -199,22 +201,54 @@ impl Execution<'_> {
         Ok(())
     }
 
-    fn judge(&self, letters: &mut Letters, row: u32, step: usize, code: &str, reason: &str) -> Result<()> {
-        let program = &self.program.steps[step];
-        let id = &self.program.graph.steps[step].id;
-        if program.on_error == OnError::Skip {
+    /// Rejects the rows that a sink cannot take, as if the step that gave them had: the sink's limit is part of the plan.
+    fn within_limit(&self, number: usize, rows: StreamRows, letters: &mut Letters) -> Result<StreamRows> {
+        let Some(SinkKind::Kafka(kafka)) = &self.program.sink_targets[number] else { return Ok(rows) };
+        let sink = &self.program.graph.sinks[number];
+        let given = SinkRows { epoch: 0, schema: &sink.schema, batch: &rows.batch, written: sink.written, lineage: None };
+        let oversized = segno_kafka::oversized(kafka, &given)?;
+        if oversized.is_empty() {
+            return Ok(rows);
+        }
+        let step = match sink.input {
+            PortRef::Source => None,
+            PortRef::Step { step, .. } => Some(step),
+        };
+        let mut fits = vec![true; rows.batch.num_rows()];
+        for (row, bytes) in oversized {
+            let limit = kafka.row_bytes_max.unwrap_or_default();
+            let reason = format!("the row has {bytes} bytes, and row_bytes_max of sink \"{}\" is {limit}", self.program.sink_names[number]);
+            self.judge(letters, rows.origin_row(row), step, Code::RecordTooLarge.name(), &reason)?;
+            fits[row] = false;
+        }
+        let lineage = (0..fits.len()).filter(|&row| fits[row]).map(|row| rows.origin_row(row)).collect();
+        let batch = filter_record_batch(&rows.batch, &BooleanArray::from(fits))
+            .map_err(|error| Error::new(Code::Internal, "rows of a sink cannot be left out").with_cause(error))?;
+        Ok(StreamRows { batch, lineage: Some(Arc::new(lineage)) })
+    }
+
+    /// What becomes of a record that a step rejected; without a step, a sink rejected what came from the source.
+    fn judge(&self, letters: &mut Letters, row: u32, step: Option<usize>, code: &str, reason: &str) -> Result<()> {
+        let origin = self.input.origin(row as usize);
+        let program = step.map(|step| &self.program.steps[step]);
+        let id = step.map(|step| &self.program.graph.steps[step].id);
+        let on_error = program.map_or(self.program.source_on_error[origin.source as usize], |program| program.on_error);
+        if on_error == OnError::Skip {
             letters.skipped += 1;
             return Ok(());
         }
-        let origin = self.input.origin(row as usize);
         let source = self.program.source_names[origin.source as usize].clone();
         let partition = self.input.partition_name(origin.source, origin.partition);
-        if program.on_error == OnError::Fail {
+        if on_error == OnError::Fail {
+            let (before, whose) = match id {
+                Some(id) => (format!("step \"{id}\": "), format!("step \"{id}\"")),
+                None => (String::new(), "the source".to_owned()),
+            };
             return Err(Error::new(
                 Code::RecordFailed,
-                format!("step \"{id}\": source \"{source}\", {partition}, offset {}: [{code}] {reason}", origin.offset),
+                format!("{before}source \"{source}\", {partition}, offset {}: [{code}] {reason}", origin.offset),
             )
-            .with_help(format!("set on_error: dlq (with a dlq sink) or skip on step \"{id}\" to go on without such records")));
+            .with_help(format!("set on_error: dlq (with a dlq sink) or skip on {whose} to go on without such records")));
         }
         let value = match self.input.original(row as usize) {
             Some(bytes) => bytes[..bytes.len().min(segno_core::source::BAD_BYTES_MAX)].to_vec(),
@@ -222,16 +256,16 @@ impl Execution<'_> {
         };
         letters.letters.push((
             // A record is undecodable or reaches steps, never both; + 1 keeps the order total all the same.
-            (row, step + 1),
+            (row, step.map_or(0, |step| step + 1)),
             DeadLetter {
                 source,
                 partition,
                 offset: origin.offset,
                 time: self.input.times.get(row as usize).copied(),
-                step: Some(id.clone()),
+                step: id.cloned(),
                 code: code.to_owned(),
                 reason: reason.to_owned(),
-                component: Some(program.component.clone()),
+                component: program.map(|program| program.component.clone()),
                 value,
             },
         ));

@@ -33,7 +33,7 @@ use segno_core::protocol::cadence::ReplayDebt;
 use segno_core::protocol::close::EpochLimits;
 use segno_core::protocol::ownership::verdict;
 use segno_core::sink::Sink;
-use segno_core::{Code, Result};
+use segno_core::{Code, Error, Result};
 use segno_durable::checkpoint::{CheckpointMeta, Checkpoints, Upload};
 use segno_durable::journal::Journal;
 use segno_durable::state::StateStore;
@@ -55,6 +55,8 @@ pub struct Settings {
     pub batch_rows: u32,
     pub replay_debt: Duration,
     pub keep: u32,
+    /// Records that are gone before they were read are given up; else they stop the shard.
+    pub accept_data_loss: bool,
     /// Rows per block digest: `BLOCK_ROWS`, or 1 with `replay_detail: row`.
     pub block_rows: usize,
 }
@@ -75,6 +77,8 @@ pub struct Totals {
     pub rows_out: BTreeMap<String, u64>,
     pub dead_letters: u64,
     pub skipped: u64,
+    /// Offsets that were gone before they were read, and were given up.
+    pub lost: u64,
     pub fuel: BTreeMap<String, u64>,
     pub counters: BTreeMap<String, u64>,
     pub checkpoints: u64,
@@ -89,6 +93,7 @@ impl Totals {
         self.bytes += counts.bytes;
         self.dead_letters += counts.dead_letters;
         self.skipped += counts.skipped;
+        self.lost += counts.lost;
         for (name, rows) in &counts.rows_out {
             *self.rows_out.entry(name.clone()).or_default() += rows;
         }
@@ -175,7 +180,18 @@ impl Shard {
 
     fn run_epochs(&mut self, stopping: &AtomicBool, watch: &mut dyn FnMut(&Progress<'_>)) -> Result<()> {
         let mut last = Instant::now();
-        while let Some(input) = self.planner.next_epoch(&self.settings.epoch, stopping)? {
+        if self.settings.accept_data_loss {
+            self.planner.give_up_lost(&self.position, self.watermark)?;
+        }
+        loop {
+            let input = match self.planner.next_epoch(&self.settings.epoch, stopping) {
+                Err(error) if error.code() == Code::OffsetsGone => {
+                    self.outrun(error)?;
+                    continue;
+                }
+                other => other?,
+            };
+            let Some(input) = input else { break };
             let started = Instant::now();
             let logical_time_ms = now_ms();
             let executed = self.execute(&input)?;
@@ -207,6 +223,14 @@ impl Shard {
             });
         }
         self.checkpoint_now()
+    }
+
+    /// Records are gone before they were read. What was committed must not need them: a recovery from here reads nothing
+    /// before them.
+    fn outrun(&mut self, error: Error) -> Result<()> {
+        self.checkpoint_now()?;
+        let given_up = self.settings.accept_data_loss && self.planner.give_up_lost(&self.position, self.watermark)?;
+        if given_up { Ok(()) } else { Err(error) }
     }
 
     fn marks(&self) -> BTreeMap<String, u64> {

@@ -10,7 +10,7 @@
 use super::epoch::{EpochBuilder, EpochInput};
 use super::feed::{CHUNKS_AHEAD, Feed, SlotId};
 use super::slot::{Loaded, Slot, next_offset, take};
-use segno_core::persisted::{EpochRecord, PartitionPosition, Position};
+use segno_core::persisted::{EpochRecord, LostRange, PartitionPosition, Position};
 use segno_core::protocol::close::{EpochLimits, Filling, closes};
 use segno_core::protocol::merge::{Head, Pick, pick};
 use segno_core::source::{Next, ReadPlan, Source};
@@ -54,6 +54,8 @@ pub struct Planner {
     /// `None`: before the next live epoch.
     partitions_checked: Option<Instant>,
     new_partitions: Vec<(u32, u32)>,
+    /// Given up, and in no epoch yet.
+    lost: Vec<LostRange>,
 }
 
 impl Planner {
@@ -76,6 +78,7 @@ impl Planner {
             watermark,
             partitions_checked: None,
             new_partitions: Vec::new(),
+            lost: Vec::new(),
         };
         planner.adopt(position)?;
         Ok(planner)
@@ -129,6 +132,41 @@ impl Planner {
         Ok(())
     }
 
+    /// Where the epoch at hand starts: before what was given up.
+    fn start(&self) -> Position {
+        let mut start = self.position();
+        for partition in &mut start.partitions {
+            let key = (partition.source, partition.partition);
+            if let Some(lost) = self.lost.iter().find(|lost| (lost.source, lost.partition) == key) {
+                partition.offset = lost.from;
+            }
+        }
+        start
+    }
+
+    /// Gives up what is gone before it was read: reading goes on at the first offset that is left. Called between two
+    /// epochs; whether there was anything to give up.
+    pub fn give_up_lost(&mut self, position: &Position, watermark: Option<i64>) -> Result<bool> {
+        self.rewind(position, watermark);
+        for slot in &mut self.slots {
+            let (source, partition) = (slot.position.source, slot.position.partition);
+            let Some(to) = self.sources[source as usize].first_left(slot.in_source)? else { continue };
+            let from = slot.position.offset;
+            if to > from {
+                tracing::warn!(
+                    code = Code::OffsetsGone.name(),
+                    "offsets {from} to {} of {} are gone and are given up; {to} is read next",
+                    to - 1,
+                    slot.position.name
+                );
+                self.lost.push(LostRange { source, partition, from, to });
+                slot.position.offset = to;
+                slot.moved = true;
+            }
+        }
+        Ok(!self.lost.is_empty())
+    }
+
     pub fn position(&self) -> Position {
         Position { partitions: self.slots.iter().map(|slot| slot.position.clone()).collect(), timer_cursor: None }
     }
@@ -149,6 +187,7 @@ impl Planner {
     /// Puts the planner where `position` says, and forgets what was read ahead. After an epoch that was not committed.
     pub fn rewind(&mut self, position: &Position, watermark: Option<i64>) {
         self.watermark = watermark;
+        self.lost.clear();
         for slot in &mut self.slots {
             let Some(to) = position
                 .partitions
@@ -183,6 +222,7 @@ impl Planner {
     /// Reads exactly the epoch of a record: its ranges, its idle partitions.
     pub fn recorded_epoch(&mut self, record: &EpochRecord) -> Result<EpochInput> {
         self.follow(record)?;
+        self.lost.clone_from(&record.facts.lost);
         for slot in &mut self.slots {
             let key = (slot.position.source, slot.position.partition);
             let named = |position: &Position| {
@@ -201,8 +241,17 @@ impl Planner {
                     ),
                 ));
             }
+            if let Some(lost) = self.lost.iter().find(|lost| (lost.source, lost.partition) == key) {
+                self.feed.close(slot.id);
+                self.next_id += 1;
+                let position = PartitionPosition { offset: lost.to, ..slot.position.clone() };
+                let behind = Slot::new(self.next_id, position, slot.in_source);
+                let before = std::mem::replace(slot, behind);
+                (slot.idle, slot.bound, slot.bound_mark) = (before.idle, before.bound, before.bound_mark);
+            }
         }
         let input = self.fill(None)?;
+        self.lost.clear();
         let mut input = match input {
             Some(input) => input,
             None => EpochBuilder::new(&self.plans, self.position(), self.watermark, self.rules.by_event_time)
@@ -275,8 +324,7 @@ impl Planner {
     }
 
     fn fill(&mut self, live: Option<(&EpochLimits, &AtomicBool)>) -> Result<Option<EpochInput>> {
-        let from = self.position();
-        let mut builder = EpochBuilder::new(&self.plans, from, self.watermark, self.rules.by_event_time);
+        let mut builder = EpochBuilder::new(&self.plans, self.start(), self.watermark, self.rules.by_event_time);
         let mut started: Option<Instant> = None;
         loop {
             self.ask_for_missing()?;
@@ -319,7 +367,7 @@ impl Planner {
                     if live.is_some() && self.partitions_are_due() && builder.records() == 0 {
                         self.find_new_partitions()?;
                         // The epoch starts where they begin.
-                        builder = EpochBuilder::new(&self.plans, self.position(), self.watermark, self.rules.by_event_time);
+                        builder = EpochBuilder::new(&self.plans, self.start(), self.watermark, self.rules.by_event_time);
                     }
                     if let Some(reply) = self.feed.receive(WAITING_POLL)? {
                         self.accept(reply.slot, reply.next)?;
@@ -353,6 +401,7 @@ impl Planner {
         self.advance_watermark();
         let mut input = builder.finish(self.position(), idle, self.watermark)?;
         input.new_partitions = std::mem::take(&mut self.new_partitions);
+        input.lost = std::mem::take(&mut self.lost);
         Ok(input)
     }
 

@@ -6,7 +6,7 @@
 
 use segno_core::persisted::Identity;
 use segno_core::pipeline::graph::Graph;
-use segno_core::pipeline::OnError;
+use segno_core::pipeline::{OnError, SinkKind};
 use segno_plugin::{Limits, Template};
 use std::sync::Arc;
 
@@ -21,6 +21,8 @@ pub struct Program {
     pub source_names: Vec<String>,
     /// Names of the graph's sinks, in its order.
     pub sink_names: Vec<String>,
+    /// What they write to, for sinks that keep their own mark.
+    pub sink_targets: Vec<Option<SinkKind>>,
 }
 
 pub struct StepProgram {

@@ -44,6 +44,8 @@ pub struct RunOptions {
     pub take_over: bool,
     /// Go on although plugins, graph or configuration are not those that wrote the journal.
     pub accept_change: bool,
+    /// Go on although records were gone before they were read.
+    pub accept_data_loss: bool,
     pub threads: Option<usize>,
 }
 
@@ -79,6 +81,7 @@ fn settings(pipeline: &Pipeline, options: &RunOptions) -> Settings {
         batch_rows: pipeline.batch_rows,
         replay_debt: pipeline.checkpoint.replay_debt,
         keep: pipeline.checkpoint.keep,
+        accept_data_loss: options.accept_data_loss,
         block_rows: match pipeline.replay_detail {
             ReplayDetail::Block => BLOCK_ROWS,
             ReplayDetail::Row => 1,

@@ -115,6 +115,7 @@ impl Plan {
             source_on_error: self.sources.iter().map(|source| source.on_error).collect(),
             source_names: self.sources.iter().map(|source| source.spec.name().to_owned()).collect(),
             sink_names: self.sinks.iter().map(|sink| sink.name.clone()).collect(),
+            sink_targets: self.sinks.iter().map(|sink| sink.target.clone()).collect(),
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Running a pipeline: open the shard, run it, and after a failure that may pass open it again.
 //!
-//! Owns: restarts with bounded backoff. Does not own: recovery (`open`), signals (`cli`).
+//! Owns: restarts and pauses. Does not own: when to restart (`protocol::restart`), recovery (`open`), signals (`cli`).
 //!
 //! Invariant: a restart is a recovery. Nothing of the failed shard's memory is used again.
 
@@ -9,14 +9,23 @@ use super::open::{RunOptions, open};
 use crate::observe::{Health, Observed};
 use crate::shard::Totals;
 use segno_core::persisted::Position;
-use segno_core::{Code, Kind, Result};
+use segno_core::Result;
+use segno_core::protocol::restart::{Failure, Limits, Next, next};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Restarts in a row without a committed epoch before the shard gives up.
-const RESTARTS_MAX: u32 = 10;
-const BACKOFF_FIRST: Duration = Duration::from_millis(200);
-const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// Ten restarts take about two minutes: a broker's election and a store's bad moment are over by then. A pause of 30 s
+/// costs a server that comes back nothing, and the pipeline little.
+#[cfg(not(feature = "testing"))]
+const LIMITS: Limits =
+    Limits { restarts: 10, first_pause: Duration::from_millis(200), longest_pause: Duration::from_secs(30) };
+/// A test waits for more failures than this.
+#[cfg(feature = "testing")]
+const LIMITS: Limits =
+    Limits { restarts: 2, first_pause: Duration::from_millis(100), longest_pause: Duration::from_millis(200) };
+
+/// How often a pause that goes on is told again.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// What a run did.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -47,12 +56,14 @@ pub fn run(
     let started = Instant::now();
     let mut restarts = 0;
     let mut in_a_row = 0;
-    let mut pause = BACKOFF_FIRST;
+    let mut was_live = false;
+    let mut told: Option<Instant> = None;
     let mut first_commit = None;
     loop {
         let mut committed = false;
         let outcome = open(loaded, options).and_then(|mut opened| {
             observed.set_health(Health::Live, None);
+            was_live = true;
             let result = opened.shard.run(stopping, &mut |progress| {
                 committed = true;
                 first_commit.get_or_insert_with(|| started.elapsed());
@@ -83,19 +94,32 @@ pub fn run(
         };
         if committed {
             in_a_row = 0;
-            pause = BACKOFF_FIRST;
+            told = None;
         }
         in_a_row += 1;
-        let passes = error.kind() == Kind::Transient && error.code() != Code::DeadlineExpired;
-        if !passes || in_a_row > RESTARTS_MAX || stopping.load(Ordering::Relaxed) {
-            observed.set_health(Health::Failed, Some(error.to_string()));
-            return Err(error);
-        }
+        let patience = error.code().patience();
+        let failure = Failure { patience, in_a_row, was_live, stopping: stopping.load(Ordering::Relaxed) };
+        let pause = match next(&failure, &LIMITS) {
+            Next::End => {
+                observed.set_health(Health::Failed, Some(error.to_string()));
+                return Err(error);
+            }
+            Next::Restart(pause) => {
+                observed.restarted(Health::Recovering, error.to_string());
+                tracing::warn!(code = error.code().name(), "{error}; the shard restarts in {pause:?}");
+                pause
+            }
+            Next::Pause(pause) => {
+                observed.restarted(Health::Paused, error.to_string());
+                if told.is_none_or(|at| at.elapsed() >= TOLD_EVERY) {
+                    told = Some(Instant::now());
+                    tracing::warn!(code = error.code().name(), "{error}; the shard pauses until that is over");
+                }
+                pause
+            }
+        };
         restarts += 1;
-        observed.restarted(error.to_string());
-        tracing::warn!(code = error.code().name(), "{error}; the shard restarts in {pause:?}");
         wait(pause, stopping);
-        pause = (pause * 2).min(BACKOFF_MAX);
     }
 }
 

@@ -36,6 +36,10 @@ impl Source for Rooted {
         self.inner.first_offset(partition, later)
     }
 
+    fn first_left(&self, partition: u32) -> Result<Option<u64>> {
+        self.inner.first_left(partition)
+    }
+
     fn open(
         &self,
         partition: u32,

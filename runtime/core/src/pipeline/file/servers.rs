@@ -197,6 +197,10 @@ impl Reader {
                 headers.insert(header.name.clone(), self.column_path(&column, &node.span, "headers")?);
             }
         }
+        let row_bytes_max = match fields.get("row_bytes_max") {
+            None => Some(ROW_BYTES_DEFAULT),
+            Some(node) => self.bytes(node, "row_bytes_max", 1..=ROW_BYTES_MAX),
+        };
         let transaction_timeout = match fields.get("transaction_timeout") {
             None => Some(TRANSACTION_TIMEOUT_DEFAULT),
             Some(node) => self.duration(node, "transaction_timeout").and_then(|time| {
@@ -212,6 +216,7 @@ impl Reader {
             format: format?,
             key: key?,
             headers,
+            row_bytes_max: Some(row_bytes_max?),
             transaction_timeout: transaction_timeout?,
         }))
     }

@@ -111,6 +111,7 @@ fn each_error_has_its_code_place_and_help() {
         ("source", "source: { kafka: { brokers: 'h:1', topics: [a] }, format: csv }", "C004 3:59 records of a topic have no header row | name the columns: format: { csv: { header: [id, amount] } }"),
         ("sinks", "sinks: [{ kafka: { brokers: 'h:1' } }]", "C007 7:18 kafka has no \"topic\" | name the topic: topic: scores"),
         ("sinks", "sinks: [{ kafka: { brokers: 'h:1', topic: a, transaction_timeout: 1h } }]", "C004 7:67 transaction_timeout is from 1s to 15m | leave it out for 1m"),
+        ("sinks", "sinks: [{ kafka: { brokers: 'h:1', topic: a, row_bytes_max: 0 } }]", "C004 7:61 row_bytes_max is from 1 to 268435456, not 0 | choose a value from 1 to 268435456"),
         ("sinks", "sinks: [{ postgres: { table: a } }]", "C007 7:21 postgres has no \"url\" | write url: \"postgres://user:${PASSWORD}@host:5432/database\""),
         ("sinks", "sinks: [{ postgres: { url: 'mysql://h/d', table: a } }]", "C004 7:28 url does not begin with postgres:// | write url: \"postgres://user:${PASSWORD}@host:5432/database\""),
         ("sinks", "sinks: [{ postgres: { url: 'postgres://h/d', table: A.b.c } }]", "C004 7:53 \"A.b.c\" is not the name of a table | write table or schema.table, in lower case letters, digits and _"),
