@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn script() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/servers/servers.py")
+    Path::new(".").join("../../scripts/servers/servers.py")
 }
 
 /// What a folder of servers says of its brokers.
