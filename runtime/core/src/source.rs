@@ -18,6 +18,15 @@ pub struct Partition {
     pub number: u32,
     /// What the user knows it by: a path, a topic's partition.
     pub name: String,
+    /// Its number within its topic, which is its shard with `sharding: by_partition`. Files and generators are one topic.
+    pub in_topic: u32,
+}
+
+/// Partitions that belong together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicSize {
+    pub name: String,
+    pub partitions: u32,
 }
 
 /// What a source must decode: the columns that somebody reads, in this order.
@@ -124,6 +133,11 @@ pub trait Source: Send + Sync {
 
     /// All partitions known now. Numbers never change; later calls may add some at the end.
     fn partitions(&self) -> Result<Vec<Partition>>;
+
+    /// How many partitions each topic has now.
+    fn topics(&self) -> Result<Vec<TopicSize>> {
+        Ok(vec![TopicSize { name: self.name().to_owned(), partitions: self.partitions()?.len() as u32 }])
+    }
 
     /// Where a partition begins that was never read; `later`: others of this source were read before it appeared. Asked
     /// once: the journal keeps the answer.
@@ -247,6 +261,23 @@ pub struct KafkaSpec {
     /// True: the input ends where the partitions ended when the run began. False: it never ends.
     #[serde(skip)]
     pub until_latest: bool,
+    /// What the user says about producers; `check_keys` is what follows from it.
+    #[serde(skip)]
+    pub partitioner: Partitioner,
+    /// True: a record that is not in the partition of its key, or has none, is a bad record.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub check_keys: bool,
+}
+
+/// How producers choose the partition of a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Partitioner {
+    /// From the key, as Java's producer does.
+    #[default]
+    Murmur2,
+    /// In a way that Segno does not know; the user knows that a key stays in its partition.
+    Unchecked,
 }
 
 /// How to reach a Kafka cluster.

@@ -1,6 +1,7 @@
 //! Everything of Segno that must survive: state, journal, checkpoints, and the sinks that the journal commits.
 //!
 //! - `store`: the object store and the names of its objects
+//! - `layout`: how a pipeline is divided among shards
 //! - `generation`, `journal`: who owns a shard and what it has committed
 //! - `state`: keyed state in RocksDB
 //! - `checkpoint`, `hashes`: images of the state in the object store
@@ -14,6 +15,7 @@ pub mod checkpoint;
 pub mod generation;
 mod hashes;
 pub mod journal;
+pub mod layout;
 pub mod lock;
 pub mod sink;
 pub mod state;

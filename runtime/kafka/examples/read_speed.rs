@@ -30,6 +30,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         start: KafkaStart::Earliest,
         group: None,
         until_latest: true,
+        partitioner: Partitioner::default(),
+        check_keys: false,
     };
     let mut source = KafkaSource::open(&spec)?;
     let open = |source: &KafkaSource| -> Result<Box<dyn PartitionReader>, segno_core::Error> {

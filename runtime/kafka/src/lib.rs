@@ -2,13 +2,14 @@
 //!
 //! - `client`, `topics`, `queue`: librdkafka, its errors as codes, what it lacks a safe way for
 //! - `source`, `reader`: partitions of topics as partitions of a source
-//! - `sink`, `producer`, `marks`, `records`, `partitioner`: an epoch's rows and its number in one transaction
+//! - `group`: which shards each of several processes is given
+//! - `sink`, `producer`, `marks`, `records`: an epoch's rows and its number in one transaction
 //!
 //! Owns: everything of librdkafka. Does not own: formats (`segno-input`), the contracts (`segno_core::{source, sink}`).
 
 mod client;
+mod group;
 mod marks;
-mod partitioner;
 #[cfg(feature = "testing")]
 mod planted;
 mod producer;
@@ -19,6 +20,7 @@ mod sink;
 mod source;
 mod topics;
 
+pub use group::{Change, Group, What};
 pub use records::oversized;
 pub use sink::KafkaSink;
 pub use source::KafkaSource;

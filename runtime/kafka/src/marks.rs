@@ -6,12 +6,12 @@
 //! transaction of which a part was committed shows. The topic is compacted: the last mark of a sink stays for ever.
 
 use crate::client::{Context, REQUEST_TIMEOUT, settings, wait, wrong_setting};
-use crate::partitioner::partition_of;
 use crate::queue::{BATCH, Fetched, PartitionQueue};
 use crate::topics;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use segno_core::partitioner::partition_of;
 use segno_core::sink::Ownership;
 use segno_core::source::KafkaConnection;
 use segno_core::{Code, Error, Result};
@@ -86,7 +86,7 @@ impl Marks {
 
     pub fn place(&self, owner: &Ownership, sink: &str) -> Place {
         let key = format!("{}/{}/{}/{sink}", owner.tenant, owner.pipeline, owner.shard);
-        Place { partition: partition_of(key.as_bytes(), self.partitions) as u32, key }
+        Place { partition: partition_of(key.as_bytes(), self.partitions), key }
     }
 
     /// The last mark of a sink. Called after every older producer of it was fenced: then no other mark can appear.

@@ -5,11 +5,11 @@
 //!
 //! Invariant: a function of the rows, their lineage and the number of partitions, so a replay gives the same records.
 
-use crate::partitioner::partition_of;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD as BASE64;
+use segno_core::partitioner::partition_of;
 use segno_core::columns::csv::write_csv_row;
 use segno_core::columns::json::{write_json_lines, write_plain};
 use segno_core::columns::schema::column_type;
@@ -250,7 +250,7 @@ impl<'a> Records<'a> {
                 }
             }
             let partition = match (has_key, origin) {
-                (true, _) => partition_of(&key, self.partitions),
+                (true, _) => partition_of(&key, self.partitions) as i32,
                 // Rows of one partition keep their order, and a replay puts them where they were.
                 (false, Some((_, origin))) => places[origin.partition as usize].1,
                 (false, None) => 0,

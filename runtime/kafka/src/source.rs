@@ -14,7 +14,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
-use segno_core::source::{KafkaSpec, KafkaStart, Partition, PartitionReader, ReadPlan, Source};
+use segno_core::source::{KafkaSpec, KafkaStart, Partition, PartitionReader, ReadPlan, Source, TopicSize};
 use segno_core::{Code, Error, Result};
 use segno_input::format::messages::Messages;
 use std::collections::{BTreeMap, BTreeSet};
@@ -122,6 +122,11 @@ impl Known {
             .ok_or_else(|| Error::new(Code::Internal, format!("there is no partition of number {number}")))
     }
 
+    /// Partitions of a topic.
+    fn size(&self, topic: &str) -> u32 {
+        self.partitions.iter().filter(|(one, _)| one == topic).count() as u32
+    }
+
     fn failed(&self, error: &KafkaError, what: &str) -> Error {
         serve(&self.consumer);
         self.consumer.context().error(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail), what)
@@ -162,8 +167,18 @@ impl Source for KafkaSource {
                 _ => return Err(error),
             }
         }
-        let name = |(topic, partition): &(String, u32)| format!("{topic}/{partition}");
-        Ok((0..).zip(&self.known().partitions).map(|(number, one)| Partition { number, name: name(one) }).collect())
+        let one = |(number, (topic, in_topic)): (u32, &(String, u32))| Partition {
+            number,
+            name: format!("{topic}/{in_topic}"),
+            in_topic: *in_topic,
+        };
+        Ok((0..).zip(&self.known().partitions).map(one).collect())
+    }
+
+    fn topics(&self) -> Result<Vec<TopicSize>> {
+        let known = self.known();
+        let size = |name: &String| TopicSize { name: name.clone(), partitions: known.size(name) };
+        Ok(self.spec.topics.iter().map(size).collect())
     }
 
     fn first_offset(&self, number: u32, later: bool) -> Result<u64> {
@@ -192,7 +207,9 @@ impl Source for KafkaSource {
         if mark.is_some_and(|mark| known.ids.get(&topic) != Some(&mark)) {
             return Err(replaced(&topic));
         }
-        let messages = Messages::new(plan, &self.spec.format, self.spec.record_bytes_max, &topic, partition)?;
+        let keys_over = self.spec.check_keys.then(|| known.size(&topic));
+        let place = (topic.as_str(), partition);
+        let messages = Messages::new(plan, &self.spec.format, self.spec.record_bytes_max, place, keys_over)?;
         if !known.assigned.insert(number) {
             known.consumer = consumer(&self.spec)?;
             known.assigned = BTreeSet::from([number]);
@@ -227,7 +244,8 @@ impl Source for KafkaSource {
     }
 
     fn identity(&self) -> String {
-        let KafkaSpec { name, topics, format, record_bytes_max, columns, .. } = &self.spec;
-        format!("kafka name={name:?} topics={topics:?} format={format:?} record_bytes_max={record_bytes_max} columns={columns:?}")
+        let KafkaSpec { name, topics, format, record_bytes_max, columns, check_keys, .. } = &self.spec;
+        let checked = if *check_keys { " check_keys" } else { "" };
+        format!("kafka name={name:?} topics={topics:?} format={format:?} record_bytes_max={record_bytes_max} columns={columns:?}{checked}")
     }
 }

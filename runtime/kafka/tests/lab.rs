@@ -199,6 +199,8 @@ pub fn spec(topics: &[&str]) -> KafkaSpec {
         start: KafkaStart::Earliest,
         group: None,
         until_latest: false,
+        partitioner: Partitioner::default(),
+        check_keys: false,
     }
 }
 

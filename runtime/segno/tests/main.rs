@@ -16,3 +16,4 @@ mod ownership;
 mod postgres;
 mod replay;
 mod s3;
+mod shards;

@@ -11,6 +11,13 @@ use std::process::Command;
 const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("C026", "\"C026 ", "runtime/core/src/pipeline/graph/build/tests.rs"),
     ("C027", "\"C027 ", "runtime/core/src/pipeline/graph/build/tests.rs"),
+    ("C034", "Code::ShardingUnfit", "runtime/core/src/pipeline/file/tests.rs"),
+    ("C035", "Code::KeysUnchecked", "runtime/core/src/pipeline/file/tests.rs"),
+    ("D014", "Code::RecordMisplaced", "runtime/input/src/format/messages/tests.rs"),
+    ("J024", "\"J024\"", "runtime/segno/tests/shards.rs"),
+    ("S015", "\"S015\"", "runtime/kafka/tests/workers.rs"),
+    ("S016", "\"S016\"", "runtime/segno/tests/shards.rs"),
+    ("U005", "\"U005\"", "runtime/segno/tests/shards.rs"),
     ("J001", "\"J001\"", "runtime/segno/tests/cli.rs"),
     ("J005", "Code::AlreadyRunning", "runtime/durable/src/tests.rs"),
     ("J011", "Code::StateDamaged", "runtime/durable/src/tests.rs"),

@@ -108,6 +108,10 @@ codes! {
         "A step reads one stream. Plugins with several inputs (joins) cannot be used yet.";
     EventTimeMissing, "C027", Configuration, "a plugin wants event times, and the source has none",
         "The plugin's description says that it reads the records' event time. Say on the source which column holds it: time: column, with time_format: where it is text that is not RFC 3339.";
+    ShardingUnfit, "C034", Configuration, "the pipeline cannot be divided among shards",
+        "With sharding: by_partition each shard sees one partition of every topic. That gives the same output as one shard only where all records of a key are in one partition: so every keyed step's key must hold kafka.key, the key of the message (declare its type: columns: { kafka.key: utf8 }), and several sources must all be topics. Where producers use a partitioner of their own that keeps a key together, say partitioner: unchecked on the source. Otherwise write sharding: one.";
+    KeysUnchecked, "C035", Configuration, "nothing checks that a key stays in its partition",
+        "A warning. With sharding: by_partition, state is kept by shard: records of one key in two files or partitions would be counted apart. Files have no message key that could be compared, and partitioner: unchecked says not to compare. Make sure that whoever writes them keeps a key together.";
 
     RecordMalformed, "D001", Failed, "a record is not well-formed",
         "The bytes of the record break the grammar of its format (JSON, CSV). The whole record is always checked, whichever columns are read, so this verdict does not change when a pipeline reads other columns. The reason says what was wrong at which byte of the record; the original bytes are kept with it. It takes the way that on_error says.";
@@ -136,6 +140,8 @@ codes! {
 
     RecordWithoutValue, "D013", Failed, "a message has no value",
         "A message without a value (a tombstone) tells a compacted topic to forget its key. It has no columns, so it is no record of a pipeline that reads JSON or CSV; it takes the way that on_error says. With the format raw and a nullable column, such messages are read as null.";
+    RecordMisplaced, "D014", Failed, "a record is not in the partition of its key",
+        "With sharding: by_partition and keyed steps, the key's bytes are hashed (murmur2, as Java's producer does) and compared with the partition that the record came from; a record without a key belongs nowhere. Here the two differ: a producer uses another partitioner (librdkafka's default is one: set partitioner=murmur2_random), the number of partitions was changed, or the topic was written by hand. The state of the key would be split over two shards, so the record takes the way that on_error says.";
 
     SourceMissing, "S001", Configuration, "a source names a file that does not exist",
         "The path, or every path that the glob could match, does not exist. Paths are taken relative to the folder of the pipeline file.";
@@ -166,6 +172,10 @@ codes! {
         "A topic of this name was deleted and created again, or the brokers are another cluster. Its offsets mean other records, so going on would lose some or mix two histories. Restore the topic, or run the pipeline under another name.";
     KafkaFailed, "S014", Transient, "reading from a Kafka cluster failed",
         "The message holds the words of librdkafka. Nothing was committed for the epoch at hand, and the shard tries again with growing pauses.";
+    PartitionsDiffer, "S015", Configuration, "topics have different numbers of partitions",
+        "With sharding: by_partition, shard n has partition n of every topic, and a key is in the same partition of all of them. That needs the same number of partitions everywhere. Write the smaller topic again into one with as many partitions, or use sharding: one.";
+    PartitionsChanged, "S016", Failed, "the number of partitions is not what it was",
+        "Adding a partition moves keys from one partition to another, while their state stays with the old shard: counts would start over silently. So the pipeline stops. Records that were already written to the new partition are not lost: copy the input into a topic with the wanted number of partitions and run the pipeline on it under another name. docs/kafka.md says how.";
 
     OwnershipLost, "J001", Failed, "another process took over this pipeline",
         "A newer generation exists in the checkpoint store: another process owns the shard now. This process has committed nothing since. Stop it, or use --take-over to take the shard back.";
@@ -228,6 +238,8 @@ codes! {
         "The store calls the credentials expired or unknown, and fetching them again gave none that it takes. The shard pauses and tries again; nothing is lost. Keys in AWS_ACCESS_KEY_ID cannot be renewed from outside a running process. Use credentials that renew themselves: an instance's or a task's role, AWS_CONTAINER_CREDENTIALS_FULL_URI with AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE, or AWS_WEB_IDENTITY_TOKEN_FILE with AWS_ROLE_ARN.";
     StoreUnsafe, "J023", Failed, "the checkpoint store lets two writers create one object",
         "Ownership and journal rest on one property: of several writers that create an object, exactly one succeeds. At the first start on a store, Segno lets writers race for new objects, and here more than one won, or none. The store ignores If-None-Match, or a proxy drops the header. On such a store two processes could commit the same epoch, so Segno does not start. AWS S3 and most compatible servers of today have conditional writes.";
+    ShardingChanged, "J024", Configuration, "the pipeline's history has another sharding",
+        "sharding: one and sharding: by_partition keep journal and state in different places, so a pipeline that is switched would start over from nothing. Segno never does that silently. Put the old value back, or run the pipeline under another name.";
     SinkUnwritable, "K001", Configuration, "a sink cannot write to its folder",
         "The folder of a files sink cannot be created or written. This is checked at start, before anything is read.";
     SinkFailed, "K002", Transient, "a sink failed to write",
@@ -317,6 +329,8 @@ codes! {
         "`segno validate` lists the steps of a pipeline, and `segno inspect` the tables of a plugin.";
     KeyUnreadable, "U003", Usage, "the key on the command line cannot be read",
         "A key is given as one word for each key column, in the order of key: in the pipeline file, and written as the column's type: numbers in decimal, timestamps in RFC 3339, dates as YYYY-MM-DD, binary in hexadecimal.";
+    UnknownShard, "U005", Usage, "the pipeline has no such shard",
+        "Shards are numbered from 0, as the partitions of the topics. A pipeline with sharding: one has a single shard, which needs no --shard.";
     NotKept, "U004", Failed, "the sink keeps nothing that could be read back",
         "Dead letters can be listed only when dlq: is a files sink. Standard output and blackhole keep nothing.";
     HiddenMemory, "P051", Failed, "a plugin's answers depend on how records are cut into calls",

@@ -1,4 +1,4 @@
-//! Everything Segno writes and must read again in later versions: journal records, manifests, generations.
+//! Everything Segno writes and must read again in later versions: journal records, manifests, generations, layouts.
 //!
 //! Owns: the shapes and their versions. `docs/formats.md` specifies them; `fixtures/` keeps one of each for ever.
 //! Does not own: where they are stored.
@@ -6,9 +6,11 @@
 //! Invariant: a field is never renamed or reused; a new version reads every older one.
 
 mod journal;
+mod layout;
 mod manifest;
 
 pub use journal::*;
+pub use layout::*;
 pub use manifest::*;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Fixtures of every persisted shape: what was written once is read for ever, and written the same way.
 
-use super::{Generation, JournalBody, JournalEntry, Manifest};
+use super::{Generation, JournalBody, JournalEntry, Layout, Manifest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -35,4 +35,10 @@ fn manifests_and_generations_are_read_and_written_as_they_always_were() {
     assert!(!manifest.files.is_empty());
     let generation: Generation = keeps(include_str!("../../fixtures/generation-1.json"));
     assert_eq!(generation.author.generation, 3);
+}
+
+#[test]
+fn layouts_are_read_and_written_as_they_always_were() {
+    let layout: Layout = keeps(include_str!("../../fixtures/layout-1.json"));
+    assert_eq!(layout.shards, Some(12));
 }

@@ -8,6 +8,7 @@
 mod checkpoint;
 mod formats;
 mod servers;
+mod sharding;
 mod sinks;
 mod sources;
 mod steps;
@@ -92,6 +93,8 @@ impl Reader {
             None => Some(TENANT_DEFAULT.to_owned()),
         };
         let sources = self.sources(&fields);
+        let sharding = self.sharding(&fields);
+        let worker = self.worker(&fields);
         let steps = self.steps(&fields);
         let (sinks, dlq) = self.sinks(&fields);
         self.dead_letters_have_a_place(&fields);
@@ -112,14 +115,21 @@ impl Reader {
             }
             None => Some(ReplayDetail::default()),
         };
-        let (sources, source_entries) = sources?;
+        let (mut sources, source_entries) = sources?;
+        let (sharding, steps) = (sharding?, steps?);
+        if sharding == Sharding::ByPartition {
+            let keyed = steps.iter().any(|step| !step.key.is_empty());
+            self.divide(&fields, &mut sources, keyed);
+        }
         Some(Pipeline {
             file: self.file.clone(),
             tenant: tenant?,
             name: name?,
             sources,
             source_entries,
-            steps: steps?,
+            sharding,
+            worker: worker?,
+            steps,
             sinks: sinks?,
             dlq: dlq?,
             checkpoint: checkpoint?,

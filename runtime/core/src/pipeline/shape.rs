@@ -61,6 +61,8 @@ pub const TIME_UNITS: &[&str] = &["s", "ms", "us"];
 pub const NEXMARK_KINDS: &[&str] = &["person", "auction", "bid"];
 pub const SINK_FORMATS: &[&str] = &["json", "csv", "raw"];
 pub const FORMATS: &[&str] = &["json", "csv", "raw", "parquet"];
+pub const SHARDINGS: &[&str] = &["one", "by_partition"];
+pub const PARTITIONERS: &[&str] = &["murmur2", "unchecked"];
 pub const REPLAY_DETAILS: &[&str] = &["block", "row"];
 
 pub static PIPELINE: Shape = Shape {
@@ -72,6 +74,8 @@ pub static PIPELINE: Shape = Shape {
         field("tenant", Kind::Text, "Who the pipeline belongs to; `default` if not given."),
         field("source", Kind::Map(&SOURCE), "Where records come from."),
         field("sources", Kind::List(&Kind::Map(&SOURCE)), "Several sources, merged into one stream in the order of event time."),
+        field("sharding", Kind::Choice(SHARDINGS), "one: a single shard has all of the input. by_partition: shard n has partition n of every topic (or file n of a glob), and processes that run the same pipeline share the shards; one if not given. Fixed once there is state."),
+        field("worker", Kind::Map(&WORKER), "How processes share the shards of by_partition. Decides no output."),
         field("steps", Kind::List(&Kind::Map(&STEP)), "Plugins, each after the step it reads."),
         field("sinks", Kind::List(&Kind::Map(&SINK)), "Where rows go; at least one."),
         field("sink", Kind::Map(&SINK), "The only sink."),
@@ -122,6 +126,7 @@ pub static KAFKA_SOURCE: Shape = Shape {
         required("topics", TEXTS, "The topics; their partitions are merged into one stream."),
         field("group", Kind::Text, "A consumer group for monitoring tools: offsets are committed to it as advice, and never read back."),
         field("start", Kind::OneOf(&[Kind::Text, Kind::Map(&KAFKA_START)]), "Where a partition begins that was never read: earliest, latest, a time in RFC 3339, or offsets; earliest if not given."),
+        field("partitioner", Kind::Choice(PARTITIONERS), "How producers choose a record's partition from its key; with sharding: by_partition and keyed steps, each record is checked against it. murmur2: as Java's producer does. unchecked: you know that a key stays in its partition. murmur2 if not given."),
         field("until", Kind::Choice(&["latest"]), "latest: the run ends where the partitions ended when it began; it never ends if not given."),
         field("settings", Kind::MapOf(&Kind::Text), "Settings of librdkafka, such as security.protocol, sasl.username, ssl.ca.location."),
     ],
@@ -294,6 +299,12 @@ pub static CHECKPOINT: Shape = Shape {
         field("replay_debt", Kind::Duration, "Re-execution that a recovery may have to do: decides when a checkpoint is made. 10s if not given."),
         field("keep", Kind::Count, "Checkpoints to keep; 20 if not given."),
     ],
+};
+
+pub static WORKER: Shape = Shape {
+    name: "worker",
+    doc: "How processes share the shards of a pipeline.",
+    fields: &[field("session_timeout", Kind::Duration, "Silence of a process after which the others get its shards; 10s if not given.")],
 };
 
 pub static EPOCH: Shape = Shape {

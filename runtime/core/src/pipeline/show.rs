@@ -18,6 +18,8 @@ impl Pipeline {
             "name": self.name,
             "tenant": self.tenant,
             "sources": self.sources.iter().map(source).collect::<Vec<_>>(),
+            "sharding": self.sharding,
+            "worker": {"session_timeout": show_duration(self.worker.session_timeout)},
             "steps": self.steps.iter().map(|step| self.step(step)).collect::<Vec<_>>(),
             "sinks": self.sinks.iter().map(|sink| self.sink(sink)).collect::<Vec<_>>(),
         });
@@ -207,6 +209,7 @@ fn source(source: &SourceBlock) -> Value {
                 KafkaStart::Offsets(offsets) => json!({"offsets": offsets}),
             };
             settings.insert("start".to_owned(), start);
+            settings.insert("partitioner".to_owned(), json!(kafka.partitioner));
             if kafka.until_latest {
                 settings.insert("until".to_owned(), json!("latest"));
             }

@@ -42,6 +42,9 @@ pub const EPOCH_DELAY_DEFAULT: Duration = Duration::from_millis(500);
 pub const REPLAY_DEBT_DEFAULT: Duration = Duration::from_secs(10);
 /// Checkpoints that are kept.
 pub const CHECKPOINTS_KEEP_DEFAULT: u32 = 20;
+/// Silence of a worker after which the others get its shards: above a long pause of a busy machine, below what a reader
+/// of the output takes for an outage.
+pub const SESSION_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 
 /// A pipeline file without errors. Not yet compared with its plugins: that is `graph::build`.
 #[derive(Clone, Debug)]
@@ -52,6 +55,8 @@ pub struct Pipeline {
     pub name: String,
     /// At least one; all are merged into one stream. Their numbers in the journal are their places here.
     pub sources: Vec<SourceBlock>,
+    pub sharding: Sharding,
+    pub worker: WorkerSpec,
     /// In an order in which each step comes after the one it reads.
     pub steps: Vec<StepSpec>,
     pub sinks: Vec<SinkSpec>,
@@ -350,6 +355,30 @@ impl Default for EpochSpec {
             max_bytes: EPOCH_BYTES_DEFAULT,
             max_delay: EPOCH_DELAY_DEFAULT,
         }
+    }
+}
+
+/// How the input is divided among shards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sharding {
+    /// One shard has all of the input.
+    #[default]
+    One,
+    /// Shard n has partition n of every topic.
+    ByPartition,
+}
+
+/// What processes that share the shards of a pipeline agree upon. Decides no output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerSpec {
+    /// Silence after which the others get a worker's shards.
+    pub session_timeout: Duration,
+}
+
+impl Default for WorkerSpec {
+    fn default() -> WorkerSpec {
+        WorkerSpec { session_timeout: SESSION_TIMEOUT_DEFAULT }
     }
 }
 

@@ -49,8 +49,15 @@ enum Format {
 }
 
 impl Messages {
-    /// `topic` and `partition` are what the columns of these names say.
-    pub fn new(plan: &ReadPlan, format: &FormatSpec, record_bytes_max: usize, topic: &str, partition: u32) -> Result<Messages> {
+    /// `topic` and `partition` are what the columns of these names say. `keys_over`: each record must be in the partition
+    /// of its key, of so many; the plan then reads the key.
+    pub fn new(
+        plan: &ReadPlan,
+        format: &FormatSpec,
+        record_bytes_max: usize,
+        (topic, partition): (&str, u32),
+        keys_over: Option<u32>,
+    ) -> Result<Messages> {
         let part = |beside: bool| ReadPlan {
             columns: plan.columns.iter().filter(|column| is_beside(&column.name) == beside).cloned().collect(),
             time: plan.time.clone().filter(|time| is_beside(&time.name) == beside),
@@ -87,7 +94,7 @@ impl Messages {
         let needed = part(true);
         let beside = match needed.columns.is_empty() && needed.time.is_none() {
             true => None,
-            false => Some(Beside::new(&needed, topic, partition)?),
+            false => Some(Beside::new(&needed, topic, partition, keys_over)?),
         };
         let schema = Schema::new(plan.columns.clone()).to_arrow();
         Ok(Messages {

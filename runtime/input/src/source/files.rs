@@ -173,7 +173,7 @@ impl Source for FilesSource {
 
     fn partitions(&self) -> Result<Vec<Partition>> {
         let paths = self.find()?;
-        Ok((0..).zip(paths).map(|(number, name)| Partition { number, name }).collect())
+        Ok((0..).zip(paths).map(|(number, name)| Partition { number, name, in_topic: number }).collect())
     }
 
     fn open(

@@ -8,10 +8,12 @@
 use super::Outcome;
 use super::console::{Console, number, size};
 use super::plugin::load;
+use crate::shard::stop::Stop;
 use crate::worker::load as worker_load;
 use crate::worker::open::{RunOptions, open};
 use segno_core::columns::ColumnType;
 use segno_core::pipeline::Pipeline;
+use segno_core::shard::ShardId;
 use segno_core::{Code, Error, Place, Result};
 use segno_plugin::{Component, Engine};
 use segno_wire::Description;
@@ -19,7 +21,7 @@ use segno_wire::describe::ColumnSpec;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
 
 /// Sizes of the calls that are compared. One row per call gives a plugin the least to remember.
 const CUTS: [u32; 3] = [1024, 7, 1];
@@ -188,8 +190,8 @@ fn run_with(args: &CheckArgs, description: &Description, columns: &[ColumnSpec],
     };
     let pipeline = Pipeline::parse(&folder.join("pipeline.yaml"), &pipeline, &|_| None).map_err(first_of).map_err(unplaced)?;
     let loaded = worker_load::load(pipeline).map_err(first_of).map_err(unplaced)?;
-    let mut opened = open(&loaded, &RunOptions::default())?;
-    opened.shard.run(&AtomicBool::new(false), &mut |_| {}).map_err(unplaced)?;
+    let mut opened = open(&loaded, ShardId::Single, &RunOptions::default())?;
+    opened.shard.run(&Stop::new(Arc::default()), &mut |_| {}).map_err(unplaced)?;
     let totals = &opened.shard.totals;
     let mut answer = Answer {
         output: BTreeMap::new(),

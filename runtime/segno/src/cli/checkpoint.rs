@@ -4,10 +4,10 @@
 
 use super::console::{Console, Progress, number, size, table, time_ms, time_us};
 use super::pipeline::{placed, read};
-use super::{Outcome, PipelineFile};
+use super::{Outcome, PipelineFile, Shard};
 use crate::worker::plan::Plan;
-use crate::worker::{archive, load};
 use crate::worker::open::{RunOptions, objects, open};
+use crate::worker::{archive, layout, load};
 use segno_core::persisted::{JournalBody, Manifest};
 use segno_core::{Code, Error, Kind, Result};
 use segno_durable::{checkpoint, journal};
@@ -21,16 +21,22 @@ pub enum CheckpointCommand {
     Create {
         #[command(flatten)]
         pipeline: PipelineFile,
+        #[command(flatten)]
+        shard: Shard,
     },
     /// List the checkpoints that are kept, newest first.
     List {
         #[command(flatten)]
         pipeline: PipelineFile,
+        #[command(flatten)]
+        shard: Shard,
     },
     /// Show one checkpoint: position, files, digests.
     Inspect {
         #[command(flatten)]
         pipeline: PipelineFile,
+        #[command(flatten)]
+        shard: Shard,
         /// Number of the checkpoint; the newest if not given.
         number: Option<u64>,
     },
@@ -38,6 +44,8 @@ pub enum CheckpointCommand {
     Verify {
         #[command(flatten)]
         pipeline: PipelineFile,
+        #[command(flatten)]
+        shard: Shard,
         /// Number of the checkpoint; all if not given.
         number: Option<u64>,
     },
@@ -45,24 +53,58 @@ pub enum CheckpointCommand {
 
 pub fn run(console: &Console, command: CheckpointCommand) -> Outcome {
     match command {
-        CheckpointCommand::Create { pipeline } => create(console, &pipeline),
-        CheckpointCommand::List { pipeline } => list(console, &pipeline),
-        CheckpointCommand::Inspect { pipeline, number } => inspect(console, &pipeline, number),
-        CheckpointCommand::Verify { pipeline, number } => verify(console, &pipeline, number),
+        CheckpointCommand::Create { pipeline, shard } => create(console, &pipeline, &shard),
+        CheckpointCommand::List { pipeline, shard } => {
+            each(console, &pipeline, &shard, |objects, shard| list(console, objects, shard))
+        }
+        CheckpointCommand::Inspect { pipeline, shard, number } => {
+            each(console, &pipeline, &shard, |objects, _| inspect(console, objects, number))
+        }
+        CheckpointCommand::Verify { pipeline, shard, number } => {
+            each(console, &pipeline, &shard, |objects, shard| verify(console, objects, shard, number))
+        }
     }
 }
 
-fn create(console: &Console, pipeline: &PipelineFile) -> Outcome {
+/// Shows something of every chosen shard, under its number where there are several; the worst exit code counts.
+fn each(
+    console: &Console,
+    file: &PipelineFile,
+    shard: &Shard,
+    mut show: impl FnMut(&Objects, Option<u32>) -> Outcome,
+) -> Outcome {
+    let pipeline = read(&file.file)?;
+    let mut code = 0;
+    for shard in layout::chosen(&pipeline, shard.number)? {
+        if let (Some(number), false) = (shard.number(), console.is_json()) {
+            console.bytes(format!("shard {number}\n").as_bytes());
+        }
+        code = code.max(show(&objects(&pipeline, shard)?, shard.number())?);
+    }
+    Ok(code)
+}
+
+/// `json` of a shard, with its number where there are several.
+fn of_shard(mut json: Value, shard: Option<u32>) -> Value {
+    if let Some(number) = shard {
+        json["shard"] = json!(number);
+    }
+    json
+}
+
+fn create(console: &Console, pipeline: &PipelineFile, shard: &Shard) -> Outcome {
     let loaded = load::load(read(&pipeline.file)?)?;
-    let mut opened = open(&loaded, &RunOptions::default()).map_err(|error| placed(&loaded.pipeline, error))?;
-    opened.shard.checkpoint_now()?;
-    let objects = objects(&loaded.pipeline)?;
-    let newest = checkpoint::newest(&objects)?;
-    let epoch = opened.shard.epoch;
-    console.result(
-        || format!("checkpoint {newest} holds the state after epoch {}\n", number(epoch)),
-        &json!({"number": newest, "epoch": epoch}),
-    );
+    for shard in layout::chosen(&loaded.pipeline, shard.number)? {
+        let mut opened = open(&loaded, shard, &RunOptions::default()).map_err(|error| placed(&loaded.pipeline, error))?;
+        opened.shard.checkpoint_now()?;
+        let newest = checkpoint::newest(&objects(&loaded.pipeline, shard)?)?;
+        let epoch = opened.shard.epoch;
+        let of = shard.number().map_or(String::new(), |number| format!(" of shard {number}"));
+        console.result(
+            || format!("checkpoint {newest}{of} holds the state after epoch {}\n", number(epoch)),
+            &of_shard(json!({"number": newest, "epoch": epoch}), shard.number()),
+        );
+    }
     Ok(0)
 }
 
@@ -105,13 +147,12 @@ fn bytes_of(manifest: &Manifest) -> u64 {
     manifest.files.iter().map(|file| file.bytes).sum()
 }
 
-fn list(console: &Console, pipeline: &PipelineFile) -> Outcome {
-    let objects = objects(&read(&pipeline.file)?)?;
-    let kept = kept(&objects)?;
+fn list(console: &Console, objects: &Objects, shard: Option<u32>) -> Outcome {
+    let kept = kept(objects)?;
     if console.is_json() {
         for (number, manifest) in &kept {
             match manifest {
-                Ok(manifest) => console.json(&json!({
+                Ok(manifest) => console.json(&of_shard(json!({
                     "number": number,
                     "epoch": manifest.epoch,
                     "written_at": time_ms(manifest.written_at_ms),
@@ -119,8 +160,10 @@ fn list(console: &Console, pipeline: &PipelineFile) -> Outcome {
                     "bytes": bytes_of(manifest),
                     "replay_debt_ms": manifest.replay_debt_ms,
                     "damaged": false,
-                })),
-                Err(error) => console.json(&json!({"number": number, "damaged": true, "why": error.message()})),
+                }), shard)),
+                Err(error) => {
+                    console.json(&of_shard(json!({"number": number, "damaged": true, "why": error.message()}), shard));
+                }
             }
         }
         return Ok(0);
@@ -160,9 +203,8 @@ fn read_one(objects: &Objects, number: Option<u64>) -> Result<Manifest> {
     })
 }
 
-fn inspect(console: &Console, pipeline: &PipelineFile, number: Option<u64>) -> Outcome {
-    let objects = objects(&read(&pipeline.file)?)?;
-    let manifest = read_one(&objects, number)?;
+fn inspect(console: &Console, objects: &Objects, number: Option<u64>) -> Outcome {
+    let manifest = read_one(objects, number)?;
     console.result(|| describe(&manifest), &manifest);
     Ok(0)
 }
@@ -187,31 +229,35 @@ fn describe(manifest: &Manifest) -> String {
     text
 }
 
-fn verify(console: &Console, pipeline: &PipelineFile, number: Option<u64>) -> Outcome {
-    let objects = objects(&read(&pipeline.file)?)?;
+fn verify(console: &Console, objects: &Objects, shard: Option<u32>, number: Option<u64>) -> Outcome {
     let chosen = match number {
         Some(_) => {
-            let manifest = read_one(&objects, number);
+            let manifest = read_one(objects, number);
             vec![(number.unwrap_or_default(), manifest)]
         }
-        None => kept(&objects)?,
+        None => kept(objects)?,
     };
     if chosen.is_empty() {
-        return Err(none_there(&objects).into());
+        // A shard may have had no record yet.
+        if shard.is_some() {
+            console.note("no checkpoint yet");
+            return Ok(0);
+        }
+        return Err(none_there(objects).into());
     }
     let progress = console.progress();
     // The journal and the archive as well, unless only one checkpoint is asked for.
     let oldest = chosen.iter().filter_map(|(_, manifest)| manifest.as_ref().ok()).map(|manifest| manifest.sequence).min();
     let history = match number {
         Some(_) => None,
-        None => Some(verify_history(&objects, oldest, &progress)?),
+        None => Some(verify_history(objects, oldest, &progress)?),
     };
     let mut bad = 0;
     let mut results: Vec<(u64, Option<u64>, Vec<Error>)> = Vec::new();
     for (at, manifest) in chosen {
         progress.set(|| format!("checkpoint {at}"));
         let (epoch, wrong) = match manifest {
-            Ok(manifest) => (Some(manifest.epoch), checkpoint::verify(&objects, &manifest)?),
+            Ok(manifest) => (Some(manifest.epoch), checkpoint::verify(objects, &manifest)?),
             Err(error) if error.code() == Code::CheckpointDamaged => (None, vec![error]),
             Err(error) => return Err(error.into()),
         };
@@ -226,7 +272,7 @@ fn verify(console: &Console, pipeline: &PipelineFile, number: Option<u64>) -> Ou
                 [] => format!("checkpoint {at}: intact\n"),
                 wrong => format!("checkpoint {at}: DAMAGED, {} objects\n", wrong.len()),
             },
-            &json!({"number": at, "epoch": epoch, "intact": wrong.is_empty(), "damages": shown}),
+            &of_shard(json!({"number": at, "epoch": epoch, "intact": wrong.is_empty(), "damages": shown}), shard),
         );
         for error in wrong {
             console.error(error);
@@ -242,11 +288,14 @@ fn verify(console: &Console, pipeline: &PipelineFile, number: Option<u64>) -> Ou
                     wrong => format!("{what}: DAMAGED, {} objects\n", wrong.len()),
                 }
             },
-            &json!({
-                "journal": {"first": history.first, "last": history.last, "archived": history.archived},
-                "intact": history.wrong.is_empty(),
-                "damages": damages,
-            }),
+            &of_shard(
+                json!({
+                    "journal": {"first": history.first, "last": history.last, "archived": history.archived},
+                    "intact": history.wrong.is_empty(),
+                    "damages": damages,
+                }),
+                shard,
+            ),
         );
         bad += usize::from(!history.wrong.is_empty());
         for error in &history.wrong {

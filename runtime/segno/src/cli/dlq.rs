@@ -4,7 +4,7 @@
 
 use super::console::{Console, number, table};
 use super::pipeline::read;
-use super::{Outcome, PipelineFile};
+use super::{Outcome, PipelineFile, Shard};
 use segno_core::pipeline::{Pipeline, SinkFormat, SinkKind};
 use segno_core::{Code, Error, Result};
 use serde_json::{Value, json};
@@ -18,11 +18,15 @@ pub enum DlqCommand {
     List {
         #[command(flatten)]
         pipeline: PipelineFile,
+        #[command(flatten)]
+        shard: Shard,
     },
     /// Print dead letters with their reasons and original bytes.
     Show {
         #[command(flatten)]
         pipeline: PipelineFile,
+        #[command(flatten)]
+        shard: Shard,
         /// Only letters with this code, as in D001.
         #[arg(long, env = "SEGNO_CODE")]
         code: Option<String>,
@@ -37,13 +41,28 @@ pub enum DlqCommand {
 
 pub fn run(console: &Console, command: DlqCommand) -> Outcome {
     match command {
-        DlqCommand::List { pipeline } => list(console, &pipeline),
-        DlqCommand::Show { pipeline, code, step, limit } => show(console, &pipeline, code, step, limit),
+        DlqCommand::List { pipeline, shard } => list(console, &pipeline, &shard),
+        DlqCommand::Show { pipeline, shard, code, step, limit } => {
+            let wanted = |letter: &Value| {
+                code.as_ref().is_none_or(|code| text(letter, "code").eq_ignore_ascii_case(code))
+                    && step.as_ref().is_none_or(|step| text(letter, "step") == *step)
+            };
+            show(console, &pipeline, &shard, wanted, limit)
+        }
     }
 }
 
-/// The published files of the dead letters, in the order of their epochs.
-fn files(pipeline: &Pipeline) -> Result<Vec<PathBuf>> {
+/// A published file of dead letters, as its name says.
+#[derive(Debug)]
+struct File {
+    /// Its number, where there are several.
+    shard: Option<u32>,
+    epoch: u64,
+    path: PathBuf,
+}
+
+/// The published files of the dead letters, by shard and epoch.
+fn files(pipeline: &Pipeline, shard: &Shard) -> Result<Vec<File>> {
     let not_kept = |why: &str| {
         Error::new(Code::NotKept, format!("dead letters cannot be read back: {why}"))
             .with_help("write dlq: { files: ./dead-letters } to keep them as JSON lines")
@@ -61,34 +80,32 @@ fn files(pipeline: &Pipeline) -> Result<Vec<PathBuf>> {
             return Err(Error::new(Code::FileUnreadable, format!("{} cannot be read", folder.display())).with_cause(error));
         }
     };
-    // Names end in the epoch with leading zeros, so their order is that of the epochs.
-    let mut files: Vec<PathBuf> = entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name.starts_with(&format!("{}-", dlq.name)) && name.ends_with(".jsonl")
-        })
-        .collect();
-    files.sort();
+    let prefix = format!("{}-", dlq.name);
+    let named = |path: PathBuf| {
+        let name = path.file_name()?.to_str()?.strip_prefix(&prefix)?.strip_suffix(".jsonl")?;
+        let (of, epoch) = name.rsplit_once('-')?;
+        Some(File { shard: of.parse().ok(), epoch: epoch.parse().ok()?, path })
+    };
+    let mut files: Vec<File> = entries.flatten().filter_map(|entry| named(entry.path())).collect();
+    files.retain(|file| shard.number.is_none() || file.shard == shard.number);
+    files.sort_by_key(|file| (file.shard, file.epoch));
     Ok(files)
 }
 
-/// Hands over each letter with the epoch in its file's name, until `visit` says false.
-fn letters(pipeline: &Pipeline, mut visit: impl FnMut(Value) -> bool) -> Result<()> {
-    for path in files(pipeline)? {
+/// Hands over each letter with the shard and the epoch in its file's name, until `visit` says false.
+fn letters(pipeline: &Pipeline, shard: &Shard, mut visit: impl FnMut(Value) -> bool) -> Result<()> {
+    for File { shard, epoch, path } in files(pipeline, shard)? {
         let failed = |error: std::io::Error| {
             Error::new(Code::FileUnreadable, format!("{} cannot be read", path.display())).with_cause(error)
         };
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        let epoch = stem.rsplit('-').next().and_then(|digits| digits.parse::<u64>().ok());
         for line in BufReader::new(std::fs::File::open(&path).map_err(failed)?).lines() {
             let line = line.map_err(failed)?;
             let mut letter: Value = serde_json::from_str(&line).map_err(|error| {
                 Error::new(Code::FileUnreadable, format!("{} holds a line that is no dead letter", path.display())).with_cause(error)
             })?;
-            if let (Value::Object(fields), Some(epoch)) = (&mut letter, epoch) {
+            if let Value::Object(fields) = &mut letter {
                 fields.insert("epoch".to_owned(), json!(epoch));
+                fields.extend(shard.map(|shard| ("shard".to_owned(), json!(shard))));
             }
             if !visit(letter) {
                 return Ok(());
@@ -106,10 +123,10 @@ fn text(letter: &Value, field: &str) -> String {
     }
 }
 
-fn list(console: &Console, pipeline: &PipelineFile) -> Outcome {
+fn list(console: &Console, pipeline: &PipelineFile, shard: &Shard) -> Outcome {
     let pipeline = read(&pipeline.file)?;
     let mut groups: BTreeMap<(String, String, String), (u64, String)> = BTreeMap::new();
-    letters(&pipeline, |letter| {
+    letters(&pipeline, shard, |letter| {
         let group = (text(&letter, "code"), text(&letter, "step"), text(&letter, "source"));
         let entry = groups.entry(group).or_insert_with(|| (0, text(&letter, "reason")));
         entry.0 += 1;
@@ -134,15 +151,17 @@ fn list(console: &Console, pipeline: &PipelineFile) -> Outcome {
     Ok(0)
 }
 
-fn show(console: &Console, pipeline: &PipelineFile, code: Option<String>, step: Option<String>, limit: u64) -> Outcome {
+fn show(
+    console: &Console,
+    pipeline: &PipelineFile,
+    shard: &Shard,
+    wanted: impl Fn(&Value) -> bool,
+    limit: u64,
+) -> Outcome {
     let pipeline = read(&pipeline.file)?;
-    let wanted = |letter: &Value| {
-        code.as_ref().is_none_or(|code| text(letter, "code").eq_ignore_ascii_case(code))
-            && step.as_ref().is_none_or(|step| text(letter, "step") == *step)
-    };
     let mut shown = 0;
     let mut more = false;
-    letters(&pipeline, |letter| {
+    letters(&pipeline, shard, |letter| {
         if !wanted(&letter) {
             return true;
         }
@@ -211,7 +230,7 @@ mod tests {
         std::fs::write(dead.join("dlq-single-000000000009.jsonl"), letter("D001") + &letter("D003")).unwrap();
         std::fs::write(dead.join("other-single-000000000001.jsonl"), "not ours").unwrap();
         let mut found = Vec::new();
-        letters(&pipeline(folder.path(), "{files: ./dead}"), |letter| {
+        letters(&pipeline(folder.path(), "{files: ./dead}"), &Shard { number: None }, |letter| {
             found.push((text(&letter, "code"), letter["epoch"].as_u64().unwrap()));
             true
         })
@@ -223,9 +242,9 @@ mod tests {
     fn letters_that_were_not_kept_are_an_error() {
         let folder = Path::new("/nowhere");
         for dlq in ["{blackhole: }", "{files: {path: a, format: csv}}"] {
-            assert_eq!(files(&pipeline(folder, dlq)).unwrap_err().code(), Code::NotKept);
+            assert_eq!(files(&pipeline(folder, dlq), &Shard { number: None }).unwrap_err().code(), Code::NotKept);
         }
-        assert!(files(&pipeline(folder, "{files: ./none}")).unwrap().is_empty());
+        assert!(files(&pipeline(folder, "{files: ./none}"), &Shard { number: None }).unwrap().is_empty());
     }
 
     #[test]

@@ -7,7 +7,6 @@ use super::Outcome;
 use super::console::{Console, number, size};
 use super::pipeline::read;
 use crate::worker::load::{cache_dir, work_dir};
-use crate::worker::open::SINGLE_SHARD;
 use segno_core::Error;
 use segno_core::pipeline::{Pipeline, StoreUrl};
 use segno_durable::state::StateStore;
@@ -190,7 +189,7 @@ fn checkpoint_store(pipeline: &Pipeline) -> Vec<Finding> {
     };
     let bad = |error: Error| not_good(CHECK, Health::Bad, error.to_string(), error.help().unwrap_or("check checkpoint.store"));
     // Beside the shards, under a name that no shard has.
-    let objects = match Objects::open(&url, Path::new("."), &pipeline.tenant, &pipeline.name, &format!("{SINGLE_SHARD}-doctor")) {
+    let objects = match Objects::open(&url, Path::new("."), &pipeline.tenant, &pipeline.name, "_doctor") {
         Ok(objects) => objects,
         Err(error) => return vec![bad(error)],
     };

@@ -164,6 +164,14 @@ struct PipelineFile {
     file: PathBuf,
 }
 
+/// A shard as an argument.
+#[derive(clap::Args)]
+struct Shard {
+    /// Only this shard of a pipeline with sharding: by_partition, by its number; all of them if not given.
+    #[arg(long = "shard", env = "SEGNO_SHARD", value_name = "N")]
+    number: Option<u32>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

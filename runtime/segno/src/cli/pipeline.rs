@@ -2,12 +2,13 @@
 
 use super::console::Console;
 use super::{Outcome, PipelineFile};
-use crate::worker::load;
+use crate::worker::{layout, load};
 use crate::worker::open::{open_sink, sink_specs};
 use crate::worker::sources::open_one;
 use segno_core::columns::Schema;
 use segno_core::pipeline::graph::{Graph, PortRef};
 use segno_core::pipeline::{Pipeline, SinkKind};
+use segno_core::shard::ShardId;
 use segno_core::source::SourceSpec;
 use segno_core::{Code, Error, Kind, Place};
 use serde_json::json;
@@ -77,7 +78,7 @@ fn check_tables(loaded: &load::Loaded) -> Result<(), Vec<Error>> {
     let databases = sink_specs(pipeline, &loaded.plan.graph).into_iter();
     let databases = databases.filter(|(spec, _)| matches!(spec.kind, SinkKind::Postgres(_)));
     let errors: Vec<Error> = databases
-        .filter_map(|(spec, schema)| open_sink(pipeline, spec, &schema).err())
+        .filter_map(|(spec, schema)| open_sink(pipeline, ShardId::Single, spec, &schema).err())
         .map(|error| placed(pipeline, error))
         .collect();
     if errors.is_empty() { Ok(()) } else { Err(errors) }
@@ -130,6 +131,7 @@ pub fn validate(console: &Console, args: &ValidateArgs) -> Outcome {
     let loaded = load::load(pipeline)?;
     check_sources(&loaded, args.offline)?;
     if !args.offline {
+        layout::wanted(&loaded).map_err(|error| placed(&loaded.pipeline, error))?;
         check_tables(&loaded)?;
     }
     let mut shown = shown;

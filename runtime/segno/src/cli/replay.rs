@@ -2,7 +2,8 @@
 
 use super::console::{Console, number};
 use super::pipeline::{placed, read};
-use super::{Outcome, PipelineFile};
+use super::{Outcome, PipelineFile, Shard};
+use crate::worker::layout;
 use crate::worker::open::RunOptions;
 use crate::worker::replay::{From, Report, replay as replay_history};
 
@@ -10,6 +11,8 @@ use crate::worker::replay::{From, Report, replay as replay_history};
 pub struct ReplayArgs {
     #[command(flatten)]
     pipeline: PipelineFile,
+    #[command(flatten)]
+    shard: Shard,
     /// Where to start: `start`, or the number of a checkpoint.
     #[arg(long, env = "SEGNO_FROM", value_name = "CHECKPOINT|start", default_value = "start", value_parser = parse_from)]
     from: From,
@@ -38,16 +41,24 @@ pub fn replay(console: &Console, args: &ReplayArgs) -> Outcome {
     let options = RunOptions { threads: args.threads.map(usize::from), ..RunOptions::default() };
     let progress = console.progress();
     progress.set(|| "starting".to_owned());
-    let report = replay_history(&pipeline, args.from, &options, &mut |epochs, records| {
-        progress.set(|| format!("{} epochs, {} records identical", number(epochs), number(records)));
-    })
-    .map_err(|error| placed(&pipeline, error))?;
-    drop(progress);
-    console.result(|| describe(&report), &report);
-    Ok(if report.identical { 0 } else { 1 })
+    let mut identical = true;
+    for shard in layout::chosen(&pipeline, args.shard.number)? {
+        let report = replay_history(&pipeline, shard, args.from, &options, &mut |epochs, records| {
+            progress.set(|| format!("{} epochs, {} records identical", number(epochs), number(records)));
+        })
+        .map_err(|error| placed(&pipeline, error))?;
+        identical &= report.identical;
+        console.result(|| describe(&report), &report);
+    }
+    Ok(u8::from(!identical))
 }
 
 fn describe(report: &Report) -> String {
+    let shard = report.shard.map_or(String::new(), |shard| format!("shard {shard}: "));
+    shard + &describe_one(report)
+}
+
+fn describe_one(report: &Report) -> String {
     if report.epochs == 0 {
         return "nothing to execute again: no epoch follows this place\n".to_owned();
     }

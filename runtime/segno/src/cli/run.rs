@@ -8,10 +8,14 @@ use super::pipeline::{at_store, check_sources, placed, read_and_warn};
 use super::{Outcome, PipelineFile};
 use crate::shard::Totals;
 use crate::worker::load;
-use crate::observe::{Observed, Server};
-use crate::worker::open::{RunOptions, SINGLE_SHARD, objects};
-use crate::worker::run::{Summary, run as run_pipeline};
-use segno_core::pipeline::SinkKind;
+use crate::observe::{Server, Shards};
+use crate::shard::stop::Stop;
+use crate::worker::layout;
+use crate::worker::open::{RunOptions, folder};
+use crate::worker::run::{Summary, run as run_shard};
+use crate::worker::several::{Several, run_several};
+use segno_core::pipeline::{Sharding, SinkKind};
+use segno_core::shard::ShardId;
 use segno_core::{Code, Error};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::net::SocketAddr;
@@ -49,33 +53,42 @@ pub fn run(console: &Console, args: RunArgs) -> Outcome {
     let rows_on_stdout = pipeline.sinks.iter().chain(&pipeline.dlq).any(|sink| matches!(sink.kind, SinkKind::Stdout { .. }));
     let loaded = load::load(pipeline)?;
     check_sources(&loaded, false)?;
+    let shards = layout::wanted(&loaded).map_err(|error| placed(&loaded.pipeline, error))?;
     // A store that cannot even be opened now is a mistake, not a failure that passes.
-    objects(&loaded.pipeline).map_err(|error| at_store(&loaded.pipeline, error))?;
+    folder(&loaded.pipeline, segno_durable::layout::FOLDER).map_err(|error| at_store(&loaded.pipeline, error))?;
     let options = RunOptions {
         take_over: args.take_over,
         accept_change: args.accept_change,
         accept_data_loss: args.accept_data_loss,
         threads: args.threads.map(usize::from),
     };
-    let observed = Observed::new(&loaded.pipeline.tenant, &loaded.pipeline.name, SINGLE_SHARD);
-    let server = Server::start(Arc::clone(&observed), &loaded.work_dir, args.listen, args.take_over)?;
+    let seen = Shards::new(&loaded.pipeline.tenant, &loaded.pipeline.name);
+    let several = loaded.pipeline.sharding == Sharding::ByPartition;
+    let server = Server::start(Arc::clone(&seen), &loaded.work_dir, args.listen, args.take_over, several)?;
     if let Some(address) = server.address {
         console.note(&format!("metrics and status: http://{address}/metrics, http://{address}/status"));
     }
     let progress = console.progress();
     progress.set(|| "starting".to_owned());
     let started = Instant::now();
-    let summary = run_pipeline(&loaded, &options, &stopping, &observed, &mut |totals| {
-        progress.set(|| progress_line(totals, started, stopping.load(Ordering::Relaxed)));
-    })
-    .map_err(|error| placed(&loaded.pipeline, error))?;
+    let show = |totals: &Totals| progress.set(|| progress_line(totals, started, stopping.load(Ordering::Relaxed)));
+    let place = |error| placed(&loaded.pipeline, error);
+    let (text, json) = if several {
+        let run = run_several(&loaded, shards.len() as u32, &options, &stopping, &seen, &show);
+        let run = run.map_err(|errors| errors.into_iter().map(place).collect::<Vec<Error>>())?;
+        (describe_several(&run), serde_json::json!(run))
+    } else {
+        let stop = Stop::new(Arc::clone(&stopping));
+        let observed = seen.begin(ShardId::Single);
+        let run = run_shard(&loaded, ShardId::Single, &options, &stop, &observed, &mut |totals| show(totals)).map_err(place)?;
+        (describe(&run), serde_json::json!(run))
+    };
     drop(progress);
     if rows_on_stdout {
         // Standard output belongs to the rows.
-        let text = if console.is_json() { serde_json::json!({"summary": summary}).to_string() + "\n" } else { describe(&summary) };
-        eprint!("{text}");
+        eprint!("{}", if console.is_json() { serde_json::json!({"summary": json}).to_string() + "\n" } else { text });
     } else {
-        console.result(|| describe(&summary), &summary);
+        console.result(|| text, &json);
     }
     Ok(0)
 }
@@ -114,17 +127,47 @@ fn progress_line(totals: &Totals, started: Instant, stopping: bool) -> String {
 
 fn describe(summary: &Summary) -> String {
     let totals = &summary.totals;
-    let how = if summary.stopped { "stopped" } else { "finished" };
-    let mut text = format!("{} {how} after {:.1} s\n", summary.pipeline, summary.seconds);
-    text.push_str(&format!(
-        "  read          {} records, {} ({} records/s)\n",
-        number(totals.records),
-        size(totals.bytes),
-        number(rate(totals.records, summary.seconds)),
-    ));
+    let mut text = head(&summary.pipeline, summary.stopped, summary.seconds, totals);
     if totals.epochs == 0 && summary.epoch > 0 && !summary.stopped {
         text.push_str("  nothing new   earlier runs read the input to its end\n");
     }
+    text.push_str(&written(totals));
+    text.push_str(&format!(
+        "  epochs        {} committed, {} executed again at the start; the last is {}\n",
+        number(totals.epochs),
+        number(totals.reexecuted),
+        number(summary.epoch),
+    ));
+    text.push_str(&tail(totals, summary.restarts));
+    text
+}
+
+fn describe_several(run: &Several) -> String {
+    let totals = &run.totals;
+    let mut text = head(&run.pipeline, run.stopped, run.seconds, totals);
+    text.push_str(&format!("  shards        {} at the end\n", number(run.shards.len() as u64)));
+    text.push_str(&written(totals));
+    text.push_str(&format!(
+        "  epochs        {} committed, {} executed again\n",
+        number(totals.epochs),
+        number(totals.reexecuted)
+    ));
+    text.push_str(&tail(totals, run.shards.values().map(|summary| summary.restarts).sum()));
+    text
+}
+
+fn head(pipeline: &str, stopped: bool, seconds: f64, totals: &Totals) -> String {
+    let how = if stopped { "stopped" } else { "finished" };
+    format!(
+        "{pipeline} {how} after {seconds:.1} s\n  read          {} records, {} ({} records/s)\n",
+        number(totals.records),
+        size(totals.bytes),
+        number(rate(totals.records, seconds)),
+    )
+}
+
+fn written(totals: &Totals) -> String {
+    let mut text = String::new();
     for (sink, rows) in &totals.rows_out {
         text.push_str(&format!("  wrote         {} rows to {sink}\n", number(*rows)));
     }
@@ -134,15 +177,13 @@ fn describe(summary: &Summary) -> String {
     if totals.lost > 0 {
         text.push_str(&format!("  lost          {} offsets were gone before they were read\n", number(totals.lost)));
     }
-    text.push_str(&format!(
-        "  epochs        {} committed, {} executed again at the start; the last is {}\n",
-        number(totals.epochs),
-        number(totals.reexecuted),
-        number(summary.epoch),
-    ));
-    text.push_str(&format!("  checkpoints   {}\n", number(totals.checkpoints)));
-    if summary.restarts > 0 {
-        text.push_str(&format!("  restarts      {}\n", number(summary.restarts.into())));
+    text
+}
+
+fn tail(totals: &Totals, restarts: u32) -> String {
+    let mut text = format!("  checkpoints   {}\n", number(totals.checkpoints));
+    if restarts > 0 {
+        text.push_str(&format!("  restarts      {}\n", number(restarts.into())));
     }
     for (counter, value) in &totals.counters {
         text.push_str(&format!("  counter       {counter} = {}\n", number(*value)));

@@ -6,9 +6,10 @@
 use super::checkpoint::kept;
 use super::console::{Console, number};
 use super::pipeline::read;
-use super::{Outcome, PipelineFile};
+use super::{Outcome, PipelineFile, Shard};
 use crate::worker::load::{self, cache_dir};
-use crate::worker::open::objects;
+use crate::worker::layout;
+use crate::worker::open::{objects, shard_folder};
 use arrow_array::{
     ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int32Array, Int64Array, StringArray,
     TimestampMicrosecondArray, UInt64Array,
@@ -16,6 +17,7 @@ use arrow_array::{
 use segno_core::columns::ColumnType;
 use segno_core::columns::key::{decode_key, encode_keys};
 use segno_core::pipeline::Pipeline;
+use segno_core::shard::ShardId;
 use segno_core::{Code, Error, Result};
 use segno_durable::checkpoint;
 use segno_durable::lock::WorkLock;
@@ -32,6 +34,8 @@ pub enum StateCommand {
     Get {
         #[command(flatten)]
         pipeline: PipelineFile,
+        #[command(flatten)]
+        shard: Shard,
         /// The step's id.
         step: String,
         /// The key: one word for each key column.
@@ -45,6 +49,8 @@ pub enum StateCommand {
     Scan {
         #[command(flatten)]
         pipeline: PipelineFile,
+        #[command(flatten)]
+        shard: Shard,
         /// The step's id.
         step: String,
         /// The table; the plugin's first one if not given.
@@ -66,13 +72,17 @@ struct Table {
 
 pub fn run(console: &Console, command: StateCommand) -> Outcome {
     match command {
-        StateCommand::Get { pipeline, step, key, table } => {
+        StateCommand::Get { pipeline, shard, step, key, table } => {
             let pipeline = read(&pipeline.file)?;
             let table = find(&pipeline, &step, table.as_deref())?;
             let bytes = key_bytes(&table, &key)?;
-            let store = Store::open(console, &pipeline)?;
-            let found = store.state.get_many(&table.step, table.number, std::iter::once(bytes.as_slice()))?;
-            match found.into_iter().next().flatten() {
+            let mut found = None;
+            each(console, &pipeline, &shard, |state| {
+                let values = state.get_many(&table.step, table.number, std::iter::once(bytes.as_slice()))?;
+                found = values.into_iter().next().flatten();
+                Ok(found.is_none())
+            })?;
+            match found {
                 Some(value) => {
                     let shown = value_json(&table, &value)?;
                     console.result(|| format!("{shown:#}\n"), &shown);
@@ -87,25 +97,27 @@ pub fn run(console: &Console, command: StateCommand) -> Outcome {
                 }
             }
         }
-        StateCommand::Scan { pipeline, step, table, limit } => {
+        StateCommand::Scan { pipeline, shard, step, table, limit } => {
             let pipeline = read(&pipeline.file)?;
             let table = find(&pipeline, &step, table.as_deref())?;
-            let store = Store::open(console, &pipeline)?;
             let mut rows = 0;
             let mut more = false;
             let mut failed = None;
-            store.state.scan(&table.step, table.number, b"", |key, value| {
-                if limit > 0 && rows == limit {
-                    more = true;
-                    return false;
-                }
-                rows += 1;
-                match value_json(&table, value) {
-                    // Text and JSON are the same here: a line for each key.
-                    Ok(value) => console.json(&json!({"key": key_json(&table, key), "value": value})),
-                    Err(error) => failed = Some(error),
-                }
-                failed.is_none()
+            each(console, &pipeline, &shard, |state| {
+                state.scan(&table.step, table.number, b"", |key, value| {
+                    if limit > 0 && rows == limit {
+                        more = true;
+                        return false;
+                    }
+                    rows += 1;
+                    match value_json(&table, value) {
+                        // Text and JSON are the same here: a line for each key.
+                        Ok(value) => console.json(&json!({"key": key_json(&table, key), "value": value})),
+                        Err(error) => failed = Some(error),
+                    }
+                    failed.is_none()
+                })?;
+                Ok(!more && failed.is_none())
             })?;
             if let Some(error) = failed {
                 return Err(error.into());
@@ -115,6 +127,35 @@ pub fn run(console: &Console, command: StateCommand) -> Outcome {
             }
             Ok(0)
         }
+    }
+}
+
+/// Opens the state of each chosen shard, one after the other, until `visit` says false. Of several shards, some may have
+/// none yet.
+fn each(
+    console: &Console,
+    pipeline: &Pipeline,
+    shard: &Shard,
+    mut visit: impl FnMut(&StateStore) -> Result<bool>,
+) -> Result<()> {
+    let shards = layout::chosen(pipeline, shard.number)?;
+    let mut missing = None;
+    let mut opened = false;
+    for shard in shards {
+        match Store::open(console, pipeline, shard) {
+            Ok(store) => {
+                opened = true;
+                if !visit(&store.state)? {
+                    return Ok(());
+                }
+            }
+            Err(error) if error.code() == Code::NoSuchCheckpoint => missing = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    match missing {
+        Some(error) if !opened => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -157,26 +198,27 @@ struct Store {
 }
 
 impl Store {
-    fn open(console: &Console, pipeline: &Pipeline) -> Result<Store> {
-        let work_dir = load::work_dir(pipeline);
+    fn open(console: &Console, pipeline: &Pipeline, shard: ShardId) -> Result<Store> {
+        let work_dir = shard_folder(&load::work_dir(pipeline), shard);
+        let of = shard.number().map_or(String::new(), |number| format!("shard {number}: "));
         let local = work_dir.join("state");
         if local.exists() {
             match WorkLock::acquire(&work_dir) {
                 Ok(lock) => {
                     let state = StateStore::open(&local)?;
                     if let Some(mark) = state.mark()? {
-                        console.note(&format!("state after epoch {}", mark.epoch));
+                        console.note(&format!("{of}state after epoch {}", mark.epoch));
                         return Ok(Store { state, _lock: Some(lock), _scratch: None });
                     }
                 }
                 Err(error) if error.code() == Code::AlreadyRunning => {
-                    console.note("the pipeline is running: this is its newest checkpoint");
+                    console.note(&format!("{of}the pipeline is running: this is its newest checkpoint"));
                 }
                 Err(error) => return Err(error),
             }
         }
         let running = local.exists();
-        let objects = objects(pipeline)?;
+        let objects = objects(pipeline, shard)?;
         let scratch = tempfile::tempdir()
             .map_err(|error| Error::new(Code::WorkDirUnusable, "no scratch folder can be made").with_cause(error))?;
         for (number, manifest) in kept(&objects)? {
@@ -184,7 +226,7 @@ impl Store {
             let folder = scratch.path().join(number.to_string());
             match checkpoint::restore(&objects, &manifest, &folder) {
                 Ok(()) => {
-                    console.note(&format!("state after epoch {} (checkpoint {number})", manifest.epoch));
+                    console.note(&format!("{of}state after epoch {} (checkpoint {number})", manifest.epoch));
                     return Ok(Store { state: StateStore::open(&folder)?, _lock: None, _scratch: Some(scratch) });
                 }
                 Err(error) if error.code() == Code::CheckpointDamaged => console.warning(&error),

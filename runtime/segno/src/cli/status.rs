@@ -4,7 +4,7 @@
 
 use super::console::{Console, number, size};
 use super::pipeline::read_and_warn;
-use super::{Outcome, PipelineFile};
+use super::{Outcome, PipelineFile, Shard};
 use crate::observe::{Status, ask};
 use crate::worker::load::work_dir;
 use segno_core::{Code, Error, Result};
@@ -19,12 +19,16 @@ const TOP_INTERVAL: Duration = Duration::from_secs(1);
 pub struct StatusArgs {
     #[command(flatten)]
     pipeline: PipelineFile,
+    #[command(flatten)]
+    shard: Shard,
 }
 
 #[derive(clap::Args)]
 pub struct TopArgs {
     #[command(flatten)]
     pipeline: PipelineFile,
+    #[command(flatten)]
+    shard: Shard,
     /// Draw so many times, then end; for ever if not given.
     #[arg(long, env = "SEGNO_TOP_COUNT", value_name = "N")]
     count: Option<u64>,
@@ -32,18 +36,19 @@ pub struct TopArgs {
 
 pub fn status(console: &Console, args: &StatusArgs) -> Outcome {
     let pipeline = read_and_warn(console, &args.pipeline.file)?;
-    let status = read(&work_dir(&pipeline))?;
-    console.result(|| describe(&status, None), &status);
+    for status in read(&work_dir(&pipeline), &args.shard)? {
+        console.result(|| describe(&status, None), &status);
+    }
     Ok(0)
 }
 
 pub fn top(console: &Console, args: &TopArgs) -> Outcome {
     let pipeline = read_and_warn(console, &args.pipeline.file)?;
     let work_dir = work_dir(&pipeline);
-    let mut before: Option<Status> = None;
+    let mut before: Option<Vec<Status>> = None;
     let mut drawn = 0;
     loop {
-        let status = match read(&work_dir) {
+        let statuses = match read(&work_dir, &args.shard) {
             // It was there: then this is how the run ended.
             Err(error) if before.is_some() && error.code() == Code::NotRunning => return Ok(0),
             other => other?,
@@ -51,24 +56,32 @@ pub fn top(console: &Console, args: &TopArgs) -> Outcome {
         if !console.is_json() && std::io::stdout().is_terminal() {
             console.bytes(b"\x1b[H\x1b[2J");
         }
-        console.result(|| describe(&status, before.as_ref()), &status);
+        for status in &statuses {
+            let last = before.iter().flatten().find(|last| (&last.shard, last.process) == (&status.shard, status.process));
+            console.result(|| describe(status, last), status);
+        }
         drawn += 1;
         if args.count.is_some_and(|count| drawn >= count) {
             return Ok(0);
         }
-        before = Some(status);
+        before = Some(statuses);
         std::thread::sleep(TOP_INTERVAL);
     }
 }
 
-fn read(work_dir: &Path) -> Result<Status> {
-    let not_running = || {
-        Error::new(Code::NotRunning, format!("nothing runs in {}", work_dir.display()))
+/// What the processes of this machine run of the pipeline, or of one shard.
+fn read(work_dir: &Path, shard: &Shard) -> Result<Vec<Status>> {
+    let not_running = |what: String| {
+        Error::new(Code::NotRunning, what)
             .with_help("start the pipeline with `segno run`; on the machine where it runs, ask there")
     };
-    let text = ask(work_dir, "/status")?.ok_or_else(not_running)?;
-    serde_json::from_str(&text)
-        .map_err(|error| Error::new(Code::NotRunning, "the status of the running process cannot be read").with_cause(error))
+    let found = ask(work_dir)?.ok_or_else(|| not_running(format!("nothing runs in {}", work_dir.display())))?;
+    let Some(number) = shard.number else { return Ok(found) };
+    let wanted: Vec<Status> = found.into_iter().filter(|status| status.shard == number.to_string()).collect();
+    match wanted.is_empty() {
+        true => Err(not_running(format!("no process in {} runs shard {number}", work_dir.display()))),
+        false => Ok(wanted),
+    }
 }
 
 fn describe(status: &Status, before: Option<&Status>) -> String {

@@ -1,10 +1,12 @@
 //! Metrics, status and health over HTTP: on a socket in the work folder always, on a TCP address where asked for.
 //!
 //! Owns: paths and answers. `/metrics` for Prometheus; `/status` as JSON; `/health/live`: the process works;
-//! `/health/ready`: the shard commits epochs. Everything is read only.
+//! `/health/ready`: every shard commits epochs. Everything is read only.
+//!
+//! Processes that share the shards of a pipeline may share a work folder, so each has a socket of its own there.
 
-use super::Observed;
-use super::status::Health;
+use super::status::{Health, Status};
+use super::Shards;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -19,8 +21,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The socket's name in the work folder.
+/// The socket's name in the work folder, where one process runs all of the pipeline.
 const SOCKET: &str = "status.sock";
+/// How the sockets of several processes begin; what follows is the process's id.
+const SOCKET_OF_ONE: &str = "status-";
 /// Longest path of a Unix socket, bytes: the system's limit, with the final zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// How long `segno status` waits for an answer.
@@ -34,8 +38,15 @@ pub struct Server {
 }
 
 impl Server {
-    /// `take_over`: the socket of another process that answers is replaced.
-    pub fn start(observed: Arc<Observed>, work_dir: &Path, listen: Option<SocketAddr>, take_over: bool) -> Result<Server> {
+    /// `take_over`: the socket of another process that answers is replaced. `shared`: other processes may run other shards
+    /// of the pipeline.
+    pub fn start(
+        shards: Arc<Shards>,
+        work_dir: &Path,
+        listen: Option<SocketAddr>,
+        take_over: bool,
+        shared: bool,
+    ) -> Result<Server> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("status")
@@ -44,11 +55,12 @@ impl Server {
             .map_err(|error| Error::new(Code::Internal, "the status thread cannot start").with_cause(error))?;
         let router = Router::new()
             .route("/metrics", get(metrics))
-            .route("/status", get(status))
+            .route("/status", if shared { get(statuses) } else { get(status) })
             .route("/health/live", get(|| async { "live\n" }))
             .route("/health/ready", get(ready))
-            .with_state(observed);
-        open_socket(&runtime, work_dir, &router, take_over);
+            .with_state(shards);
+        let socket = if shared { format!("{SOCKET_OF_ONE}{}.sock", std::process::id()) } else { SOCKET.to_owned() };
+        open_socket(&runtime, &work_dir.join(socket), &router, take_over);
         let address = match listen {
             None => None,
             Some(listen) => {
@@ -76,27 +88,26 @@ impl Drop for Server {
 
 /// Without a socket the pipeline runs all the same; `segno status` then says that it is not running. The file stays
 /// when the process ends: nobody answers behind it.
-fn open_socket(runtime: &tokio::runtime::Runtime, work_dir: &Path, router: &Router, take_over: bool) {
-    let path = work_dir.join(SOCKET);
+fn open_socket(runtime: &tokio::runtime::Runtime, path: &Path, router: &Router, take_over: bool) {
     if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
         tracing::warn!("{} is too long for a socket: `segno status` will not find this run", path.display());
         return;
     }
     // Somebody answers: this process is about to be refused, and must not take the other one's place.
-    if !take_over && UnixStream::connect(&path).is_ok() {
+    if !take_over && UnixStream::connect(path).is_ok() {
         return;
     }
-    let _ = std::fs::create_dir_all(work_dir);
-    let _ = std::fs::remove_file(&path);
+    let _ = path.parent().map(std::fs::create_dir_all);
+    let _ = std::fs::remove_file(path);
     let _guard = runtime.enter();
-    match tokio::net::UnixListener::bind(&path) {
+    match tokio::net::UnixListener::bind(path) {
         Ok(listener) => drop(runtime.spawn(axum::serve(listener, router.clone()).into_future())),
         Err(error) => tracing::warn!("{} cannot be opened: {error}", path.display()),
     }
 }
 
-async fn metrics(State(observed): State<Arc<Observed>>) -> impl IntoResponse {
-    match observed.metrics.text() {
+async fn metrics(State(shards): State<Arc<Shards>>) -> impl IntoResponse {
+    match shards.metrics() {
         Ok(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             (StatusCode::OK, [(header::CONTENT_TYPE, kind)], text)
@@ -105,26 +116,51 @@ async fn metrics(State(observed): State<Arc<Observed>>) -> impl IntoResponse {
     }
 }
 
-async fn status(State(observed): State<Arc<Observed>>) -> impl IntoResponse {
-    axum::Json(observed.status())
+async fn status(State(shards): State<Arc<Shards>>) -> impl IntoResponse {
+    axum::Json(shards.statuses().into_iter().next())
 }
 
-async fn ready(State(observed): State<Arc<Observed>>) -> impl IntoResponse {
-    let status = observed.status();
-    let code = if status.health == Health::Live { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let why = status.problem.map_or(String::new(), |why| format!(": {why}"));
-    (code, format!("{}{why}\n", status.health.name()))
+async fn statuses(State(shards): State<Arc<Shards>>) -> impl IntoResponse {
+    axum::Json(shards.statuses())
 }
 
-/// Asks the process that runs in a work folder; `None` when none does.
-pub fn ask(work_dir: &Path, path: &str) -> Result<Option<String>> {
-    let failed = |error: std::io::Error| {
-        Error::new(Code::NotRunning, format!("the process in {} does not answer", work_dir.display())).with_cause(error)
-    };
-    let Ok(mut stream) = UnixStream::connect(work_dir.join(SOCKET)) else { return Ok(None) };
-    stream.set_read_timeout(Some(ASK_TIMEOUT)).map_err(failed)?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: segno\r\nConnection: close\r\n\r\n").map_err(failed)?;
+async fn ready(State(shards): State<Arc<Shards>>) -> impl IntoResponse {
+    let (health, problem) = shards.health();
+    let code = if health == Health::Live { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let why = problem.map_or(String::new(), |why| format!(": {why}"));
+    (code, format!("{}{why}\n", health.name()))
+}
+
+/// The shards that processes run in a work folder, in the order of their numbers; `None` when no process answers.
+pub fn ask(work_dir: &Path) -> Result<Option<Vec<Status>>> {
+    let is_socket = |name: &str| name == SOCKET || name.starts_with(SOCKET_OF_ONE);
+    let entries = std::fs::read_dir(work_dir).into_iter().flatten().flatten();
+    let sockets = entries.map(|entry| entry.path()).filter(|path| {
+        path.file_name().is_some_and(|name| is_socket(&name.to_string_lossy()))
+    });
+    let mut found: Option<Vec<Status>> = None;
+    for socket in sockets {
+        // What a process left behind when it ended.
+        let Ok(stream) = UnixStream::connect(&socket) else { continue };
+        let failed = |cause: String| {
+            Error::new(Code::NotRunning, format!("the process in {} does not answer", work_dir.display())).with_cause(cause)
+        };
+        let text = get_over(stream, "/status").map_err(|error| failed(error.to_string()))?;
+        let statuses: Vec<Status> = serde_json::from_str(&text)
+            .or_else(|_| serde_json::from_str(&text).map(|status: Status| vec![status]))
+            .map_err(|error| failed(error.to_string()))?;
+        found.get_or_insert_default().extend(statuses);
+    }
+    if let Some(found) = &mut found {
+        found.sort_by_key(|status| status.shard.parse::<u32>().unwrap_or(0));
+    }
+    Ok(found)
+}
+
+fn get_over(mut stream: UnixStream, path: &str) -> std::io::Result<String> {
+    stream.set_read_timeout(Some(ASK_TIMEOUT))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: segno\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).map_err(failed)?;
-    Ok(answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()))
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
 }

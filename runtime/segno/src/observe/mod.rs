@@ -1,5 +1,6 @@
 //! Seeing a running pipeline from outside: metrics, status, health.
 //!
+//! - `shards`: the shards of this process
 //! - `metrics`: what Prometheus scrapes
 //! - `status`: what `segno status` and `segno top` show
 //! - `http`: both over a socket in the work folder, and over TCP where asked for
@@ -10,10 +11,12 @@
 
 mod http;
 mod metrics;
+mod shards;
 mod status;
 
 pub use http::{Server, ask};
 pub use metrics::Metrics;
+pub use shards::Shards;
 pub use status::{Health, PartitionStatus, SinkStatus, Status};
 
 use crate::shard::Progress;

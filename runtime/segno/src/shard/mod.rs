@@ -2,6 +2,7 @@
 //!
 //! - `feed`, `slot`, `plan`, `epoch`: reading ahead, merging, cutting an epoch
 //! - `program`, `step`, `lane`, `execute`: running it through the graph
+//! - `stop`: asking it to end
 //! - `outputs`, `commit`: stage, journal, publish, apply
 //! - `recover`, `verify`: taking over, executing again, comparing
 //!
@@ -20,6 +21,7 @@ pub mod program;
 pub mod recover;
 mod slot;
 pub mod step;
+pub mod stop;
 pub mod verify;
 
 use execute::{Executed, Execution};
@@ -38,9 +40,9 @@ use segno_durable::checkpoint::{CheckpointMeta, Checkpoints, Upload};
 use segno_durable::journal::Journal;
 use segno_durable::state::StateStore;
 use step::StateReader;
+use stop::{Ending, Stop};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Rows of a block digest. A difference is named to this many rows.
@@ -87,6 +89,26 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// The sum of two.
+    pub fn plus(mut self, other: &Totals) -> Totals {
+        self.epochs += other.epochs;
+        self.records += other.records;
+        self.bytes += other.bytes;
+        self.dead_letters += other.dead_letters;
+        self.skipped += other.skipped;
+        self.lost += other.lost;
+        self.checkpoints += other.checkpoints;
+        self.reexecuted += other.reexecuted;
+        for (sum, more) in [
+            (&mut self.rows_out, &other.rows_out),
+            (&mut self.fuel, &other.fuel),
+            (&mut self.counters, &other.counters),
+        ] {
+            more.iter().for_each(|(name, count)| *sum.entry(name.clone()).or_default() += count);
+        }
+        self
+    }
+
     fn add(&mut self, counts: &Counts) {
         self.epochs += 1;
         self.records += counts.records;
@@ -138,6 +160,13 @@ pub struct CheckpointSeen {
     pub bytes: u64,
 }
 
+/// What the last checkpoint took: what the next one may take.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CheckpointCost {
+    started: Option<Instant>,
+    took: Duration,
+}
+
 /// A shard that this process owns, at the end of its journal.
 pub struct Shard {
     pub program: Arc<Program>,
@@ -161,6 +190,7 @@ pub struct Shard {
     pub debt: ReplayDebt,
     pub upload: Option<Upload>,
     pub checkpoint_seen: Option<CheckpointSeen>,
+    pub checkpoint_cost: CheckpointCost,
 }
 
 impl StateReader for StateStore {
@@ -170,21 +200,21 @@ impl StateReader for StateStore {
 }
 
 impl Shard {
-    /// Runs until the input ends or `stopping` is set; `watch` is told after each epoch. Ends with a checkpoint.
-    pub fn run(&mut self, stopping: &AtomicBool, watch: &mut dyn FnMut(&Progress<'_>)) -> Result<()> {
-        self.run_epochs(stopping, watch).map_err(|error| match self.checkpoints.current_generation() {
+    /// Runs until the input ends or it is asked to stop; `watch` is told after each epoch.
+    pub fn run(&mut self, stop: &Stop, watch: &mut dyn FnMut(&Progress<'_>)) -> Result<()> {
+        self.run_epochs(stop, watch).map_err(|error| match self.checkpoints.current_generation() {
             Ok(current) => verdict(error, current, self.generation),
             Err(_) => error,
         })
     }
 
-    fn run_epochs(&mut self, stopping: &AtomicBool, watch: &mut dyn FnMut(&Progress<'_>)) -> Result<()> {
+    fn run_epochs(&mut self, stop: &Stop, watch: &mut dyn FnMut(&Progress<'_>)) -> Result<()> {
         let mut last = Instant::now();
         if self.settings.accept_data_loss {
             self.planner.give_up_lost(&self.position, self.watermark)?;
         }
         loop {
-            let input = match self.planner.next_epoch(&self.settings.epoch, stopping) {
+            let input = match self.planner.next_epoch(&self.settings.epoch, stop.flag()) {
                 Err(error) if error.code() == Code::OffsetsGone => {
                     self.outrun(error)?;
                     continue;
@@ -192,6 +222,9 @@ impl Shard {
                 other => other?,
             };
             let Some(input) = input else { break };
+            if stop.ending() == Ending::Drop {
+                return Err(given_away());
+            }
             let started = Instant::now();
             let logical_time_ms = now_ms();
             let executed = self.execute(&input)?;
@@ -222,7 +255,17 @@ impl Shard {
                 checkpoint: self.checkpoint_seen.clone(),
             });
         }
-        self.checkpoint_now()
+        match stop.ending() {
+            Ending::Rest => self.checkpoint_now(),
+            Ending::HandOver => self.checkpoint_if_cheap(),
+            Ending::Drop => Err(given_away()),
+        }
+    }
+
+    /// Whoever goes on either restores the checkpoint or executes again what came after the one before it.
+    fn checkpoint_if_cheap(&mut self) -> Result<()> {
+        self.finish_upload()?;
+        if self.debt.estimate() > self.checkpoint_cost.took { self.checkpoint_now() } else { Ok(()) }
     }
 
     /// Records are gone before they were read. What was committed must not need them: a recovery from here reads nothing
@@ -284,6 +327,7 @@ impl Shard {
             written_at_ms: now_ms(),
             replay_debt_ms: self.debt.estimate().as_millis() as u64,
         };
+        self.checkpoint_cost.started = Some(Instant::now());
         self.upload = Some(self.checkpoints.start(&self.state, meta, self.settings.keep)?);
         self.debt.clear();
         Ok(())
@@ -291,6 +335,7 @@ impl Shard {
 
     fn checkpoint_done(&mut self, done: &Manifest) {
         self.upload = None;
+        self.checkpoint_cost.took = self.checkpoint_cost.started.map_or(Duration::ZERO, |started| started.elapsed());
         self.checkpointed = done.epoch;
         self.checkpoint_seen = Some(CheckpointSeen {
             epoch: done.epoch,
@@ -302,19 +347,30 @@ impl Shard {
 
     /// A checkpoint of the last committed epoch, unless there is one; returns when it is published.
     pub fn checkpoint_now(&mut self) -> Result<()> {
-        if let Some(upload) = self.upload.take() {
-            let done = upload.wait()?;
-            self.checkpoint_done(&done);
-        }
+        self.finish_upload()?;
         if self.epoch > self.checkpointed {
             self.start_checkpoint()?;
-            if let Some(upload) = self.upload.take() {
-                let done = upload.wait()?;
-                self.checkpoint_done(&done);
-            }
+            self.finish_upload()?;
         }
         Ok(())
     }
+
+    fn finish_upload(&mut self) -> Result<()> {
+        match self.upload.take() {
+            Some(upload) => {
+                let done = upload.wait()?;
+                self.checkpoint_done(&done);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// As if another process had taken over: it may have.
+fn given_away() -> Error {
+    Error::new(Code::OwnershipLost, "the shard was given to another worker")
+        .with_help("nothing is lost: what was not committed is executed there")
 }
 
 /// Records that were given up after a failing call, by step.

@@ -114,9 +114,13 @@ impl Planner {
                 if known.clone().any(|slot| slot.position.name == partition.name) {
                     continue;
                 }
+                // Its number in the source, so that it is the same whichever shards this process has; another one where a
+                // partition that sorts behind it was known first.
+                let taken = known.clone().any(|slot| slot.position.partition == partition.number);
+                let next = known.map(|slot| slot.position.partition + 1).max().unwrap_or(0);
                 let position = PartitionPosition {
                     source: number as u32,
-                    partition: known.count() as u32,
+                    partition: if taken { next } else { partition.number },
                     name: partition.name,
                     offset: source.first_offset(partition.number, later)?,
                     mark: String::new(),

@@ -4,6 +4,7 @@
 //! Does not own: the checks themselves (`segno_core::pipeline`, `segno-plugin`).
 
 use super::plan::{PLAN_VERSION, Plan, PlannedSink, PlannedSource, PlannedStep, sha256_hex};
+use crate::shard::program::Program;
 use arrow_array::RecordBatch;
 use arrow_select::concat::concat_batches;
 use segno_core::columns::frame::init_message;
@@ -17,7 +18,7 @@ use segno_wire::Description;
 use segno_wire::describe::SideTable;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Rows of a side table at most: all of it is handed to `init` at once.
 pub const SIDE_TABLE_ROWS_MAX: usize = 4_000_000;
@@ -30,6 +31,20 @@ pub struct Loaded {
     /// Components and init messages by SHA-256.
     pub blobs: BTreeMap<String, Arc<Vec<u8>>>,
     pub work_dir: PathBuf,
+    program: Mutex<Option<Arc<Program>>>,
+}
+
+impl Loaded {
+    /// The program of the plan: one for all shards of this process.
+    pub fn program(&self) -> Result<Arc<Program>> {
+        let mut kept = self.program.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(program) = &*kept {
+            return Ok(Arc::clone(program));
+        }
+        let program = Arc::new(self.plan.program(&self.engine, self)?);
+        *kept = Some(Arc::clone(&program));
+        Ok(program)
+    }
 }
 
 /// The plugins of a pipeline and the graph that they make.
@@ -163,7 +178,7 @@ pub fn load(pipeline: Pipeline) -> Result<Loaded, Vec<Error>> {
         })
         .collect();
     let plan = Plan { version: PLAN_VERSION, sources, graph: checked.graph, steps, sinks };
-    Ok(Loaded { pipeline, engine, plan, blobs, work_dir })
+    Ok(Loaded { pipeline, engine, plan, blobs, work_dir, program: Mutex::default() })
 }
 
 /// The part of a step that a plugin's refusal speaks of: the SDK begins with `config.field:` or "side table `name`".

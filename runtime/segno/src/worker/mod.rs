@@ -1,18 +1,23 @@
-//! From a pipeline file to a running shard.
+//! From a pipeline file to running shards.
 //!
 //! - `load`, `plan`: what runs, and its archived form
 //! - `archive`, `sources`: programs of old epochs, sources with lasting names
+//! - `layout`: which shards a pipeline has
 //! - `history`, `open`: what a shard left behind, and taking it over
 //! - `run`: running it, with restarts
+//! - `several`, `proposals`: the shards of this process, and who says which they are
 //! - `replay`: executing history again and comparing
 //!
 //! Owns: the shards of one process. Does not own: the epoch loop (`shard`).
 
 pub mod archive;
 pub mod history;
+pub mod layout;
 pub mod load;
 pub mod open;
 pub mod plan;
+pub mod proposals;
 pub mod replay;
 pub mod run;
+pub mod several;
 pub mod sources;

@@ -7,13 +7,14 @@
 
 use super::archive::{self, Versions};
 use super::history::{History, Restored, SinkMarks, base_epoch, discard, restore};
+use super::layout;
 use super::load::Loaded;
 use super::sources;
 use crate::shard::plan::Planner;
 use crate::shard::program::Program;
 use crate::shard::recover::{differs, reexecute};
 use crate::shard::verify::Detail;
-use crate::shard::{BLOCK_ROWS, Settings, Shard, SinkSlot, Totals};
+use crate::shard::{BLOCK_ROWS, CheckpointCost, Settings, Shard, SinkSlot, Totals};
 use segno_core::columns::Schema;
 use segno_core::persisted::{Author, Change, EpochRecord, Fence, JournalBody, Position};
 use segno_core::pipeline::graph::Graph;
@@ -22,6 +23,7 @@ use segno_core::protocol::cadence::ReplayDebt;
 use segno_core::protocol::change::{Continuation, plan_continuation};
 use segno_core::protocol::close::EpochLimits;
 use segno_core::protocol::ownership::{Fencing, after_fence, confirm, may_fence, verdict};
+use segno_core::shard::ShardId;
 use segno_core::sink::{Held, Ownership, Sink, dead_letter_schema};
 use segno_core::{Code, Error, Result};
 use segno_durable::checkpoint::{self, Checkpoints};
@@ -31,9 +33,6 @@ use segno_durable::store::Objects;
 use segno_durable::{fail_point, generation, sink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// The only shard of `sharding: single`; its name is part of every object key.
-pub const SINGLE_SHARD: &str = "single";
 
 /// Begins the name of the folder of a process that took over, within the work folder.
 const TAKE_OVER: &str = "take-over-";
@@ -53,26 +52,37 @@ pub struct RunOptions {
 pub struct Opened {
     pub shard: Shard,
     pub lock: WorkLock,
+    /// When the last epoch of an earlier owner was executed, ms since 1970 UTC.
+    pub last_epoch_at_ms: Option<i64>,
 }
 
-/// The checkpoint store of a pipeline's shard.
-pub fn objects(pipeline: &Pipeline) -> Result<Objects> {
+/// What the checkpoint store holds of a shard.
+pub fn objects(pipeline: &Pipeline, shard: ShardId) -> Result<Objects> {
+    folder(pipeline, &shard.name())
+}
+
+/// A folder of the pipeline in the checkpoint store.
+pub fn folder(pipeline: &Pipeline, name: &str) -> Result<Objects> {
     let url = match &pipeline.checkpoint.store {
         StoreUrl::File(path) => format!("file://{}", pipeline.path(path).display()),
         StoreUrl::S3(url) => url.clone(),
     };
-    Objects::open(&url, Path::new("."), &pipeline.tenant, &pipeline.name, SINGLE_SHARD)
+    Objects::open(&url, Path::new("."), &pipeline.tenant, &pipeline.name, name)
 }
 
-/// Threads that run lanes: the option, the pipeline file, or one for each core.
-pub fn threads(pipeline: &Pipeline, options: &RunOptions) -> usize {
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+/// Threads that run a shard's lanes: the option, the pipeline file, or the cores, shared by the shards.
+pub fn threads(pipeline: &Pipeline, shard: ShardId, options: &RunOptions) -> usize {
+    let shards = match shard {
+        ShardId::Single => 1,
+        ShardId::Partition { of, .. } => of as usize,
+    };
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from) / shards.max(1);
     options.threads.or(pipeline.threads.map(|threads| threads as usize)).unwrap_or_else(cores).max(1)
 }
 
-fn settings(pipeline: &Pipeline, options: &RunOptions) -> Settings {
+fn settings(pipeline: &Pipeline, shard: ShardId, options: &RunOptions) -> Settings {
     Settings {
-        threads: threads(pipeline, options),
+        threads: threads(pipeline, shard, options),
         epoch: EpochLimits {
             records: pipeline.epoch.max_records as usize,
             bytes: pipeline.epoch.max_bytes as usize,
@@ -90,10 +100,10 @@ fn settings(pipeline: &Pipeline, options: &RunOptions) -> Settings {
 }
 
 /// Opens one sink; `schema` is of the rows that it will be given.
-pub fn open_sink(pipeline: &Pipeline, spec: &SinkSpec, schema: &Schema) -> Result<Box<dyn Sink>> {
+pub fn open_sink(pipeline: &Pipeline, shard: ShardId, spec: &SinkSpec, schema: &Schema) -> Result<Box<dyn Sink>> {
     Ok(match &spec.kind {
         SinkKind::Files { path, format } => {
-            Box::new(sink::Files::open(&spec.name, SINGLE_SHARD, &pipeline.path(path), *format)?)
+            Box::new(sink::Files::open(&spec.name, &shard.name(), &pipeline.path(path), *format)?)
         }
         SinkKind::Stdout { format } => Box::new(sink::Stdout::new(&spec.name, *format)),
         SinkKind::Blackhole => Box::new(sink::Blackhole::new(&spec.name)),
@@ -108,19 +118,21 @@ pub fn sink_specs<'a>(pipeline: &'a Pipeline, graph: &Graph) -> Vec<(&'a SinkSpe
     sinks.chain(pipeline.dlq.iter().map(|dlq| (dlq, dead_letter_schema()))).collect()
 }
 
-fn open_sinks(pipeline: &Pipeline, program: &Program) -> Result<Vec<SinkSlot>> {
+fn open_sinks(pipeline: &Pipeline, shard: ShardId, program: &Program) -> Result<Vec<SinkSlot>> {
     let specs = sink_specs(pipeline, &program.graph).into_iter();
-    specs.map(|(spec, schema)| Ok(SinkSlot { sink: open_sink(pipeline, spec, &schema)?, mark: None })).collect()
+    specs.map(|(spec, schema)| Ok(SinkSlot { sink: open_sink(pipeline, shard, spec, &schema)?, mark: None })).collect()
 }
 
 /// Fences every sink, and asks what it holds.
-fn take_over(pipeline: &Pipeline, sinks: &mut [SinkSlot], generation: u64, options: &RunOptions) -> Result<SinkMarks> {
-    let owner = Ownership {
-        tenant: pipeline.tenant.clone(),
-        pipeline: pipeline.name.clone(),
-        shard: SINGLE_SHARD.to_owned(),
-        generation,
-    };
+fn take_over(
+    pipeline: &Pipeline,
+    shard: ShardId,
+    sinks: &mut [SinkSlot],
+    generation: u64,
+    options: &RunOptions,
+) -> Result<SinkMarks> {
+    let owner =
+        Ownership { tenant: pipeline.tenant.clone(), pipeline: pipeline.name.clone(), shard: shard.name(), generation };
     let mut held = Vec::new();
     for slot in sinks {
         let found = slot.sink.take_over(&owner)?;
@@ -135,111 +147,176 @@ fn take_over(pipeline: &Pipeline, sinks: &mut [SinkSlot], generation: u64, optio
     Ok(SinkMarks { held, accept_change: options.accept_change })
 }
 
-/// Opens the shard of a loaded pipeline.
-pub fn open(loaded: &Loaded, options: &RunOptions) -> Result<Opened> {
+/// Opens a shard of a loaded pipeline.
+pub fn open(loaded: &Loaded, shard: ShardId, options: &RunOptions) -> Result<Opened> {
     let pipeline = &loaded.pipeline;
-    let program = Arc::new(loaded.plan.program(&loaded.engine, loaded)?);
+    let program = loaded.program()?;
     // Sinks first: an unwritable folder is an error before anything is owned or read.
-    let sinks = open_sinks(pipeline, &program)?;
-    let (lock, folder) = work_folder(&loaded.work_dir, options)?;
-    let objects = objects(pipeline)?;
+    let sinks = open_sinks(pipeline, shard, &program)?;
+    let outer = shard_folder(&loaded.work_dir, shard);
+    let (lock, folder) = work_folder(&outer, options)?;
+    let objects = objects(pipeline, shard)?;
     objects.prove_conditional_create()?;
-    let writer = format!("{}:{}", host_name(), std::process::id());
+    let writer = writer();
+    layout::agree(pipeline, shard, &writer)?;
     fail_point!("recovery::before_generation");
     // A process that slept since it took the lock may have been taken over: it must not take the next generation.
-    if folder == loaded.work_dir {
-        free_of_take_overs(&loaded.work_dir)?;
+    if folder == outer {
+        free_of_take_overs(&outer)?;
     }
     let author = generation::take(&objects, &writer, &format!("{}/journal", objects.url()))?;
     let ours = author.generation;
-    let opened = open_owned(loaded, options, program, sinks, &folder, &objects, author);
+    let opening = Opening { loaded, shard, options, program, objects };
+    let opened = opening.owned(sinks, &folder, author);
     match opened {
-        Ok(shard) => Ok(Opened { shard, lock }),
-        Err(error) => Err(match generation::since(&objects, ours) {
+        Ok((shard, last_epoch_at_ms)) => Ok(Opened { shard, lock, last_epoch_at_ms }),
+        Err(error) => Err(match generation::since(&opening.objects, ours) {
             Ok(current) => verdict(error, current, ours),
             Err(_) => error,
         }),
     }
 }
 
-/// Opens the shard as its newest owner.
-fn open_owned(
-    loaded: &Loaded,
-    options: &RunOptions,
+/// A shard on its way to be open.
+struct Opening<'a> {
+    loaded: &'a Loaded,
+    shard: ShardId,
+    options: &'a RunOptions,
     program: Arc<Program>,
-    mut sinks: Vec<SinkSlot>,
-    folder: &Path,
-    objects: &Objects,
-    author: Author,
-) -> Result<Shard> {
-    let pipeline = &loaded.pipeline;
-    fail_point!("recovery::after_generation");
-    let journal = fence(objects, &author)?;
-    fail_point!("recovery::after_fence");
-    let marks = take_over(pipeline, &mut sinks, author.generation, options)?;
-    archive::put(objects, loaded)?;
+    objects: Objects,
+}
 
-    let state_dir = folder.join("state");
-    let read = restore(objects, journal.sequence(), &state_dir, &marks);
-    // What was read counts only if nobody took over meanwhile, and so does what it seems to say.
-    confirm(generation::since(objects, author.generation)?, author.generation)?;
-    let (history, Restored { base, state, manifest }) = read?;
-    journal.leave_hint()?;
-    tracing::info!(?base, generation = author.generation, "recovering");
-    // A sink that is new, or was replaced on purpose, starts with the next epoch.
-    let end = history.last().map_or(0, |(_, record)| record.epoch);
-    for (slot, (_, held)) in sinks.iter_mut().zip(&marks.held) {
-        if *held == Held::Nothing {
-            slot.sink.start_after(end)?;
-            slot.mark = Some(end);
+impl Opening<'_> {
+    /// Opens the shard as its newest owner.
+    fn owned(&self, mut sinks: Vec<SinkSlot>, folder: &Path, author: Author) -> Result<(Shard, Option<i64>)> {
+        let Opening { loaded, shard: id, options, program, objects } = self;
+        let pipeline = &loaded.pipeline;
+        fail_point!("recovery::after_generation");
+        let journal = fence(objects, &author)?;
+        fail_point!("recovery::after_fence");
+        let marks = take_over(pipeline, *id, &mut sinks, author.generation, options)?;
+        archive::put(objects, loaded)?;
+
+        let state_dir = folder.join("state");
+        let read = restore(objects, journal.sequence(), &state_dir, &marks);
+        // What was read counts only if nobody took over meanwhile, and so does what it seems to say.
+        confirm(generation::since(objects, author.generation)?, author.generation)?;
+        let (history, Restored { base, state, manifest }) = read?;
+        journal.leave_hint()?;
+        tracing::info!(?base, generation = author.generation, "recovering");
+        // A sink that is new, or was replaced on purpose, starts with the next epoch.
+        let end = history.last().map_or(0, |(_, record)| record.epoch);
+        for (slot, (_, held)) in sinks.iter_mut().zip(&marks.held) {
+            if *held == Held::Nothing {
+                slot.sink.start_after(end)?;
+                slot.mark = Some(end);
+            }
         }
+
+        let mut shard = {
+            let scratch = state_dir.with_extension("images");
+            let checkpoints = Checkpoints::new(objects.clone(), author.clone(), scratch)?;
+            let base_epoch = base_epoch(&base);
+            let at_base = history.epochs().find(|(_, record)| record.epoch == base_epoch);
+            let (position, watermark) = match (&at_base, &manifest) {
+                (Some((_, record)), _) => (record.to.clone(), record.watermark_out),
+                (None, Some(manifest)) => (manifest.position.clone(), manifest.watermark),
+                (None, None) => (Position::default(), None),
+            };
+            let (epoch_sequence, epoch_chain) = match (&at_base, &manifest) {
+                (Some((stored, _)), _) => (stored.entry.sequence, stored.digest.clone()),
+                (None, Some(manifest)) => (manifest.sequence, manifest.chain.clone()),
+                (None, None) => (0, String::new()),
+            };
+            let checkpointed =
+                history.manifests.iter().filter(|found| found.intact).map(|found| found.manifest.epoch).max();
+            let planner = self.planner(&loaded.plan, &position, watermark)?;
+            Shard {
+                program: Arc::clone(program),
+                planner,
+                state,
+                journal,
+                checkpoints,
+                sinks,
+                settings: settings(pipeline, *id, options),
+                generation: author.generation,
+                epoch: base_epoch,
+                epoch_sequence,
+                epoch_chain,
+                checkpointed: checkpointed.unwrap_or(0),
+                position,
+                watermark,
+                totals: Totals::default(),
+                debt: ReplayDebt::default(),
+                upload: None,
+                checkpoint_seen: None,
+                checkpoint_cost: CheckpointCost::default(),
+            }
+        };
+        self.roll_forward(&mut shard, &history)?;
+        for slot in &mut shard.sinks {
+            slot.sink.discard_uncommitted()?;
+        }
+        change(&mut shard, &history, program, options)?;
+        fail_point!("recovery::before_live");
+        Ok((shard, history.last().map(|(_, record)| record.logical_time_ms)))
     }
 
-    let mut shard = {
-        let scratch = state_dir.with_extension("images");
-        let checkpoints = Checkpoints::new(objects.clone(), author.clone(), scratch)?;
-        let base_epoch = base_epoch(&base);
-        let at_base = history.epochs().find(|(_, record)| record.epoch == base_epoch);
-        let (position, watermark) = match (&at_base, &manifest) {
-            (Some((_, record)), _) => (record.to.clone(), record.watermark_out),
-            (None, Some(manifest)) => (manifest.position.clone(), manifest.watermark),
-            (None, None) => (Position::default(), None),
-        };
-        let (epoch_sequence, epoch_chain) = match (&at_base, &manifest) {
-            (Some((stored, _)), _) => (stored.entry.sequence, stored.digest.clone()),
-            (None, Some(manifest)) => (manifest.sequence, manifest.chain.clone()),
-            (None, None) => (0, String::new()),
-        };
-        let checkpointed = history.manifests.iter().filter(|found| found.intact).map(|found| found.manifest.epoch).max();
-        let planner = planner(loaded, &loaded.plan, &position, watermark, options)?;
-        Shard {
-            program: Arc::clone(&program),
-            planner,
-            state,
-            journal,
-            checkpoints,
-            sinks,
-            settings: settings(pipeline, options),
-            generation: author.generation,
-            epoch: base_epoch,
-            epoch_sequence,
-            epoch_chain,
-            checkpointed: checkpointed.unwrap_or(0),
+    fn planner(&self, plan: &super::plan::Plan, position: &Position, watermark: Option<i64>) -> Result<Planner> {
+        let pipeline = &self.loaded.pipeline;
+        Planner::new(
+            sources::open(pipeline, plan, self.shard)?,
+            plan.read_plans(),
+            sources::time_rules(pipeline, plan),
+            threads(pipeline, self.shard, self.options),
             position,
             watermark,
-            totals: Totals::default(),
-            debt: ReplayDebt::default(),
-            upload: None,
-            checkpoint_seen: None,
-        }
-    };
-    roll_forward(loaded, objects, &mut shard, &history, &program, options)?;
-    for slot in &mut shard.sinks {
-        slot.sink.discard_uncommitted()?;
+        )
     }
-    change(&mut shard, &history, &program, options)?;
-    fail_point!("recovery::before_live");
-    Ok(shard)
+
+    /// Executes the epochs after the base again, compares, publishes what they staged, applies their changes.
+    fn roll_forward(&self, shard: &mut Shard, history: &History) -> Result<()> {
+        let Opening { loaded, program, objects, .. } = self;
+        let mut versions = Versions::new(&loaded.engine, objects);
+        versions.add(&loaded.plan, Arc::clone(program));
+        let mut running = program.identity.configuration.clone();
+        let base = shard.epoch;
+        for (stored, record) in history.epochs().filter(|(_, record)| record.epoch > base) {
+            fail_point!("recovery::amid_reexecution");
+            let version = versions.get(&record.identity)?;
+            if running != record.identity.configuration {
+                running = record.identity.configuration.clone();
+                shard.planner = self.planner(&version.plan, &shard.position, shard.watermark)?;
+            }
+            let detail = || read_detail(objects, record);
+            let again =
+                reexecute(&version.program, &mut shard.planner, &shard.state, record, shard.settings.threads, detail)?;
+            if let Some(difference) = &again.difference {
+                return Err(differs(difference));
+            }
+            let outputs = shard.outputs(&version.program, &again.input, &again.executed);
+            shard.publish(record.epoch, &outputs, &record.outputs)?;
+            shard.apply_at(record.epoch, &stored.digest, &again.executed)?;
+            shard.epoch = record.epoch;
+            shard.epoch_sequence = stored.entry.sequence;
+            shard.epoch_chain = stored.digest.clone();
+            shard.position = record.to.clone();
+            shard.watermark = record.watermark_out;
+            shard.totals.reexecuted += 1;
+        }
+        if running != program.identity.configuration {
+            shard.planner = self.planner(&loaded.plan, &shard.position, shard.watermark)?;
+        }
+        Ok(())
+    }
+}
+
+/// The work folder of a shard: shards of one pipeline may be spread over processes that share the outer one.
+pub fn shard_folder(work_dir: &Path, shard: ShardId) -> PathBuf {
+    match shard {
+        ShardId::Single => work_dir.to_owned(),
+        ShardId::Partition { number, .. } => work_dir.join(format!("shard-{number}")),
+    }
 }
 
 /// Locks the work folder. After a take-over on the same machine it is a folder within: the other process may still
@@ -268,25 +345,10 @@ fn free_of_take_overs(work_dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn planner(
-    loaded: &Loaded,
-    plan: &super::plan::Plan,
-    position: &Position,
-    watermark: Option<i64>,
-    options: &RunOptions,
-) -> Result<Planner> {
-    Planner::new(
-        sources::open(&loaded.pipeline, plan)?,
-        plan.read_plans(),
-        sources::time_rules(&loaded.pipeline, plan),
-        threads(&loaded.pipeline, options),
-        position,
-        watermark,
-    )
-}
-
-fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+/// Who this process is, for people.
+pub fn writer() -> String {
+    let host = rustix::system::uname();
+    format!("{}:{}", host.nodename().to_string_lossy(), std::process::id())
 }
 
 /// Appends the fence entry of this generation: after it no older generation can append.
@@ -301,7 +363,9 @@ fn fence(objects: &Objects, author: &Author) -> Result<Journal> {
                     may_fence(&last.entry.author, author.generation)?;
                     last.digest
                 }
-                None => return Err(Error::new(Code::JournalGap, format!("journal entry {end} is missing"))),
+                None => {
+                    return Err(Error::new(Code::JournalGap, format!("journal entry {end} is missing")));
+                }
             },
         };
         let mut journal = Journal::new(objects.clone(), author.clone(), end, chain);
@@ -313,61 +377,16 @@ fn fence(objects: &Objects, author: &Author) -> Result<Journal> {
     }
 }
 
-/// Executes the epochs after the base again, compares, publishes what they staged, applies their changes.
-fn roll_forward(
-    loaded: &Loaded,
-    objects: &Objects,
-    shard: &mut Shard,
-    history: &History,
-    program: &Arc<Program>,
-    options: &RunOptions,
-) -> Result<()> {
-    let mut versions = Versions::new(&loaded.engine, objects);
-    versions.add(&loaded.plan, Arc::clone(program));
-    let mut running = program.identity.configuration.clone();
-    let base = shard.epoch;
-    for (stored, record) in history.epochs().filter(|(_, record)| record.epoch > base) {
-        fail_point!("recovery::amid_reexecution");
-        let version = versions.get(&record.identity)?;
-        if running != record.identity.configuration {
-            running = record.identity.configuration.clone();
-            shard.planner = planner(loaded, &version.plan, &shard.position, shard.watermark, options)?;
-        }
-        let detail = || read_detail(objects, record);
-        let again =
-            reexecute(&version.program, &mut shard.planner, &shard.state, record, shard.settings.threads, detail)?;
-        if let Some(difference) = &again.difference {
-            return Err(differs(difference));
-        }
-        let outputs = shard.outputs(&version.program, &again.input, &again.executed);
-        shard.publish(record.epoch, &outputs, &record.outputs)?;
-        shard.apply_at(record.epoch, &stored.digest, &again.executed)?;
-        shard.epoch = record.epoch;
-        shard.epoch_sequence = stored.entry.sequence;
-        shard.epoch_chain = stored.digest.clone();
-        shard.position = record.to.clone();
-        shard.watermark = record.watermark_out;
-        shard.totals.reexecuted += 1;
-    }
-    if running != program.identity.configuration {
-        shard.planner = planner(loaded, &loaded.plan, &shard.position, shard.watermark, options)?;
-    }
-    Ok(())
-}
-
 /// The details of an epoch, where they were kept.
 pub fn read_detail(objects: &Objects, record: &EpochRecord) -> Result<Option<Detail>> {
-    let Some(detail) = &record.detail else { return Ok(None) };
+    let Some(detail) = &record.detail else {
+        return Ok(None);
+    };
     Ok(journal::read_detail(objects, detail)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
 /// A changed pipeline goes on only when the user accepts it, from a checkpoint, with an entry in the journal.
-fn change(
-    shard: &mut Shard,
-    history: &History,
-    program: &Arc<Program>,
-    options: &RunOptions,
-) -> Result<()> {
+fn change(shard: &mut Shard, history: &History, program: &Arc<Program>, options: &RunOptions) -> Result<()> {
     let changed_to = history.entries.iter().rev().find_map(|stored| match &stored.entry.body {
         JournalBody::Change(change) => Some(change.after.clone()),
         JournalBody::Epoch(record) => Some(record.identity.clone()),
@@ -378,7 +397,9 @@ fn change(
     else {
         return Ok(());
     };
-    let Some(before) = changed_to else { return Ok(()) };
+    let Some(before) = changed_to else {
+        return Ok(());
+    };
     shard.checkpoint_now()?;
     shard.append(JournalBody::Change(Change {
         after_epoch: shard.epoch,

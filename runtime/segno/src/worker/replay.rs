@@ -16,6 +16,7 @@ use crate::shard::recover::{Reexecuted, reexecute};
 use crate::shard::verify::Difference;
 use segno_core::persisted::{EpochRecord, JournalBody, Position};
 use segno_core::pipeline::{Pipeline, SinkFormat};
+use segno_core::shard::ShardId;
 use segno_core::{Code, Error, Result};
 use segno_durable::checkpoint;
 use segno_durable::journal;
@@ -35,6 +36,9 @@ pub enum From {
 /// What a replay found.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
+    /// Its number, with `sharding: by_partition`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shard: Option<u32>,
     /// First and last epoch that were executed again; none when first is greater.
     pub first: u64,
     pub last: u64,
@@ -59,9 +63,15 @@ pub struct FieldDifference {
 }
 
 /// Executes history again; stops at the first difference.
-pub fn replay(pipeline: &Pipeline, from: From, options: &RunOptions, watch: &mut dyn FnMut(u64, u64)) -> Result<Report> {
+pub fn replay(
+    pipeline: &Pipeline,
+    shard: ShardId,
+    from: From,
+    options: &RunOptions,
+    watch: &mut dyn FnMut(u64, u64),
+) -> Result<Report> {
     let started = std::time::Instant::now();
-    let objects = objects(pipeline)?;
+    let objects = objects(pipeline, shard)?;
     let end = checkpoint::journal_end(&objects)?;
     if end == 0 {
         return Err(Error::new(Code::NothingToReplay, format!("{} holds no journal of \"{}\"", objects.url(), pipeline.name))
@@ -95,8 +105,9 @@ pub fn replay(pipeline: &Pipeline, from: From, options: &RunOptions, watch: &mut
     let entries = journal::read_range(&objects, first_entry, end, before.as_deref())?;
     let engine = Engine::new(Some(&load::cache_dir()))?;
     let mut versions = Versions::new(&engine, &objects);
-    let threads = threads(pipeline, options);
+    let threads = threads(pipeline, shard, options);
     let mut report = Report {
+        shard: shard.number(),
         first: base + 1,
         last: base,
         epochs: 0,
@@ -115,7 +126,7 @@ pub fn replay(pipeline: &Pipeline, from: From, options: &RunOptions, watch: &mut
         let planner = match &mut running {
             Some((identity, planner)) if *identity == record.identity.configuration => planner,
             other => {
-                let planner = planner(pipeline, &version.plan, &at, threads)?;
+                let planner = planner(pipeline, shard, &version.plan, &at, threads)?;
                 &mut other.insert((record.identity.configuration.clone(), planner)).1
             }
         };
@@ -126,7 +137,7 @@ pub fn replay(pipeline: &Pipeline, from: From, options: &RunOptions, watch: &mut
         report.rows_out += record.counts.rows_out.values().sum::<u64>();
         if let Some(difference) = &again.difference {
             report.identical = false;
-            report.fields = name_fields(pipeline, &version.plan, record, &again).unwrap_or_default();
+            report.fields = name_fields(pipeline, shard, &version.plan, record, &again).unwrap_or_default();
             report.difference = Some(difference.clone());
             break;
         }
@@ -152,9 +163,9 @@ fn oldest(objects: &segno_durable::store::Objects) -> Result<(u64, u64)> {
     Ok((number, epoch))
 }
 
-fn planner(pipeline: &Pipeline, plan: &Plan, at: &(Position, Option<i64>), threads: usize) -> Result<Planner> {
+fn planner(pipeline: &Pipeline, shard: ShardId, plan: &Plan, at: &(Position, Option<i64>), threads: usize) -> Result<Planner> {
     Planner::new(
-        sources::open(pipeline, plan)?,
+        sources::open(pipeline, plan, shard)?,
         plan.read_plans(),
         sources::time_rules(pipeline, plan),
         threads,
@@ -174,7 +185,13 @@ fn apply(state: &StateStore, epoch: u64, chain: &str, executed: &Executed) -> Re
 }
 
 /// Compares published lines with what the replay gives, and names the fields of the first line that differs.
-fn name_fields(pipeline: &Pipeline, plan: &Plan, record: &EpochRecord, again: &Reexecuted) -> Result<Vec<FieldDifference>> {
+fn name_fields(
+    pipeline: &Pipeline,
+    shard: ShardId,
+    plan: &Plan,
+    record: &EpochRecord,
+    again: &Reexecuted,
+) -> Result<Vec<FieldDifference>> {
     let mut fields = Vec::new();
     for (output, sink) in again.executed.sinks.iter().zip(&plan.graph.sinks) {
         let Some(spec) = pipeline.sinks.get(sink.sink).filter(|spec| spec.name == output.name) else { continue };
@@ -182,7 +199,7 @@ fn name_fields(pipeline: &Pipeline, plan: &Plan, record: &EpochRecord, again: &R
         let Some(SinkFormat::Json) = planned.and_then(|planned| planned.format) else { continue };
         let replayed = write_rows(SinkFormat::Json, &sink.schema, &output.rows.batch)?;
         for object in record.outputs.get(&output.name).into_iter().flatten() {
-            let Some(published) = open_sink(pipeline, spec, &sink.schema)?.read_back(object)? else { continue };
+            let Some(published) = open_sink(pipeline, shard, spec, &sink.schema)?.read_back(object)? else { continue };
             let pairs = published.split(|&b| b == b'\n').zip(replayed.split(|&b| b == b'\n'));
             let Some((line, (old, new))) = pairs.enumerate().find(|(_, (old, new))| old != new) else { continue };
             let parse = |bytes: &[u8]| serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(bytes);

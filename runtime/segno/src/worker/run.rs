@@ -1,17 +1,19 @@
-//! Running a pipeline: open the shard, run it, and after a failure that may pass open it again.
+//! Running a shard: open it, run it, and after a failure that may pass open it again.
 //!
-//! Owns: restarts and pauses. Does not own: when to restart (`protocol::restart`), recovery (`open`), signals (`cli`).
+//! Owns: restarts and pauses. Does not own: when to restart (`protocol::restart`), recovery (`open`), other shards
+//! (`several`), signals (`cli`).
 //!
 //! Invariant: a restart is a recovery. Nothing of the failed shard's memory is used again.
 
 use super::load::Loaded;
 use super::open::{RunOptions, open};
 use crate::observe::{Health, Observed};
-use crate::shard::Totals;
+use crate::shard::stop::Stop;
+use crate::shard::{Totals, now_ms};
 use segno_core::persisted::Position;
 use segno_core::Result;
 use segno_core::protocol::restart::{Failure, Limits, Next, next};
-use std::sync::atomic::{AtomicBool, Ordering};
+use segno_core::shard::ShardId;
 use std::time::{Duration, Instant};
 
 /// Ten restarts take about two minutes: a broker's election and a store's bad moment are over by then. A pause of 30 s
@@ -45,11 +47,12 @@ pub struct Summary {
     pub stopped: bool,
 }
 
-/// Runs until the input ends or `stopping` is set.
+/// Runs until the input ends or it is asked to stop.
 pub fn run(
     loaded: &Loaded,
+    shard: ShardId,
     options: &RunOptions,
-    stopping: &AtomicBool,
+    stop: &Stop,
     observed: &Observed,
     watch: &mut dyn FnMut(&Totals),
 ) -> Result<Summary> {
@@ -61,14 +64,25 @@ pub fn run(
     let mut first_commit = None;
     loop {
         let mut committed = false;
-        let outcome = open(loaded, options).and_then(|mut opened| {
+        let opening = (Instant::now(), now_ms());
+        let outcome = open(loaded, shard, options).and_then(|mut opened| {
             observed.set_health(Health::Live, None);
             was_live = true;
-            let result = opened.shard.run(stopping, &mut |progress| {
+            // Detection is the silence before this process set to work, recovery what it took until here.
+            tracing::info!(
+                %shard,
+                generation = opened.shard.generation,
+                epoch = opened.shard.epoch,
+                reexecuted = opened.shard.totals.reexecuted,
+                silent_ms = opened.last_epoch_at_ms.map(|at| (opening.1 - at).max(0)),
+                recovery_ms = opening.0.elapsed().as_millis() as u64,
+                "the shard is live"
+            );
+            let result = opened.shard.run(stop, &mut |progress| {
                 committed = true;
                 first_commit.get_or_insert_with(|| started.elapsed());
                 observed.progress(progress);
-                if stopping.load(Ordering::Relaxed) {
+                if stop.asked() {
                     observed.set_health(Health::Stopping, None);
                 }
                 watch(progress.totals);
@@ -87,7 +101,7 @@ pub fn run(
                     seconds: started.elapsed().as_secs_f64(),
                     first_commit_seconds: first_commit.map(|at| at.as_secs_f64()),
                     position: shard.position,
-                    stopped: stopping.load(Ordering::Relaxed),
+                    stopped: stop.asked(),
                 });
             }
             Err(error) => error,
@@ -98,7 +112,7 @@ pub fn run(
         }
         in_a_row += 1;
         let patience = error.code().patience();
-        let failure = Failure { patience, in_a_row, was_live, stopping: stopping.load(Ordering::Relaxed) };
+        let failure = Failure { patience, in_a_row, was_live, stopping: stop.asked() };
         let pause = match next(&failure, &LIMITS) {
             Next::End => {
                 observed.set_health(Health::Failed, Some(error.to_string()));
@@ -119,14 +133,14 @@ pub fn run(
             }
         };
         restarts += 1;
-        wait(pause, stopping);
+        wait(pause, stop);
     }
 }
 
 /// Waits, in slices short enough that a stop is noticed.
-fn wait(pause: Duration, stopping: &AtomicBool) {
+fn wait(pause: Duration, stop: &Stop) {
     let until = Instant::now() + pause;
-    while Instant::now() < until && !stopping.load(Ordering::Relaxed) {
+    while Instant::now() < until && !stop.asked() {
         std::thread::sleep((until - Instant::now()).min(Duration::from_millis(50)));
     }
 }

@@ -1,13 +1,15 @@
-//! Opening the sources of a plan, with names that do not depend on where the process runs.
+//! Opening the sources of a plan for one shard, with names that do not depend on where the process runs.
 //!
-//! Owns: the map between a path as it is opened and a partition's name as it is journalled.
+//! Owns: the map between a path as it is opened and a partition's name as it is journalled; which partitions a shard sees,
+//! and that their number stays what it was.
 //! Invariant: a partition's name is its path relative to the pipeline file's folder, where it lies below it; so the
 //! journal and the dead letters stay the same when the folder is moved.
 
 use super::plan::Plan;
 use crate::shard::plan::TimeRules;
 use segno_core::pipeline::{Pipeline, rooted};
-use segno_core::source::{KafkaSpec, Partition, PartitionReader, ReadPlan, Source, SourceSpec};
+use segno_core::shard::ShardId;
+use segno_core::source::{KafkaSpec, Partition, PartitionReader, ReadPlan, Source, SourceSpec, TopicSize};
 use segno_core::{Code, Error, Result};
 use std::sync::Arc;
 
@@ -15,6 +17,7 @@ struct Rooted {
     inner: Box<dyn Source>,
     /// Ends with a separator; empty when the pipeline file has no folder.
     folder: String,
+    shard: ShardId,
 }
 
 impl Source for Rooted {
@@ -24,12 +27,20 @@ impl Source for Rooted {
 
     fn partitions(&self) -> Result<Vec<Partition>> {
         let mut partitions = self.inner.partitions()?;
+        if let ShardId::Partition { number, of } = self.shard {
+            same_size(&self.inner.topics()?, of)?;
+            partitions.retain(|partition| partition.in_topic == number);
+        }
         for partition in &mut partitions {
             if let Some(relative) = partition.name.strip_prefix(&self.folder) {
                 partition.name = relative.to_owned();
             }
         }
         Ok(partitions)
+    }
+
+    fn topics(&self) -> Result<Vec<TopicSize>> {
+        self.inner.topics()
     }
 
     fn first_offset(&self, partition: u32, later: bool) -> Result<u64> {
@@ -67,8 +78,20 @@ impl Source for Rooted {
     }
 }
 
-/// Opens every source of a plan; paths are relative to the pipeline file.
-pub fn open(pipeline: &Pipeline, plan: &Plan) -> Result<Vec<Arc<dyn Source>>> {
+/// A partition more or less moves keys from one shard to another.
+pub fn same_size(topics: &[TopicSize], of: u32) -> Result<()> {
+    match topics.iter().find(|topic| topic.partitions != of) {
+        None => Ok(()),
+        Some(TopicSize { name, partitions }) => Err(Error::new(
+            Code::PartitionsChanged,
+            format!("\"{name}\" has {partitions} partitions; the shards of this pipeline are of {of}"),
+        )
+        .with_help("keys have moved between partitions and their state has not; `segno explain S016` says how to go on")),
+    }
+}
+
+/// Opens every source of a plan as a shard sees it; paths are relative to the pipeline file.
+pub fn open(pipeline: &Pipeline, plan: &Plan, shard: ShardId) -> Result<Vec<Arc<dyn Source>>> {
     let folder = match pipeline.file.parent().map(|folder| folder.to_string_lossy().into_owned()) {
         Some(folder) if !folder.is_empty() => format!("{}/", folder.trim_end_matches('/')),
         _ => String::new(),
@@ -80,7 +103,7 @@ pub fn open(pipeline: &Pipeline, plan: &Plan) -> Result<Vec<Arc<dyn Source>>> {
                 SourceSpec::Kafka(kafka) => open_one(&SourceSpec::Kafka(reachable(pipeline, kafka)?))?,
                 spec => open_one(&rooted(&pipeline.file, spec))?,
             };
-            Ok(Arc::new(Rooted { inner, folder: folder.clone() }) as Arc<dyn Source>)
+            Ok(Arc::new(Rooted { inner, folder: folder.clone(), shard }) as Arc<dyn Source>)
         })
         .collect()
 }

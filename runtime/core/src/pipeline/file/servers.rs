@@ -9,7 +9,7 @@ use crate::pipeline::fields::{Fields, Reader, list};
 use crate::pipeline::shape;
 use crate::pipeline::spec::*;
 use crate::pipeline::tree::{Node, Value};
-use crate::source::{FormatSpec, KafkaConnection, KafkaSpec, KafkaStart, SourceSpec};
+use crate::source::{FormatSpec, KafkaConnection, KafkaSpec, KafkaStart, Partitioner, SourceSpec};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -81,6 +81,12 @@ impl Reader {
             Some(node) => self.choice(node, "until", &[("latest", true)]),
             None => Some(false),
         };
+        let partitioner = match kafka.get("partitioner") {
+            Some(node) => {
+                self.choice(node, "partitioner", &[("murmur2", Partitioner::Murmur2), ("unchecked", Partitioner::Unchecked)])
+            }
+            None => Some(Partitioner::default()),
+        };
         let (format, record_bytes_max) = format?;
         Some(vec![SourceSpec::Kafka(KafkaSpec {
             name: name?,
@@ -92,6 +98,8 @@ impl Reader {
             start: start?,
             group: group?,
             until_latest: until_latest?,
+            partitioner: partitioner?,
+            check_keys: false,
         })])
     }
 

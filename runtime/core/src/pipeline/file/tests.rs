@@ -58,7 +58,7 @@ fn each_error_has_its_code_place_and_help() {
         ("name", "name: x\nname: y", "C005 3:1 \"name\" stands twice in the pipeline file | remove one of the two: which one is meant cannot be known"),
         ("name", "name: ${UNSET}", "C006 2:7 the variable UNSET is not set | set it (export UNSET=…), or write a default: ${UNSET:-value}"),
         ("", "max_records_per_epoch: 5", "C003 9:1 the pipeline file has no field \"max_records_per_epoch\" | write epoch: { max_records: … }"),
-        ("", "zzz: 5", "C003 9:1 the pipeline file has no field \"zzz\" | valid are: version, name, tenant, source, sources, steps, sinks, sink, dlq, checkpoint, epoch, batch_rows, threads, work_dir, replay_detail"),
+        ("", "zzz: 5", "C003 9:1 the pipeline file has no field \"zzz\" | valid are: version, name, tenant, source, sources, sharding, worker, steps, sinks, sink, dlq, checkpoint, epoch, batch_rows, threads, work_dir, replay_detail"),
         ("", "threads: 0", "C004 9:10 threads is from 1 to 1024, not 0 | choose a value from 1 to 1024"),
         ("", "batch_rows: many", "C004 9:13 batch_rows is a whole number, not \"many\" | for example 500, 10k or 1M"),
         ("", "replay_detail: rows", "C004 9:16 replay_detail cannot be \"rows\" | did you mean row? Valid are block, row"),
@@ -410,4 +410,60 @@ fn every_example_fits_the_schema() {
         }
     }
     assert!(found > 0, "the flights at least");
+}
+
+const TOPICS: &str = "\
+version: 1
+name: x
+sharding: by_partition
+source: { kafka: { brokers: \"b:1\", topics: [a, b] }, format: json }
+steps: [{ id: one, plugin: one.wasm, key: kafka.key }]
+sinks: [{ files: ./out }]
+checkpoint: { store: \"s3://b\" }
+";
+
+fn checks_keys(pipeline: &Pipeline) -> bool {
+    matches!(&pipeline.sources[0].spec, SourceSpec::Kafka(kafka) if kafka.check_keys)
+}
+
+#[test]
+fn keys_are_checked_where_state_is_divided_among_shards() {
+    let divided = good(TOPICS);
+    assert_eq!(divided.sharding, Sharding::ByPartition);
+    assert!(checks_keys(&divided));
+    assert!(!checks_keys(&good(&TOPICS.replace("by_partition", "one"))));
+    assert!(!checks_keys(&good(&TOPICS.replace(", key: kafka.key", ""))));
+}
+
+#[test]
+fn keys_that_nothing_checks_are_warned_of() {
+    let unchecked = |yaml: &str| good(yaml).warnings.iter().any(|warning| warning.code() == Code::KeysUnchecked);
+    assert!(!unchecked(TOPICS));
+    let trusted = TOPICS.replace("topics: [a, b]", "topics: [a, b], partitioner: unchecked");
+    assert!(unchecked(&trusted) && !checks_keys(&good(&trusted)));
+    let files = TOPICS.replace("kafka: { brokers: \"b:1\", topics: [a, b] }", "files: \"*.jsonl\"");
+    assert!(unchecked(&files));
+    assert!(!unchecked(&files.replace(", key: kafka.key", "")));
+    assert!(!unchecked(&files.replace("by_partition", "one")));
+}
+
+#[test]
+fn several_sources_are_divided_among_shards_only_when_all_are_topics() {
+    let file = "{ files: a.jsonl, format: json }";
+    let several = |second: &str| {
+        let first = "{ kafka: { brokers: \"b:1\", topics: [a, b] }, format: json }";
+        TOPICS.replace(&format!("source: {first}"), &format!("sources: [{first}, {second}]"))
+    };
+    let errors = parse(&several(file)).expect_err("files have no partitioner");
+    assert_eq!(errors.iter().map(Error::code).collect::<Vec<_>>(), [Code::ShardingUnfit]);
+    good(&several("{ kafka: { brokers: \"b:1\", topics: [c] }, format: json }"));
+}
+
+#[test]
+fn a_session_is_neither_shorter_than_a_pause_nor_longer_than_brokers_allow() {
+    let worker = |time: &str| parse(&with("", &format!("worker: {{ session_timeout: {time} }}")));
+    assert_eq!(worker("6s").expect("a session").worker.session_timeout, Duration::from_secs(6));
+    for time in ["500ms", "2h"] {
+        assert_eq!(worker(time).expect_err("an error")[0].code(), Code::InvalidValue, "{time}");
+    }
 }

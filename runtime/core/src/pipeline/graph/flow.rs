@@ -9,10 +9,14 @@ use super::PortRef;
 use crate::columns::{Column, ColumnType, Schema};
 use crate::pipeline::fields::{list, nearest, suggest};
 use crate::pipeline::spec::*;
+use crate::source::SourceSpec;
 use crate::{Code, Error};
 use segno_wire::Description;
 use segno_wire::describe::{OutputKind, OutputPort};
 use std::collections::BTreeMap;
+
+/// The key of a message, from which its partition follows.
+const MESSAGE_KEY: &str = "kafka.key";
 
 /// Somebody reads a column of the source.
 pub(super) struct Demand {
@@ -242,6 +246,26 @@ impl<'a> Flow<'a> {
         let who = format!("step \"{}\" has the key", step.id);
         for (index, column) in step.key.iter().enumerate() {
             self.read(self.inputs[number], column, None, &who, &format!("steps[{number}].key[{index}]"));
+        }
+        self.key_stays(number);
+    }
+
+    /// Where state is divided among shards, a step's key must hold what decides the partition.
+    fn key_stays(&mut self, number: usize) {
+        let step = &self.pipeline.steps[number];
+        let checked = |source: &SourceBlock| matches!(&source.spec, SourceSpec::Kafka(kafka) if kafka.check_keys);
+        if step.key.is_empty() || !self.pipeline.sources.iter().any(checked) {
+            return;
+        }
+        let input = self.inputs[number];
+        let whole = |column: &String| column == MESSAGE_KEY && matches!(self.origin(input, column), Origin::Source);
+        if !step.key.iter().any(whole) {
+            self.error(
+                Code::ShardingUnfit,
+                &format!("steps[{number}].key"),
+                format!("step \"{}\" keeps state by a key that need not stay in its partition", step.id),
+                format!("write key: {MESSAGE_KEY} (or a list that holds it), and columns: {{ {MESSAGE_KEY}: utf8 }} on the source; or partitioner: unchecked, if producers keep the key together"),
+            );
         }
     }
 

@@ -12,6 +12,7 @@ use arrow_array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow_select::filter::filter_record_batch;
 use bytes::Bytes;
 use segno_core::columns::{Column, ColumnType};
+use segno_core::partitioner::partition_of;
 use segno_core::source::{BAD_BYTES_MAX, Bad, Chunk, ReadPlan};
 use segno_core::{Code, Error, Result};
 use std::sync::Arc;
@@ -30,6 +31,8 @@ pub(super) struct Beside {
     rows: Rows,
     topic: String,
     partition: u64,
+    /// Each key belongs to one of so many partitions, and must be there.
+    keys_over: Option<u32>,
     kinds: Vec<Kind>,
     headers: Vec<String>,
     /// For each message: timestamp, and key and headers as places in `bytes`.
@@ -50,7 +53,7 @@ enum Kind {
 }
 
 impl Beside {
-    pub fn new(plan: &ReadPlan, topic: &str, partition: u32) -> Result<Beside> {
+    pub fn new(plan: &ReadPlan, topic: &str, partition: u32, keys_over: Option<u32>) -> Result<Beside> {
         let rows = Rows::new(Arc::new(Plan::new(plan)?));
         let mut headers: Vec<String> = Vec::new();
         let mut kinds = Vec::new();
@@ -78,6 +81,7 @@ impl Beside {
             rows,
             topic: topic.to_owned(),
             partition: u64::from(partition),
+            keys_over,
             kinds,
             headers,
             timestamps: Vec::new(),
@@ -108,6 +112,22 @@ impl Beside {
         Some(&self.bytes[start..end])
     }
 
+    /// What is wrong with the partition of a message, if anything is.
+    fn misplaced(&self, number: usize) -> Option<(Code, String)> {
+        let partitions = self.keys_over?;
+        let reason = match self.piece(number, 0) {
+            None => format!("the record has no key, so nothing says that it belongs to partition {}", self.partition),
+            Some(key) => match partition_of(key, partitions) {
+                wanted if u64::from(wanted) == self.partition => return None,
+                wanted => format!(
+                    "the record is in partition {} of {}, and its key belongs to partition {wanted} of {partitions} (murmur2)",
+                    self.partition, self.topic
+                ),
+            },
+        };
+        Some((Code::RecordMisplaced, reason))
+    }
+
     /// Puts the columns that stand beside the value into a chunk of values, and forgets what was pushed. `numbers` are
     /// those of its good messages.
     pub fn complete(
@@ -123,10 +143,9 @@ impl Beside {
         let mut refused = Vec::new();
         for (row, &number) in numbers.iter().enumerate() {
             let message = Message { beside: self, number: number as usize, offset: chunk.offsets[row] };
-            let flaw = match message.not_text() {
-                Some(bytes) => Some(not_utf8(bytes)),
-                None => rows.push(&message, message.offset, (0, 0)).err(),
-            };
+            let flaw = message.not_text().map(not_utf8);
+            let flaw = flaw.or_else(|| self.misplaced(number as usize));
+            let flaw = flaw.or_else(|| rows.push(&message, message.offset, (0, 0)).err());
             kept.push(flaw.is_none());
             refused.extend(flaw.map(|flaw| (row, flaw)));
         }

@@ -10,7 +10,7 @@ fn plan(columns: &[(&str, ColumnType, bool)]) -> ReadPlan {
 }
 
 fn json(plan: &ReadPlan) -> Messages {
-    Messages::new(plan, &FormatSpec::Json, LINE_BYTES_MAX, "t", 3).unwrap()
+    Messages::new(plan, &FormatSpec::Json, LINE_BYTES_MAX, ("t", 3), None).unwrap()
 }
 
 fn rows(chunk: &Chunk) -> String {
@@ -124,7 +124,7 @@ fn what_stands_beside_the_value_becomes_columns_and_refuses_what_is_no_text() {
 fn columns_that_messages_do_not_have_are_refused() {
     let refused = |name: &str, format: FormatSpec| {
         let plan = plan(&[(name, ColumnType::Binary, true)]);
-        Messages::new(&plan, &format, LINE_BYTES_MAX, "t", 0).err().map(|error| error.code())
+        Messages::new(&plan, &format, LINE_BYTES_MAX, ("t", 0), None).err().map(|error| error.code())
     };
     assert_eq!(refused("kafka.colour", FormatSpec::Json), Some(Code::SourceColumn));
     assert_eq!(refused("kafka.headers.", FormatSpec::Json), Some(Code::SourceColumn));
@@ -132,4 +132,21 @@ fn columns_that_messages_do_not_have_are_refused() {
     assert_eq!(refused("value", FormatSpec::Raw), None);
     assert_eq!(refused("kafka.headers.x", FormatSpec::Raw), None);
     assert_eq!(refused("a", FormatSpec::Parquet), Some(Code::SourceSetting));
+}
+
+#[test]
+fn a_record_outside_the_partition_of_its_key_is_bad_and_so_is_one_without_key() {
+    let plan = ReadPlan { columns: vec![Column::new("kafka.key", ColumnType::Utf8, true)], time: None };
+    let place = segno_core::partitioner::partition_of(b"right", 4);
+    let other = (0..).map(|n| format!("k{n}")).find(|key| segno_core::partitioner::partition_of(key.as_bytes(), 4) != place);
+    let other = other.expect("another key");
+    let mut messages = Messages::new(&plan, &FormatSpec::Raw, LINE_BYTES_MAX, ("t", place), Some(4)).unwrap();
+    for (offset, key) in [(0, Some("right")), (1, Some(other.as_str())), (2, None), (3, Some("right"))] {
+        messages.push(offset, Some(b"value"));
+        messages.push_beside(None, key.map(str::as_bytes), std::iter::empty());
+    }
+    let chunk = messages.finish(0, 0, 4).unwrap();
+    assert_eq!(chunk.offsets, [0, 3]);
+    let bad: Vec<_> = chunk.bad.iter().map(|bad| (bad.offset, bad.code, bad.bytes.as_ref())).collect();
+    assert_eq!(bad, [(1, Code::RecordMisplaced, &b"value"[..]), (2, Code::RecordMisplaced, &b"value"[..])]);
 }

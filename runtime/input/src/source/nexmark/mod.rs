@@ -47,7 +47,7 @@ impl Source for NexmarkSource {
 
     fn partitions(&self) -> Result<Vec<Partition>> {
         Ok((0..self.generator.spec.partitions)
-            .map(|number| Partition { number, name: format!("nexmark-{number}") })
+            .map(|number| Partition { number, name: format!("nexmark-{number}"), in_topic: number })
             .collect())
     }
 

@@ -252,3 +252,27 @@ fn declared_types_bind_readers_and_sources() {
         "C024 3:43 source \"source-1\" declares x: i64; source \"source-2\" declares x: f64 | declare one type: the sources are merged into one stream",
     ]);
 }
+
+const BY_PARTITION: &str = "\
+sharding: by_partition
+source: { kafka: { brokers: \"b:1\", topics: [t] }, format: json, columns: { kafka.key: utf8, a: i64 } }
+steps: [{ id: a, plugin: a.wasm, key: KEY }]
+sinks: [{ files: out }]
+";
+
+#[test]
+fn a_key_must_hold_what_decides_the_partition() {
+    let with = |key: &str| graph(&BY_PARTITION.replace("KEY", key), vec![("a", keyed(extend("a: i64", "b: i64")))]);
+    assert!(with("kafka.key").is_ok());
+    assert!(with("[a, kafka.key]").is_ok());
+    let errors = with("a").expect_err("a may be in any partition");
+    assert!(errors[0].starts_with("C034 3:39 step \"a\" keeps state by a key that need not stay"), "{errors:?}");
+}
+
+#[test]
+fn a_plugin_cannot_stand_in_for_the_key_of_the_message() {
+    let yaml = BY_PARTITION.replace("KEY", "kafka.key").replace("steps: [", "steps: [{ id: forger, plugin: f.wasm }, ");
+    let forger = plugin("a: i64", &[("out", OutputKind::Extend, "kafka.key: utf8")]);
+    let errors = graph(&yaml, vec![("forger", forger), ("a", keyed(extend("a: i64", "b: i64")))]).expect_err("forged");
+    assert!(errors[0].starts_with("C034"), "{errors:?}");
+}

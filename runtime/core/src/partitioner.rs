@@ -1,10 +1,10 @@
 //! Which partition a record goes to: as Java's default partitioner decides it, so that other producers agree.
 //!
-//! Owns: murmur2 with Kafka's seed. Does not own: what is hashed (`records`).
+//! Owns: murmur2 with Kafka's seed. Does not own: what is hashed.
 
 /// The partition of a key, of `partitions`.
-pub(crate) fn partition_of(key: &[u8], partitions: u32) -> i32 {
-    ((murmur2(key) & 0x7fff_ffff) % partitions.max(1)) as i32
+pub fn partition_of(key: &[u8], partitions: u32) -> u32 {
+    (murmur2(key) & 0x7fff_ffff) % partitions.max(1)
 }
 
 fn murmur2(data: &[u8]) -> u32 {
