@@ -24,6 +24,8 @@ use std::time::Duration;
 const POLL_INTERVAL_MS_MAX: u128 = 300_000;
 /// Signs of life in a session: two may be lost.
 const HEARTBEATS: u32 = 4;
+/// Between two signs of life, however long a session is: the answer to one says that shards are to be given up.
+const HEARTBEAT_MAX: Duration = Duration::from_secs(1);
 
 /// What happens to shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +72,7 @@ impl Group {
         config
             .set("group.id", group)
             .set("session.timeout.ms", session.to_string())
-            .set("heartbeat.interval.ms", (session / u128::from(HEARTBEATS)).max(1).to_string())
+            .set("heartbeat.interval.ms", (session_timeout / HEARTBEATS).min(HEARTBEAT_MAX).as_millis().to_string())
             .set("max.poll.interval.ms", POLL_INTERVAL_MS_MAX.max(session).to_string())
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("enable.auto.commit", "false")

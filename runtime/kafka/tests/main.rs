@@ -15,4 +15,5 @@ mod servers;
 mod sink;
 mod source;
 mod whole;
+mod workers;
 mod zombies;
