@@ -10,6 +10,7 @@ mod delayed;
 mod lab;
 mod pipeline;
 mod rejected;
+mod rekey;
 mod secured;
 mod servers;
 mod sink;

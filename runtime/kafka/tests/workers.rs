@@ -17,7 +17,7 @@ const PARTITIONS: u32 = 6;
 const SESSION: Duration = Duration::from_millis(1_500);
 const REBALANCES: usize = 10;
 
-fn variable(name: &str) -> PathBuf {
+pub fn variable(name: &str) -> PathBuf {
     match std::env::var_os(name) {
         Some(value) => PathBuf::from(value),
         None => panic!("{name} is not set: run the tests with `make test`, which builds what they need"),
@@ -40,8 +40,8 @@ struct Team {
     started: usize,
 }
 
-/// One process of the team.
-struct Worker {
+/// One process of a pipeline.
+pub struct Worker {
     child: Child,
     log: PathBuf,
 }
@@ -103,7 +103,7 @@ sinks:
     columns: [id, bids, total_price]
 dlq: {{ files: dead }}
 work_dir: \"work-${{WORKER:-none}}\"
-epoch: {{ max_records: 60, max_delay: 50ms }}
+epoch: {{ max_records: 20, max_delay: 20ms }}
 checkpoint: {{ {store}, replay_debt: 20ms, keep: 1000 }}
 ",
             name = self.name,
@@ -191,6 +191,10 @@ checkpoint: {{ {store}, replay_debt: 20ms, keep: 1000 }}
 }
 
 impl Worker {
+    pub fn new(child: Child, log: PathBuf) -> Worker {
+        Worker { child, log }
+    }
+
     fn id(&self) -> u32 {
         self.child.id()
     }
@@ -203,13 +207,13 @@ impl Worker {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    fn kill(mut self) {
+    pub fn kill(&mut self) {
         self.child.kill().expect("SIGKILL");
         self.child.wait().expect("a child");
     }
 
     /// Asks it to leave, and gives its exit code.
-    fn leave(mut self) -> Option<i32> {
+    pub fn leave(mut self) -> Option<i32> {
         self.signal(Signal::TERM);
         self.end()
     }
@@ -234,7 +238,7 @@ impl Drop for Worker {
     }
 }
 
-fn await_that(workers: &mut [Worker], what: &str, mut met: impl FnMut() -> bool) {
+pub fn await_that(workers: &mut [Worker], what: &str, mut met: impl FnMut() -> bool) {
     let started = Instant::now();
     while !met() {
         for worker in workers.iter_mut() {
@@ -265,24 +269,31 @@ fn kills(store: Option<String>, what: &str) {
     team.store = store.unwrap_or(team.store);
     team.write(600);
     let mut workers: Vec<Worker> = (0..3).map(|_| team.start()).collect();
+    let mut said = String::new();
     for _ in 0..REBALANCES {
-        let pause = team.random.random_range(0..2_000);
+        team.write(800);
+        let pause = team.random.random_range(0..1_500);
         std::thread::sleep(Duration::from_millis(pause));
         let killed = team.random.random_range(0..workers.len());
-        workers.swap_remove(killed).kill();
-        workers.push(team.start());
-        team.write(200);
+        workers[killed].kill();
+        said.push_str(&workers[killed].said());
+        workers[killed] = team.start();
     }
     team.await_rows(&mut workers, "every row");
     // Whoever is left holds all shards, and goes on.
     workers.truncate(1);
     team.write(300);
     team.await_rows(&mut workers, "the rows after the kills");
-    let taken = workers.iter().map(|worker| worker.said().matches("the shard is live").count()).sum::<usize>();
+    said.push_str(&workers[0].said());
     assert_eq!(workers.remove(0).leave(), Some(0));
     team.check(&format!("seed {seed}"));
     team.replay(&format!("seed {seed}"));
-    println!("## {what}: {REBALANCES} kills of one of 3 workers, {} records, {} shards; the last worker opened {taken}", team.written, PARTITIONS);
+    let taken = said.matches("the shard is live").count();
+    let again: u64 = said.split("reexecuted=").skip(1).filter_map(|rest| rest.split(' ').next()?.parse::<u64>().ok()).sum();
+    println!(
+        "## {what}: {REBALANCES} kills of one of 3 workers, {} records, {PARTITIONS} shards taken {taken} times, {again} epochs executed again",
+        team.written
+    );
 }
 
 #[test]
