@@ -166,9 +166,8 @@ fn another_sharding_and_another_number_of_partitions_never_start_over() {
     assert!(text(&single.run(&["run", "-q"]).stderr).contains("J024"));
 }
 
-#[test]
-fn the_shards_of_a_running_process_are_seen_apart() {
-    let lab = sharded(36, 1_000);
+/// Runs the pipeline over files that may grow, until it is stopped.
+fn follow(lab: &Lab, flags: &[&str]) -> std::process::Child {
     lab.command(plain(), &["run"]);
     let path = lab.path("pipeline.yaml");
     let follow = std::fs::read_to_string(&path)
@@ -176,25 +175,74 @@ fn the_shards_of_a_running_process_are_seen_apart() {
         .replace("files: { path: \"in-*.jsonl\" }", "files: { path: \"in-*.jsonl\", follow: true }\n  idle_timeout: 100ms");
     std::fs::write(lab.path("follow.yaml"), follow).expect("the pipeline file");
     let mut command = std::process::Command::new(plain());
-    command.args(["run", "-q"]).arg(lab.path("follow.yaml")).env("SEGNO_PLUGIN_CACHE", variable("SEGNO_COMPONENTS").join("cache"));
-    let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().expect("segno starts");
+    command.args(["run", "-q"]).args(flags).arg(lab.path("follow.yaml")).env("SEGNO_PLUGIN_CACHE", variable("SEGNO_COMPONENTS").join("cache"));
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().expect("segno starts")
+}
+
+fn terminate(child: std::process::Child) -> Output {
+    let id = rustix::process::Pid::from_raw(child.id() as i32).expect("a process id");
+    rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("SIGTERM");
+    finish(child)
+}
+
+/// What the processes of this machine show, by shard, when they have read so many records.
+fn await_records(lab: &Lab, wanted: u64) -> Vec<serde_json::Value> {
     let started = std::time::Instant::now();
-    let statuses = loop {
-        assert!(started.elapsed() < Duration::from_secs(60), "the records are not read");
-        let output = ask(&lab, &["status", "-q", "-o", "json"], &[]);
+    loop {
+        let output = ask(lab, &["status", "-q", "-o", "json"], &[]);
         let statuses: Vec<serde_json::Value> =
             text(&output.stdout).lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        let records: u64 = statuses.iter().filter_map(|status| status["records"].as_u64()).sum();
-        if records == 1_000 {
-            break statuses;
+        if statuses.iter().filter_map(|status| status["records"].as_u64()).sum::<u64>() == wanted {
+            return statuses;
         }
+        assert!(started.elapsed() < Duration::from_secs(60), "{wanted} records are not read: {statuses:?}");
         std::thread::sleep(Duration::from_millis(5));
-    };
+    }
+}
+
+#[test]
+fn the_shards_of_a_running_process_are_seen_apart() {
+    let lab = sharded(36, 1_000);
+    let child = follow(&lab, &[]);
+    let statuses = await_records(&lab, 1_000);
     let shards: Vec<&str> = statuses.iter().filter_map(|status| status["shard"].as_str()).collect();
     assert_eq!(shards, ["0", "1", "2"]);
     let one = ask(&lab, &["status", "-q", "-o", "json"], &["--shard", "1"]);
     assert_eq!(text(&one.stdout).lines().count(), 1);
-    let id = rustix::process::Pid::from_raw(child.id() as i32).expect("a process id");
-    rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("SIGTERM");
-    assert!(finish(child).status.success());
+    assert!(terminate(child).status.success());
+}
+
+#[test]
+fn shards_that_nobody_shares_are_refused_to_a_second_process_and_taken_over_only_when_asked() {
+    let lab = sharded(37, 1_000);
+    let first = follow(&lab, &[]);
+    await_records(&lab, 1_000);
+    let second = finish(follow(&lab, &[]));
+    assert_eq!(second.status.code(), Some(1));
+    assert!(text(&second.stderr).contains("J005"), "{}", text(&second.stderr));
+    let third = follow(&lab, &["--take-over"]);
+    let generations = |shard: usize| {
+        let folder = lab.path(&format!("store/default/counts/{shard}/generation"));
+        std::fs::read_dir(folder).map_or(0, |entries| entries.count())
+    };
+    let started = std::time::Instant::now();
+    while (0..SHARDS).any(|shard| generations(shard) < 2) {
+        assert!(started.elapsed() < Duration::from_secs(60), "the shards are not taken over");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    for file in lab.inputs() {
+        let line = "{\"id\":1,\"key\":\"late\",\"price\":1,\"at\":99999999}\n";
+        let mut file = std::fs::File::options().append(true).open(file).expect("input");
+        std::io::Write::write_all(&mut file, line.as_bytes()).expect("input");
+    }
+    let first = finish(first);
+    assert_eq!(first.status.code(), Some(1));
+    assert!(text(&first.stderr).contains("J001"), "{}", text(&first.stderr));
+    let started = std::time::Instant::now();
+    while (0..SHARDS).any(|shard| !published(&lab, "out", "out", shard).contains("late")) {
+        assert!(started.elapsed() < Duration::from_secs(60), "the new records are not written");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(terminate(third).status.success());
+    check(&lab);
 }

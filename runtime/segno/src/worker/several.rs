@@ -45,6 +45,8 @@ pub struct Several {
 /// A run of several shards, as its threads see it.
 struct Run<'a> {
     loaded: &'a Loaded,
+    /// Other processes may have the shards, too.
+    shared: bool,
     options: RunOptions,
     of: u32,
     shards: &'a Shards,
@@ -67,9 +69,9 @@ pub fn run_several(
     let started = Instant::now();
     let mut proposals = Proposals::new(loaded, of).map_err(|error| vec![error])?;
     // What the group gives to this process, it takes: whoever has it is gone, or about to go.
-    let take_over = options.take_over || proposals.are_shared();
-    let run =
-        Run { loaded, options: RunOptions { take_over, ..*options }, of, shards, totals: Mutex::default(), watch };
+    let shared = proposals.are_shared();
+    let options = RunOptions { take_over: options.take_over || shared, ..*options };
+    let run = Run { loaded, shared, options, of, shards, totals: Mutex::default(), watch };
     let (send, receive) = channel();
     let mut here = Here::new(&run, send, receive);
     let result = std::thread::scope(|scope| {
@@ -117,11 +119,16 @@ impl Run<'_> {
             count(&summary.totals);
         }
         // What failed stays to be seen; what others run now is theirs to show.
-        if !matches!(&result, Err(error) if error.code() != Code::OwnershipLost) {
+        if !matches!(&result, Err(error) if !is_of_another(error)) {
             self.shards.end(shard);
         }
         result
     }
+}
+
+/// Whether a shard ended because another process has it.
+fn is_of_another(error: &Error) -> bool {
+    matches!(error.code(), Code::OwnershipLost | Code::AlreadyRunning)
 }
 
 /// The shards of this process now.
@@ -224,7 +231,7 @@ impl<'a> Here<'a> {
             Ok(summary) if asked && self.proposed.contains(&shard) => drop(self.ended.insert(shard, summary)),
             Ok(_) if asked => {}
             Ok(summary) => drop(self.ended.insert(shard, summary)),
-            Err(error) if error.code() == Code::OwnershipLost => {
+            Err(error) if self.run.shared && is_of_another(&error) => {
                 tracing::warn!(shard, "{error}");
                 let pause = self.run.loaded.pipeline.worker.session_timeout;
                 self.contested.insert(shard, Instant::now() + pause);
