@@ -31,7 +31,7 @@ impl Example {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/rekey").join(file);
         let mut command = Command::new(variable("SEGNO_BIN"));
         command.args(["run", "-v", "-q"]).arg(path).env("SEGNO_PLUGIN_CACHE", variable("SEGNO_COMPONENTS").join("cache"));
-        command.env("KAFKA_BROKERS", brokers()).env("SESSION_TIMEOUT", "1500ms");
+        command.env("KAFKA_BROKERS", brokers()).env("TENANT", &self.by_shop).env("SESSION_TIMEOUT", "1500ms");
         command.env("ORDERS", &self.orders).env("ORDERS_BY_SHOP", &self.by_shop).env("SHOP_TOTALS", &self.totals);
         command.env("WORK_DIR", self.folder.path().join(format!("work-{}", self.started)));
         command.env("STORE", format!("file://{}", self.folder.path().join("store").display()));

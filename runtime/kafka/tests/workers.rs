@@ -114,7 +114,10 @@ checkpoint: {{ {store}, replay_debt: 20ms, keep: 1000 }}
             components = components.display(),
         );
         let path = self.folder.path().join("pipeline.yaml");
-        std::fs::write(&path, text).expect("the pipeline file");
+        // Whole or not at all: a worker that was just started may be reading it.
+        let written = path.with_extension(format!("written-{}", self.started));
+        std::fs::write(&written, text).expect("the pipeline file");
+        std::fs::rename(written, &path).expect("the pipeline file");
         path
     }
 
