@@ -268,7 +268,7 @@ impl<'a> Records<'a> {
         let partitions = self.rows.lineage.map_or(&[][..], |lineage| &lineage.partitions);
         let place = |(source, partition): &(String, String)| {
             let mut text = format!("{source}/{partition}");
-            let target = partition_of(text.as_bytes(), self.partitions);
+            let target = partition_of(text.as_bytes(), self.partitions) as i32;
             text.push('/');
             (text.into_bytes(), target)
         };

@@ -132,6 +132,8 @@ fn commands_speak_of_one_shard_or_of_all() {
         text(&listed.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(checkpoints.iter().filter(|one| one["shard"] == 2).count(), lines(&ask(&lab, &["checkpoint", "list", "-o", "json"], &["--shard", "2"])));
     assert_eq!(ask(&lab, &["checkpoint", "verify"], &[]).status.code(), Some(0));
+    let one = ask(&lab, &["checkpoint", "inspect", "-o", "json"], &["1", "--shard", "2"]);
+    assert_eq!((one.status.code(), lines(&one)), (Some(0), 1));
     assert_eq!(lines(&ask(&lab, &["checkpoint", "create", "-q"], &[])), SHARDS);
     let letters: usize = (0..SHARDS).map(|shard| direct(&lab, shard).1).sum();
     assert_eq!(lines(&ask(&lab, &["dlq", "show", "-o", "json"], &["--limit", "0"])), letters);

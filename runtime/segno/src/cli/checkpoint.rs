@@ -75,7 +75,7 @@ fn each(
 ) -> Outcome {
     let pipeline = read(&file.file)?;
     let mut code = 0;
-    for shard in layout::chosen(&pipeline, shard.number)? {
+    for shard in layout::chosen(&pipeline, shard.shard)? {
         if let (Some(number), false) = (shard.number(), console.is_json()) {
             console.bytes(format!("shard {number}\n").as_bytes());
         }
@@ -94,7 +94,7 @@ fn of_shard(mut json: Value, shard: Option<u32>) -> Value {
 
 fn create(console: &Console, pipeline: &PipelineFile, shard: &Shard) -> Outcome {
     let loaded = load::load(read(&pipeline.file)?)?;
-    for shard in layout::chosen(&loaded.pipeline, shard.number)? {
+    for shard in layout::chosen(&loaded.pipeline, shard.shard)? {
         let mut opened = open(&loaded, shard, &RunOptions::default()).map_err(|error| placed(&loaded.pipeline, error))?;
         opened.shard.checkpoint_now()?;
         let newest = checkpoint::newest(&objects(&loaded.pipeline, shard)?)?;

@@ -87,7 +87,7 @@ fn files(pipeline: &Pipeline, shard: &Shard) -> Result<Vec<File>> {
         Some(File { shard: of.parse().ok(), epoch: epoch.parse().ok()?, path })
     };
     let mut files: Vec<File> = entries.flatten().filter_map(|entry| named(entry.path())).collect();
-    files.retain(|file| shard.number.is_none() || file.shard == shard.number);
+    files.retain(|file| shard.shard.is_none() || file.shard == shard.shard);
     files.sort_by_key(|file| (file.shard, file.epoch));
     Ok(files)
 }
@@ -230,7 +230,7 @@ mod tests {
         std::fs::write(dead.join("dlq-single-000000000009.jsonl"), letter("D001") + &letter("D003")).unwrap();
         std::fs::write(dead.join("other-single-000000000001.jsonl"), "not ours").unwrap();
         let mut found = Vec::new();
-        letters(&pipeline(folder.path(), "{files: ./dead}"), &Shard { number: None }, |letter| {
+        letters(&pipeline(folder.path(), "{files: ./dead}"), &Shard { shard: None }, |letter| {
             found.push((text(&letter, "code"), letter["epoch"].as_u64().unwrap()));
             true
         })
@@ -242,9 +242,9 @@ mod tests {
     fn letters_that_were_not_kept_are_an_error() {
         let folder = Path::new("/nowhere");
         for dlq in ["{blackhole: }", "{files: {path: a, format: csv}}"] {
-            assert_eq!(files(&pipeline(folder, dlq), &Shard { number: None }).unwrap_err().code(), Code::NotKept);
+            assert_eq!(files(&pipeline(folder, dlq), &Shard { shard: None }).unwrap_err().code(), Code::NotKept);
         }
-        assert!(files(&pipeline(folder, "{files: ./none}"), &Shard { number: None }).unwrap().is_empty());
+        assert!(files(&pipeline(folder, "{files: ./none}"), &Shard { shard: None }).unwrap().is_empty());
     }
 
     #[test]

@@ -168,8 +168,8 @@ struct PipelineFile {
 #[derive(clap::Args)]
 struct Shard {
     /// Only this shard of a pipeline with sharding: by_partition, by its number; all of them if not given.
-    #[arg(long = "shard", env = "SEGNO_SHARD", value_name = "N")]
-    number: Option<u32>,
+    #[arg(long, env = "SEGNO_SHARD", value_name = "N")]
+    shard: Option<u32>,
 }
 
 #[cfg(test)]
@@ -191,6 +191,18 @@ mod tests {
                     assert!(env.starts_with("SEGNO_"), "{} --{}", command.get_name(), arg.get_id());
                 }
             }
+            command.get_subcommands().for_each(walk);
+        }
+        walk(&Cli::command());
+    }
+
+    /// Flattened arguments with one name would read each other's values; clap notices it in debug builds only.
+    #[test]
+    fn no_two_arguments_of_a_command_have_one_name() {
+        fn walk(command: &clap::Command) {
+            let ids: Vec<&str> = command.get_arguments().map(|arg| arg.get_id().as_str()).collect();
+            let twice = ids.iter().enumerate().find(|(at, id)| ids[..*at].contains(id));
+            assert_eq!(twice, None, "{}", command.get_name());
             command.get_subcommands().for_each(walk);
         }
         walk(&Cli::command());

@@ -42,7 +42,7 @@ pub fn replay(console: &Console, args: &ReplayArgs) -> Outcome {
     let progress = console.progress();
     progress.set(|| "starting".to_owned());
     let mut identical = true;
-    for shard in layout::chosen(&pipeline, args.shard.number)? {
+    for shard in layout::chosen(&pipeline, args.shard.shard)? {
         let report = replay_history(&pipeline, shard, args.from, &options, &mut |epochs, records| {
             progress.set(|| format!("{} epochs, {} records identical", number(epochs), number(records)));
         })

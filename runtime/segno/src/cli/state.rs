@@ -138,7 +138,7 @@ fn each(
     shard: &Shard,
     mut visit: impl FnMut(&StateStore) -> Result<bool>,
 ) -> Result<()> {
-    let shards = layout::chosen(pipeline, shard.number)?;
+    let shards = layout::chosen(pipeline, shard.shard)?;
     let mut missing = None;
     let mut opened = false;
     for shard in shards {

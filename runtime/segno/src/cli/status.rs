@@ -76,7 +76,7 @@ fn read(work_dir: &Path, shard: &Shard) -> Result<Vec<Status>> {
             .with_help("start the pipeline with `segno run`; on the machine where it runs, ask there")
     };
     let found = ask(work_dir)?.ok_or_else(|| not_running(format!("nothing runs in {}", work_dir.display())))?;
-    let Some(number) = shard.number else { return Ok(found) };
+    let Some(number) = shard.shard else { return Ok(found) };
     let wanted: Vec<Status> = found.into_iter().filter(|status| status.shard == number.to_string()).collect();
     match wanted.is_empty() {
         true => Err(not_running(format!("no process in {} runs shard {number}", work_dir.display()))),
