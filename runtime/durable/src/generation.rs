@@ -28,6 +28,27 @@ pub fn since(objects: &Objects, mut number: u64) -> Result<u64> {
     Ok(number)
 }
 
+/// What is wrong with the generations. They decide by being there, whatever they say; one that is gone or says something
+/// else shows that somebody changed the store.
+pub fn verify(objects: &Objects) -> Result<Vec<Error>> {
+    let mut wrong = Vec::new();
+    for number in 1..=current(objects)? {
+        let why = match objects.get(&name(number))? {
+            None => "is gone",
+            Some(bytes) => match serde_json::from_slice::<Generation>(&bytes) {
+                Ok(found) if found.author.generation == number => continue,
+                Ok(_) => "has another number in it",
+                Err(_) => "cannot be read",
+            },
+        };
+        wrong.push(
+            Error::new(Code::JournalDamaged, format!("{} {why}", name(number)))
+                .with_help("restore the object from the bucket's versions; it decides who owned the shard"),
+        );
+    }
+    Ok(wrong)
+}
+
 /// Creates the next generation and gives its author.
 pub fn take(objects: &Objects, writer: &str, journal: &str) -> Result<Author> {
     loop {

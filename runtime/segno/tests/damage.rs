@@ -123,3 +123,45 @@ fn input_that_shrinks_or_changes_is_noticed() {
         assert!(!run.status.success() && said.contains(code), "{change}: {said}");
     }
 }
+
+#[test]
+fn damaged_details_and_generations_are_found() {
+    let lab = Lab::new(10, 2_000);
+    lab.complete();
+    assert_eq!(lab.run(&["checkpoint", "verify"]).status.code(), Some(0));
+    for kind in ["detail", "generation"] {
+        let object = files(lab.store().join(kind)).remove(0);
+        let original = std::fs::read(&object).expect("an object");
+        for damage in [Some(&original[..original.len() / 2]), None] {
+            match damage {
+                Some(bytes) => std::fs::write(&object, bytes).expect("an object"),
+                None => std::fs::remove_file(&object).expect("an object"),
+            }
+            let verified = lab.run(&["checkpoint", "verify"]);
+            let (code, said) = (verified.status.code(), text(&verified.stderr));
+            let name = object.file_name().expect("a name").to_string_lossy();
+            assert!(code == Some(1) && said.contains("J007") && said.contains(&*name), "{kind} {damage:?}: {said}");
+        }
+        std::fs::write(&object, &original).expect("an object");
+    }
+    assert_eq!(lab.run(&["checkpoint", "verify"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_replay_finds_published_files_that_were_changed_and_counts_those_that_are_gone() {
+    let lab = Lab::new(11, 2_000);
+    lab.complete();
+    let published = files(lab.path("out")).into_iter().filter(|path| path.is_file()).collect::<Vec<_>>();
+    let (changed, gone) = (&published[0], &published[1]);
+    let (code, said) = lab.replay();
+    assert!(code == Some(0) && said.contains("as they were written"), "{said}");
+    std::fs::remove_file(gone).expect("a published file");
+    let (code, said) = lab.replay();
+    assert!(code == Some(0) && said.contains("1 are not there any more"), "{said}");
+    let mut bytes = std::fs::read(changed).expect("a published file");
+    bytes[3] ^= 1;
+    std::fs::write(changed, bytes).expect("a published file");
+    let (code, said) = lab.replay();
+    let name = changed.file_name().expect("a name").to_string_lossy();
+    assert!(code == Some(1) && said.contains("CHANGED") && said.contains(&*name), "{said}");
+}

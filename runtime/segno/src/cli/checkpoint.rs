@@ -10,7 +10,7 @@ use crate::worker::open::{RunOptions, objects, open};
 use crate::worker::{archive, layout, load};
 use segno_core::persisted::{JournalBody, Manifest};
 use segno_core::{Code, Error, Kind, Result};
-use segno_durable::{checkpoint, journal};
+use segno_durable::{checkpoint, generation, journal};
 use segno_durable::store::Objects;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -282,7 +282,8 @@ fn verify(console: &Console, objects: &Objects, shard: Option<u32>, number: Opti
         let damages: Vec<&str> = history.wrong.iter().map(Error::message).collect();
         console.result(
             || {
-                let what = format!("journal: entries {} to {}, {} archived objects", history.first, history.last, history.archived);
+                let History { first, last, archived, details, .. } = history;
+                let what = format!("journal: entries {first} to {last}, {details} details, {archived} archived objects");
                 match history.wrong.as_slice() {
                     [] => format!("{what}: intact\n"),
                     wrong => format!("{what}: DAMAGED, {} objects\n", wrong.len()),
@@ -290,7 +291,7 @@ fn verify(console: &Console, objects: &Objects, shard: Option<u32>, number: Opti
             },
             &of_shard(
                 json!({
-                    "journal": {"first": history.first, "last": history.last, "archived": history.archived},
+                    "journal": {"first": history.first, "last": history.last, "archived": history.archived, "details": history.details},
                     "intact": history.wrong.is_empty(),
                     "damages": damages,
                 }),
@@ -309,22 +310,24 @@ struct History {
     first: u64,
     last: u64,
     archived: usize,
+    details: usize,
     wrong: Vec<Error>,
 }
 
-/// Reads the journal from an entry on (or from its start, where that is kept), and everything archived that it names.
+/// Reads the generations, the journal from an entry on (or from its start, where that is kept), and everything that it names:
+/// details and the archive.
 fn verify_history(objects: &Objects, from: Option<u64>, progress: &Progress) -> Result<History> {
     progress.set(|| "journal".to_owned());
     let last = match checkpoint::journal_end(objects) {
         Ok(last) => last,
         Err(error) if error.kind() == Kind::Failed => {
-            return Ok(History { first: from.unwrap_or(1), last: 0, archived: 0, wrong: vec![error] });
+            return Ok(History { first: from.unwrap_or(1), last: 0, archived: 0, details: 0, wrong: vec![error] });
         }
         Err(error) => return Err(error),
     };
     let whole = journal::read_entry(objects, 1).is_ok_and(|entry| entry.is_some());
     let first = if whole { 1 } else { from.unwrap_or(1) };
-    let mut history = History { first, last, archived: 0, wrong: Vec::new() };
+    let mut history = History { first, last, archived: 0, details: 0, wrong: generation::verify(objects)? };
     let entries = match journal::read_range(objects, first, last, None) {
         Ok(entries) => entries,
         Err(error) if error.kind() == Kind::Failed => {
@@ -336,6 +339,18 @@ fn verify_history(objects: &Objects, from: Option<u64>, progress: &Progress) -> 
     let mut plans = BTreeSet::new();
     let mut named = BTreeSet::new();
     for stored in &entries {
+        if let JournalBody::Epoch(record) = &stored.entry.body
+            && let Some(detail) = &record.detail
+        {
+            history.details += 1;
+            if journal::read_detail(objects, detail)?.is_none() {
+                let what = format!("{} is gone, or does not have the hash that the journal names", detail.object);
+                history.wrong.push(Error::new(Code::JournalDamaged, what).with_help(format!(
+                    "restore the object from the bucket's versions: without it a difference in epoch {} is named less exactly",
+                    record.epoch
+                )));
+            }
+        }
         let identities = match &stored.entry.body {
             JournalBody::Epoch(record) => vec![&record.identity],
             JournalBody::Change(change) => vec![&change.before, &change.after],

@@ -5,6 +5,7 @@ use super::pipeline::{placed, read};
 use super::{Outcome, PipelineFile, Shard};
 use crate::worker::layout;
 use crate::worker::open::RunOptions;
+use crate::worker::published::Published;
 use crate::worker::replay::{From, Report, replay as replay_history};
 
 #[derive(clap::Args)]
@@ -64,12 +65,13 @@ fn describe_one(report: &Report) -> String {
     }
     let range = format!("epochs {} to {}", number(report.first), number(report.last));
     let Some(difference) = &report.difference else {
-        return format!(
+        let executed = format!(
             "identical: {range}, {} records in, {} rows out, executed again in {:.1} s\n",
             number(report.records),
             number(report.rows_out),
             report.seconds,
         );
+        return executed + &describe_published(&report.published);
     };
     let mut text = format!("DIFFERENT: {}\n", difference.describe());
     if report.epochs > 1 {
@@ -83,6 +85,30 @@ fn describe_one(report: &Report) -> String {
         ));
     }
     text.push_str(&format!("  `segno explain {}` tells what this can mean\n", difference.code().name()));
+    text
+}
+
+fn describe_published(published: &Published) -> String {
+    let mut text = String::new();
+    if published.intact > 0 || published.gone > 0 {
+        text.push_str(&format!("  {} published files are as they were written", number(published.intact)));
+        if published.gone > 0 {
+            text.push_str(&format!(", {} are not there any more", number(published.gone)));
+        }
+        text.push('\n');
+    }
+    for changed in &published.changed {
+        text.push_str(&format!(
+            "CHANGED: {} (epoch {}) is not what was written: its SHA-256 was {}, and is {}\n",
+            changed.file.display(),
+            number(changed.epoch),
+            changed.written,
+            changed.found
+        ));
+    }
+    if !published.changed.is_empty() {
+        text.push_str("  somebody or something changed it after its publication: what Segno executes again is right; restore the file\n");
+    }
     text
 }
 

@@ -6,7 +6,7 @@
 //! - `history`, `open`: what a shard left behind, and taking it over
 //! - `run`: running it, with restarts
 //! - `several`, `proposals`: the shards of this process, and who says which they are
-//! - `replay`: executing history again and comparing
+//! - `replay`, `published`: executing history again, comparing it and published files with the journal
 //!
 //! Owns: the shards of one process. Does not own: the epoch loop (`shard`).
 
@@ -17,6 +17,7 @@ pub mod load;
 pub mod open;
 pub mod plan;
 pub mod proposals;
+pub mod published;
 pub mod replay;
 pub mod run;
 pub mod several;

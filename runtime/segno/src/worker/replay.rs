@@ -1,6 +1,7 @@
 //! Replay: history executed again in a scratch store, every digest compared.
 //!
-//! Owns: where a replay starts and ends, and naming what differs. Does not own: the comparison (`shard::verify`).
+//! Owns: where a replay starts and ends, and naming what differs. Does not own: the comparison of digests (`shard::verify`) and
+//! of published files (`published`).
 //!
 //! Invariant: a replay writes nothing but its scratch folder; it takes no lock and no generation, and may run beside the
 //! pipeline.
@@ -9,6 +10,7 @@ use super::archive::Versions;
 use super::load::{self};
 use super::open::{RunOptions, objects, open_sink, read_detail, threads};
 use super::plan::Plan;
+use super::published::{Folders, Published};
 use super::sources;
 use crate::shard::execute::Executed;
 use crate::shard::plan::Planner;
@@ -49,6 +51,7 @@ pub struct Report {
     pub difference: Option<Difference>,
     /// Where the sink could be read back: what the published row says and what replay gives, field by field.
     pub fields: Vec<FieldDifference>,
+    pub published: Published,
     pub seconds: f64,
 }
 
@@ -116,8 +119,10 @@ pub fn replay(
         identical: true,
         difference: None,
         fields: Vec::new(),
+        published: Published::default(),
         seconds: 0.0,
     };
+    let folders = Folders::of(pipeline);
     let mut at = (position, watermark);
     let mut running: Option<(String, Planner)> = None;
     for stored in entries {
@@ -141,10 +146,12 @@ pub fn replay(
             report.difference = Some(difference.clone());
             break;
         }
+        folders.compare(record, &mut report.published);
         apply(&state, record.epoch, &stored.digest, &again.executed)?;
         at = (record.to.clone(), record.watermark_out);
         watch(report.epochs, report.records);
     }
+    report.identical &= report.published.changed.is_empty();
     report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
 }
