@@ -9,6 +9,7 @@ use super::archive::{self, Versions};
 use super::history::{History, Restored, SinkMarks, base_epoch, discard, restore};
 use super::load::Loaded;
 use super::sources;
+use crate::shard::expect::Expect;
 use crate::shard::plan::Planner;
 use crate::shard::program::Program;
 use crate::shard::recover::{differs, reexecute};
@@ -46,6 +47,8 @@ pub struct RunOptions {
     pub accept_change: bool,
     /// Go on although records were gone before they were read.
     pub accept_data_loss: bool,
+    /// Go on although a step rejects more than is expected.
+    pub accept_rejects: bool,
     pub threads: Option<usize>,
 }
 
@@ -82,6 +85,7 @@ fn settings(pipeline: &Pipeline, options: &RunOptions) -> Settings {
         replay_debt: pipeline.checkpoint.replay_debt,
         keep: pipeline.checkpoint.keep,
         accept_data_loss: options.accept_data_loss,
+        accept_rejects: options.accept_rejects,
         block_rows: match pipeline.replay_detail {
             ReplayDetail::Block => BLOCK_ROWS,
             ReplayDetail::Row => 1,
@@ -212,6 +216,7 @@ fn open_owned(
         };
         let checkpointed = history.manifests.iter().filter(|found| found.intact).map(|found| found.manifest.epoch).max();
         let planner = planner(loaded, &loaded.plan, &position, watermark, options)?;
+        let rules = pipeline.steps.iter().map(|step| (step.id.clone(), step.expect.clone())).collect();
         Shard {
             program: Arc::clone(&program),
             planner,
@@ -227,6 +232,7 @@ fn open_owned(
             checkpointed: checkpointed.unwrap_or(0),
             position,
             watermark,
+            expect: Expect { rules, windows: at_base.map(|(_, record)| record.expect_windows.clone()).unwrap_or_default() },
             totals: Totals::default(),
             debt: ReplayDebt::default(),
             upload: None,
@@ -335,7 +341,7 @@ fn roll_forward(
         }
         let detail = || read_detail(objects, record);
         let again =
-            reexecute(&version.program, &mut shard.planner, &shard.state, record, shard.settings.threads, detail)?;
+            reexecute(&version.program, &mut shard.planner, &shard.state, record, Some(&shard.expect.windows), shard.settings.threads, detail)?;
         if let Some(difference) = &again.difference {
             return Err(differs(difference));
         }
@@ -347,6 +353,7 @@ fn roll_forward(
         shard.epoch_chain = stored.digest.clone();
         shard.position = record.to.clone();
         shard.watermark = record.watermark_out;
+        shard.expect.windows.clone_from(&record.expect_windows);
         shard.totals.reexecuted += 1;
     }
     if running != program.identity.configuration {
