@@ -312,6 +312,9 @@ codes! {
         "A plugin reads rows from a table that the step names under tables. Every row must be readable with the columns that the plugin declares; a bad row is an error here, since a side table is configuration.";
     PluginMissing, "C033", Configuration, "a plugin file cannot be read",
         "The path is relative to the folder of the pipeline file. Build the plugin with `segno build`.";
+    ExpectationBroken, "R013", Failed, "a step rejected more records than expect allows",
+        "expect: of a step says how many of so many records it may reject. In the window that the message names it rejected more, so the run ended before the epoch was committed: nothing of the epoch is visible, and the next run reads it again. Look at the first rejected record and its reason. Then mend the producer or the plugin; or, where so many rejects are right, raise rejects (the change needs no acceptance: it decides no output); or let this window through with `segno run --accept-rejects`, which says what would have stopped and goes on. With else: warn this is a warning, and the run goes on by itself. Windows are counted in the records that reach the step, not in epochs, and the journal keeps the count, so a restart changes nothing.";
+
     NothingToReplay, "R007", Failed, "there is no history to replay",
         "The checkpoint store holds no journal of this pipeline. Run it first, or check checkpoint.store, name and tenant.";
     JournalCollected, "R008", Failed, "the oldest epochs were collected",

@@ -96,10 +96,37 @@ pub struct EpochRecord {
     pub facts: Facts,
     pub digests: Digests,
     pub counts: Counts,
+    /// Where the windows of the steps' expectations stand after the epoch, in the order of (step, over).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expect_windows: Vec<ExpectWindow>,
     /// What each sink staged, by sink name; published after this record exists.
     pub outputs: BTreeMap<String, Vec<StagedObject>>,
     /// The sidecar object with block or row digests; empty when it holds nothing.
     pub detail: Option<DetailRef>,
+}
+
+/// The window of a step's input that an expectation looks at, as far as it is filled.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpectWindow {
+    pub step: String,
+    /// Records of a whole window.
+    pub over: u64,
+    /// Records of this window so far, and how many of them the step rejected.
+    pub records: u64,
+    pub rejects: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<FirstReject>,
+}
+
+/// The first rejected record of a window.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirstReject {
+    pub source: String,
+    /// Name of the partition.
+    pub partition: String,
+    pub offset: u64,
+    pub code: String,
+    pub reason: String,
 }
 
 /// A position of a shard in its inputs.
@@ -227,6 +254,9 @@ pub struct Counts {
     pub rows_out: BTreeMap<String, u64>,
     pub dead_letters: u64,
     pub skipped: u64,
+    /// Records that each step rejected, whatever became of them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rejected: BTreeMap<String, u64>,
     /// Offsets that were given up before this epoch.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub lost: u64,

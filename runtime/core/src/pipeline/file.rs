@@ -6,6 +6,7 @@
 //! Invariant: a `Pipeline` comes out only when nothing is wrong; otherwise all errors do, in the order of the file.
 
 mod checkpoint;
+mod expect;
 mod formats;
 mod servers;
 mod sharding;

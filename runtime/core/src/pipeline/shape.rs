@@ -57,6 +57,7 @@ const fn required(name: &'static str, kind: Kind, doc: &'static str) -> Field {
 
 const TEXTS: Kind = Kind::OneOf(&[Kind::Text, Kind::List(&Kind::Text)]);
 pub const ON_ERROR: &[&str] = &["fail", "skip", "dlq"];
+pub const OTHERWISE: &[&str] = &["stop", "warn"];
 pub const TIME_UNITS: &[&str] = &["s", "ms", "us"];
 pub const NEXMARK_KINDS: &[&str] = &["person", "auction", "bid"];
 pub const SINK_FORMATS: &[&str] = &["json", "csv", "raw"];
@@ -192,7 +193,18 @@ pub static STEP: Shape = Shape {
         field("key", TEXTS, "Key columns of a keyed step: a path or a list of paths."),
         field("limits", Kind::Map(&LIMITS), "What a call may use."),
         field("on_error", Kind::Choice(ON_ERROR), "What happens to records that the plugin rejects or fails on; fail if not given."),
+        field("expect", Kind::OneOf(&[Kind::Map(&EXPECT), Kind::List(&Kind::Map(&EXPECT))]), "How many rejects are no surprise; one rule or a list."),
         field("lanes", Kind::Count, "Key groups that run in parallel; 8 if not given. Fixed once there is state."),
+    ],
+};
+
+pub static EXPECT: Shape = Shape {
+    name: "expect",
+    doc: "At most so many rejects in every window of so many records. Windows follow each other in the step's input, so where an epoch ends decides nothing.",
+    fields: &[
+        required("rejects", Kind::OneOf(&[Kind::Count, Kind::Text]), "The most rejects of a window: a count, or a share of `over` such as 1% or 0.5%."),
+        required("over", Kind::Count, "Records of a window."),
+        field("else", Kind::Choice(OTHERWISE), "With one reject more, the run ends before the epoch is committed (stop), or says so and goes on (warn); stop if not given."),
     ],
 };
 

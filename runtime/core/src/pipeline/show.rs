@@ -107,6 +107,10 @@ impl Pipeline {
             shown["limits"] = shown_limits.into();
         }
         shown["on_error"] = json!(step.on_error);
+        if !step.expect.is_empty() {
+            let rule = |rule: &Expectation| json!({"rejects": rule.rejects, "over": rule.over, "else": rule.otherwise});
+            shown["expect"] = step.expect.iter().map(rule).collect();
+        }
         shown["lanes"] = json!(step.lanes);
         shown
     }

@@ -183,7 +183,29 @@ pub struct StepSpec {
     pub key: Vec<String>,
     pub limits: LimitsSpec,
     pub on_error: OnError,
+    /// How many rejects are no surprise. Decides no output, so it is no part of the plan.
+    pub expect: Vec<Expectation>,
     pub lanes: u32,
+}
+
+/// At most so many rejects among so many records of a step's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expectation {
+    pub rejects: u64,
+    /// Records of a window. Windows follow each other in the step's input, wherever epochs end.
+    pub over: u64,
+    pub otherwise: Otherwise,
+}
+
+/// What happens when a step rejects more than is expected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Otherwise {
+    /// The run ends before the epoch is committed.
+    #[default]
+    Stop,
+    /// It is said and counted.
+    Warn,
 }
 
 /// A side table: rows handed to `init`.

@@ -8,6 +8,7 @@ pub mod cadence;
 pub mod change;
 pub mod close;
 pub mod end;
+pub mod expect;
 pub mod follow;
 pub mod history;
 pub mod merge;

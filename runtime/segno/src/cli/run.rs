@@ -39,6 +39,9 @@ pub struct RunArgs {
     /// Go on although records are gone that were never read: at the first that is left. The loss is recorded.
     #[arg(long, env = "SEGNO_ACCEPT_DATA_LOSS", value_parser = clap::builder::BoolishValueParser::new())]
     accept_data_loss: bool,
+    /// Let windows through in which a step rejects more than its `expect` allows: what would have stopped warns.
+    #[arg(long, env = "SEGNO_ACCEPT_REJECTS", value_parser = clap::builder::BoolishValueParser::new())]
+    accept_rejects: bool,
     /// Threads that run plugins; one for each core if not given. Output does not depend on it.
     #[arg(long, env = "SEGNO_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -60,6 +63,7 @@ pub fn run(console: &Console, args: RunArgs) -> Outcome {
         take_over: args.take_over,
         accept_change: args.accept_change,
         accept_data_loss: args.accept_data_loss,
+        accept_rejects: args.accept_rejects,
         threads: args.threads.map(usize::from),
     };
     let seen = Shards::new(&loaded.pipeline.tenant, &loaded.pipeline.name);
@@ -173,6 +177,9 @@ fn written(totals: &Totals) -> String {
     }
     if totals.dead_letters > 0 || totals.skipped > 0 {
         text.push_str(&format!("  dead letters  {}, skipped {}\n", number(totals.dead_letters), number(totals.skipped)));
+    }
+    for (step, broken) in &totals.broken_expectations {
+        text.push_str(&format!("  expectations  {} of step {step} broken\n", number(*broken)));
     }
     if totals.lost > 0 {
         text.push_str(&format!("  lost          {} offsets were gone before they were read\n", number(totals.lost)));

@@ -109,6 +109,9 @@ fn describe(status: &Status, before: Option<&Status>) -> String {
         text.push_str(&format!("  sink         {name}: {} rows{mark}\n", number(sink.rows)));
     }
     text.push_str(&format!("  dead letters {}, skipped {}\n", number(status.dead_letters), number(status.skipped)));
+    for (step, broken) in &status.broken_expectations {
+        text.push_str(&format!("  expectations {} of step {step} broken\n", number(*broken)));
+    }
     if let Some(watermark) = status.watermark_us {
         text.push_str(&format!("  watermark    {}\n", time(watermark)));
     }

@@ -40,6 +40,8 @@ pub struct Metrics {
     dead_letters: Counter,
     skipped: Counter,
     lost: Counter,
+    rejected: Family<Name, Counter>,
+    broken_expectations: Family<Name, Counter>,
     epochs: Counter,
     checkpoints: Counter,
     pub restarts: Counter,
@@ -74,6 +76,8 @@ impl Metrics {
             dead_letters: Counter::default(),
             skipped: Counter::default(),
             lost: Counter::default(),
+            rejected: Family::default(),
+            broken_expectations: Family::default(),
             epochs: Counter::default(),
             checkpoints: Counter::default(),
             restarts: Counter::default(),
@@ -110,6 +114,8 @@ impl Metrics {
         registry.register("dead_letters", "Records that went to the dead letters", self.dead_letters.clone());
         registry.register("skipped", "Records that were dropped by on_error: skip", self.skipped.clone());
         registry.register("lost", "Offsets that were gone before they were read, and were given up", self.lost.clone());
+        registry.register("rejected", "Records that a step rejected, by step", self.rejected.clone());
+        registry.register("broken_expectations", "Windows in which a step rejected more than expect allows, and the run went on, by step", self.broken_expectations.clone());
         registry.register("epochs", "Epochs committed", self.epochs.clone());
         registry.register("checkpoints", "Checkpoints published", self.checkpoints.clone());
         registry.register("restarts", "Restarts of the shard after a failure that may pass", self.restarts.clone());
@@ -147,6 +153,12 @@ impl Metrics {
         }
         for (counter, delta) in &counts.counters {
             self.plugin_counts.get_or_create(&name(counter)).inc_by(*delta);
+        }
+        for (step, rejected) in &counts.rejected {
+            self.rejected.get_or_create(&name(step)).inc_by(*rejected);
+        }
+        for (step, broken) in &progress.broken {
+            self.broken_expectations.get_or_create(&name(step)).inc_by(*broken);
         }
         for (step, rejected) in &progress.failed_calls {
             self.failed_calls.get_or_create(&name(step)).inc_by(*rejected);

@@ -56,6 +56,9 @@ pub struct Status {
     /// Offsets that were gone before they were read, and were given up.
     #[serde(default)]
     pub lost: u64,
+    /// Windows in which a step rejected more than is expected, and the run went on, by step.
+    #[serde(default)]
+    pub broken_expectations: BTreeMap<String, u64>,
     /// When the last epoch was committed, ms since 1970 UTC.
     pub committed_at_ms: Option<i64>,
     /// Event time up to which everything has come, µs since 1970 UTC.
@@ -104,6 +107,7 @@ impl Status {
             dead_letters: 0,
             skipped: 0,
             lost: 0,
+            broken_expectations: BTreeMap::new(),
             committed_at_ms: None,
             watermark_us: None,
             partitions: Vec::new(),
@@ -125,6 +129,9 @@ impl Status {
         self.dead_letters += counts.dead_letters;
         self.skipped += counts.skipped;
         self.lost += counts.lost;
+        for (step, broken) in &progress.broken {
+            *self.broken_expectations.entry(step.clone()).or_default() += broken;
+        }
         self.committed_at_ms = Some(progress.committed_at_ms);
         self.watermark_us = progress.watermark;
         self.partitions = progress

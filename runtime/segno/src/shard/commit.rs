@@ -12,7 +12,7 @@ use super::execute::Executed;
 use super::outputs::{Output, outputs};
 use super::program::Program;
 use super::verify::Detail;
-use segno_core::persisted::{Counts, DetailRef, EpochRecord, Facts, JournalBody, StagedObject};
+use segno_core::persisted::{Counts, DetailRef, EpochRecord, ExpectWindow, Facts, JournalBody, StagedObject};
 use segno_core::protocol::ownership::{self, Fact, Next};
 use segno_core::{Code, Error, Result};
 use segno_durable::fail_point;
@@ -24,13 +24,13 @@ type Staged = BTreeMap<String, Vec<StagedObject>>;
 impl Shard {
     /// Makes an executed epoch durable and visible. After an error the shard must be recovered: whether the epoch is
     /// committed is then read from the journal.
-    pub(super) fn commit(&mut self, input: EpochInput, executed: Executed, logical_time_ms: i64) -> Result<Counts> {
+    pub(super) fn commit(&mut self, input: EpochInput, executed: Executed, windows: Vec<ExpectWindow>, logical_time_ms: i64) -> Result<Counts> {
         let epoch = self.epoch + 1;
         let outputs = self.outputs(&self.program, &input, &executed);
         fail_point!("commit::before_stage");
         let staged = self.stage(epoch, &outputs)?;
         fail_point!("commit::after_stage");
-        let record = self.record(epoch, input, &executed, &outputs, staged, logical_time_ms)?;
+        let record = self.record(epoch, input, &executed, &outputs, staged, windows, logical_time_ms)?;
         fail_point!("commit::after_detail");
         let mut fact = Fact::Staged;
         loop {
@@ -58,6 +58,7 @@ impl Shard {
         self.position = record.to.clone();
         self.planner.advise();
         self.watermark = record.watermark_out;
+        self.expect.windows.clone_from(&record.expect_windows);
         self.totals.add(&record.counts);
         Ok(record.counts)
     }
@@ -84,6 +85,7 @@ impl Shard {
         executed: &Executed,
         outputs: &[Output],
         staged: Staged,
+        expect_windows: Vec<ExpectWindow>,
         logical_time_ms: i64,
     ) -> Result<EpochRecord> {
         let detail = Detail::new(epoch, self.settings.block_rows, &executed.blocks);
@@ -92,6 +94,8 @@ impl Shard {
         let detail: DetailRef = self.journal.put_detail(epoch, body)?;
         let rows_out = outputs.iter().map(|output| (output.name.clone(), output.batch.num_rows() as u64)).collect();
         let graph = &self.program.graph;
+        let rejected = graph.steps.iter().zip(&executed.rejects).map(|(step, rejects)| (step.id.clone(), rejects.rejected.len() as u64));
+        let rejected = rejected.filter(|(_, rejected)| *rejected > 0).collect();
         Ok(EpochRecord {
             epoch,
             identity: self.program.identity.clone(),
@@ -101,6 +105,7 @@ impl Shard {
                 rows_out,
                 dead_letters: executed.dead_letters.len() as u64,
                 skipped: executed.skipped,
+                rejected,
                 lost: input.lost.iter().map(|lost| lost.to - lost.from).sum(),
                 fuel: executed.fuel.clone(),
                 counters: executed.counters.clone(),
@@ -120,6 +125,7 @@ impl Shard {
                 external: Vec::new(),
             },
             digests: executed.digests.clone(),
+            expect_windows,
             outputs: staged,
             detail: Some(detail),
         })

@@ -6,7 +6,7 @@
 //! Invariants: a pure function of (program, input, state, mode). Nothing outside changes until `commit`.
 
 use super::epoch::EpochInput;
-use super::lane::Mode;
+use super::lane::{Mode, Rejected};
 use super::program::Program;
 use super::step::{StateReader, StepChanges, StepRun, StreamRows};
 use arrow_array::BooleanArray;
@@ -31,6 +31,8 @@ pub struct Executed {
     /// By step id, keyed steps only.
     pub changes: BTreeMap<String, StepChanges>,
     pub scripts: Vec<LaneScript>,
+    /// What each step rejected, in the graph's order.
+    pub rejects: Vec<StepRejects>,
     pub fuel: BTreeMap<String, u64>,
     pub counters: BTreeMap<String, u64>,
     pub digests: Digests,
@@ -50,6 +52,16 @@ impl Executed {
             None => Some(row as u32),
         }
     }
+}
+
+/// The rejects of one step.
+pub struct StepRejects {
+    /// Rows that reached the step.
+    pub records: u64,
+    /// In row order.
+    pub rejected: Vec<Rejected>,
+    /// The epoch's input row of each.
+    pub origins: Vec<u32>,
 }
 
 pub struct SinkOutput {
@@ -86,6 +98,7 @@ impl Execution<'_> {
             skipped: 0,
             changes: BTreeMap::new(),
             scripts: Vec::new(),
+            rejects: Vec::new(),
             fuel: BTreeMap::new(),
             counters: BTreeMap::new(),
             digests: Digests { input: self.input.digests.clone(), ..Digests::default() },
@@ -107,10 +120,12 @@ impl Execution<'_> {
                 rejections: &rejections,
             };
             let outcome = run.run(mode)?;
-            for rejected in &outcome.rejected {
-                let row = rows.origin_row(rejected.row as usize);
+            let origins: Vec<u32> = outcome.rejected.iter().map(|one| rows.origin_row(one.row as usize)).collect();
+            for (rejected, &row) in outcome.rejected.iter().zip(&origins) {
                 self.judge(&mut letters, row, Some(number), &rejected.code, &rejected.reason)?;
             }
+            let records = rows.batch.num_rows() as u64;
+            executed.rejects.push(StepRejects { records, rejected: outcome.rejected, origins });
             executed.fuel.insert(step.id.clone(), outcome.fuel);
             for (name, delta) in outcome.counters {
                 *executed.counters.entry(format!("{}.{name}", step.id)).or_default() += delta;

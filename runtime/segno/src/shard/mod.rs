@@ -3,6 +3,7 @@
 //! - `feed`, `slot`, `plan`, `epoch`: reading ahead, merging, cutting an epoch
 //! - `program`, `step`, `lane`, `execute`: running it through the graph
 //! - `stop`: asking it to end
+//! - `expect`: does a step reject more than is expected?
 //! - `outputs`, `commit`: stage, journal, publish, apply
 //! - `recover`, `verify`: taking over, executing again, comparing
 //!
@@ -13,6 +14,7 @@
 pub mod commit;
 pub mod epoch;
 pub mod execute;
+pub mod expect;
 pub mod feed;
 pub mod lane;
 pub mod outputs;
@@ -26,6 +28,7 @@ pub mod verify;
 
 use execute::{Executed, Execution};
 use epoch::EpochInput;
+use expect::Expect;
 use lane::{DEADLINE_ABORTS_MAX, Mode};
 use plan::Planner;
 use program::Program;
@@ -59,6 +62,8 @@ pub struct Settings {
     pub keep: u32,
     /// Records that are gone before they were read are given up; else they stop the shard.
     pub accept_data_loss: bool,
+    /// Windows with more rejects than are expected are let through; else they stop the shard where a rule says so.
+    pub accept_rejects: bool,
     /// Rows per block digest: `BLOCK_ROWS`, or 1 with `replay_detail: row`.
     pub block_rows: usize,
 }
@@ -81,6 +86,10 @@ pub struct Totals {
     pub skipped: u64,
     /// Offsets that were gone before they were read, and were given up.
     pub lost: u64,
+    /// Records that each step rejected.
+    pub rejected: BTreeMap<String, u64>,
+    /// How often a step rejected more than is expected, and the run went on.
+    pub broken_expectations: BTreeMap<String, u64>,
     pub fuel: BTreeMap<String, u64>,
     pub counters: BTreeMap<String, u64>,
     pub checkpoints: u64,
@@ -119,6 +128,9 @@ impl Totals {
         for (name, rows) in &counts.rows_out {
             *self.rows_out.entry(name.clone()).or_default() += rows;
         }
+        for (name, rejected) in &counts.rejected {
+            *self.rejected.entry(name.clone()).or_default() += rejected;
+        }
         for (name, fuel) in &counts.fuel {
             *self.fuel.entry(name.clone()).or_default() += fuel;
         }
@@ -148,6 +160,8 @@ pub struct Progress<'a> {
     pub marks: BTreeMap<String, u64>,
     /// Records rejected after a failing call, by step.
     pub failed_calls: BTreeMap<String, u64>,
+    /// Expectations that were broken in this epoch, by step.
+    pub broken: BTreeMap<String, u64>,
     pub state_bytes: u64,
     pub checkpoint: Option<CheckpointSeen>,
 }
@@ -186,6 +200,7 @@ pub struct Shard {
     pub checkpointed: u64,
     pub position: Position,
     pub watermark: Option<i64>,
+    pub expect: Expect,
     pub totals: Totals,
     pub debt: ReplayDebt,
     pub upload: Option<Upload>,
@@ -230,7 +245,11 @@ impl Shard {
             let executed = self.execute(&input)?;
             let execute = started.elapsed();
             let failed_calls = failed_calls(&executed);
-            let counts = self.commit(input, executed, logical_time_ms)?;
+            let judged = self.expect.judge(&self.program, &input, &executed, self.settings.accept_rejects)?;
+            let counts = self.commit(input, executed, judged.windows, logical_time_ms)?;
+            for (step, broken) in &judged.broken {
+                *self.totals.broken_expectations.entry(step.clone()).or_default() += broken;
+            }
             let commit = started.elapsed() - execute;
             let since_last = last.elapsed();
             self.debt.add(execute, since_last);
@@ -251,6 +270,7 @@ impl Shard {
                 lags: self.planner.lags(),
                 marks: self.marks(),
                 failed_calls,
+                broken: judged.broken,
                 state_bytes: self.state.bytes(),
                 checkpoint: self.checkpoint_seen.clone(),
             });

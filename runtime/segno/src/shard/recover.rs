@@ -12,8 +12,9 @@ use super::lane::Mode;
 use super::plan::Planner;
 use super::program::Program;
 use super::step::StateReader;
-use super::verify::{Detail, Difference, first_difference};
-use segno_core::persisted::EpochRecord;
+use super::expect::windows_again;
+use super::verify::{Detail, Difference, first_difference, first_window};
+use segno_core::persisted::{EpochRecord, ExpectWindow};
 use segno_core::{Error, Result};
 
 /// A re-executed epoch.
@@ -23,12 +24,14 @@ pub struct Reexecuted {
     pub difference: Option<Difference>,
 }
 
-/// Executes an epoch again from its record and compares. `detail` is read only when something differs.
+/// Executes an epoch again from its record and compares. `windows` are those of the epoch before, where they are known;
+/// `detail` is read only when something differs.
 pub fn reexecute(
     program: &Program,
     planner: &mut Planner,
     state: &dyn StateReader,
     record: &EpochRecord,
+    windows: Option<&[ExpectWindow]>,
     threads: usize,
     detail: impl FnOnce() -> Result<Option<Detail>>,
 ) -> Result<Reexecuted> {
@@ -54,6 +57,10 @@ pub fn reexecute(
             executed = execute(detail.block_rows as usize)?;
         }
         difference = first_difference(record, &input, &executed, Some(&detail));
+    }
+    if let (None, Some(before)) = (&difference, windows) {
+        let again = windows_again(before, record, program, &input, &executed);
+        difference = first_window(record, &again);
     }
     Ok(Reexecuted { input, executed, difference })
 }

@@ -8,7 +8,7 @@
 use super::epoch::EpochInput;
 use super::execute::Executed;
 use segno_core::Code;
-use segno_core::persisted::EpochRecord;
+use segno_core::persisted::{EpochRecord, ExpectWindow};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -109,6 +109,21 @@ pub fn first_difference(
         return Some(difference("rejections", "calls", "the journalled calls", "other calls"));
     }
     None
+}
+
+/// Compares the windows of expectations.
+pub fn first_window(record: &EpochRecord, again: &[ExpectWindow]) -> Option<Difference> {
+    let shown = |window: &ExpectWindow| format!("{} of {} records", window.rejects, window.records);
+    let (recorded, found) = record.expect_windows.iter().zip(again).find(|(recorded, found)| recorded != found)?;
+    Some(Difference {
+        epoch: record.epoch,
+        what: "rejections",
+        name: recorded.step.clone(),
+        step: Some(recorded.step.clone()),
+        rows: None,
+        expected: shown(recorded),
+        found: shown(found),
+    })
 }
 
 /// Finds the first block that differs, first in the steps' ports in the graph's order, then in the stream itself.

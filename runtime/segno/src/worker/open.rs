@@ -10,6 +10,7 @@ use super::history::{History, Restored, SinkMarks, base_epoch, discard, restore}
 use super::layout;
 use super::load::Loaded;
 use super::sources;
+use crate::shard::expect::Expect;
 use crate::shard::plan::Planner;
 use crate::shard::program::Program;
 use crate::shard::recover::{differs, reexecute};
@@ -45,6 +46,8 @@ pub struct RunOptions {
     pub accept_change: bool,
     /// Go on although records were gone before they were read.
     pub accept_data_loss: bool,
+    /// Go on although a step rejects more than is expected.
+    pub accept_rejects: bool,
     pub threads: Option<usize>,
 }
 
@@ -92,6 +95,7 @@ fn settings(pipeline: &Pipeline, shard: ShardId, options: &RunOptions) -> Settin
         replay_debt: pipeline.checkpoint.replay_debt,
         keep: pipeline.checkpoint.keep,
         accept_data_loss: options.accept_data_loss,
+        accept_rejects: options.accept_rejects,
         block_rows: match pipeline.replay_detail {
             ReplayDetail::Block => BLOCK_ROWS,
             ReplayDetail::Row => 1,
@@ -246,6 +250,10 @@ impl Opening<'_> {
                 checkpointed: checkpointed.unwrap_or(0),
                 position,
                 watermark,
+                expect: Expect {
+                    rules: pipeline.steps.iter().map(|step| (step.id.clone(), step.expect.clone())).collect(),
+                    windows: at_base.map(|(_, record)| record.expect_windows.clone()).unwrap_or_default(),
+                },
                 totals: Totals::default(),
                 debt: ReplayDebt::default(),
                 upload: None,
@@ -290,7 +298,7 @@ impl Opening<'_> {
             }
             let detail = || read_detail(objects, record);
             let again =
-                reexecute(&version.program, &mut shard.planner, &shard.state, record, shard.settings.threads, detail)?;
+                reexecute(&version.program, &mut shard.planner, &shard.state, record, Some(&shard.expect.windows), shard.settings.threads, detail)?;
             if let Some(difference) = &again.difference {
                 return Err(differs(difference));
             }
@@ -302,6 +310,7 @@ impl Opening<'_> {
             shard.epoch_chain = stored.digest.clone();
             shard.position = record.to.clone();
             shard.watermark = record.watermark_out;
+            shard.expect.windows.clone_from(&record.expect_windows);
             shard.totals.reexecuted += 1;
         }
         if running != program.identity.configuration {

@@ -83,7 +83,7 @@ pub fn replay(
     let scratch = tempfile::tempdir()
         .map_err(|error| Error::new(Code::WorkDirUnusable, "no scratch folder can be made").with_cause(error))?;
     let folder = scratch.path().join("state");
-    let (first_entry, before, position, watermark, base) = match from {
+    let (first_entry, before, position, watermark, base, mut windows) = match from {
         From::Start => {
             if journal::first_left(&objects)? > 1 {
                 let (checkpoint, epoch) = oldest(&objects)?;
@@ -93,7 +93,7 @@ pub fn replay(
                 )
                 .with_help(format!("start there with --from {checkpoint}, or keep more with checkpoint.keep from now on")));
             }
-            (1, Some(String::new()), Position::default(), None, 0)
+            (1, Some(String::new()), Position::default(), None, 0, Some(Vec::new()))
         }
         From::Checkpoint(number) => {
             let manifest = checkpoint::read(&objects, number)?.ok_or_else(|| {
@@ -101,7 +101,11 @@ pub fn replay(
                     .with_help("`segno checkpoint list` shows those that are kept")
             })?;
             checkpoint::restore(&objects, &manifest, &folder)?;
-            (manifest.sequence + 1, Some(manifest.chain), manifest.position, manifest.watermark, manifest.epoch)
+            let windows = match journal::read_entry(&objects, manifest.sequence)?.map(|stored| stored.entry.body) {
+                Some(JournalBody::Epoch(record)) => Some(record.expect_windows),
+                _ => None,
+            };
+            (manifest.sequence + 1, Some(manifest.chain), manifest.position, manifest.watermark, manifest.epoch, windows)
         }
     };
     let state = StateStore::open(&folder)?;
@@ -135,7 +139,9 @@ pub fn replay(
                 &mut other.insert((record.identity.configuration.clone(), planner)).1
             }
         };
-        let again = reexecute(&version.program, planner, &state, record, threads, || read_detail(&objects, record))?;
+        let detail = || read_detail(&objects, record);
+        let again = reexecute(&version.program, planner, &state, record, windows.as_deref(), threads, detail)?;
+        windows = Some(record.expect_windows.clone());
         report.last = record.epoch;
         report.epochs += 1;
         report.records += record.counts.records;

@@ -119,6 +119,10 @@ impl Reader {
             Some(node) => self.choice(node, "on_error", &ON_ERROR_CHOICES),
             None => Some(OnError::default()),
         };
+        let expect = match fields.get("expect").filter(|node| node.value != Value::Null) {
+            Some(node) => self.expect(node, on_error),
+            None => Some(Vec::new()),
+        };
         let lanes = match fields.get("lanes") {
             Some(node) => self.count(node, "lanes", 1..=LANES_MAX.into()).map(|lanes| lanes as u32),
             None => Some(LANES_DEFAULT),
@@ -132,6 +136,7 @@ impl Reader {
             key: key?,
             limits: limits?,
             on_error: on_error?,
+            expect: expect?,
             lanes: lanes?,
         })
     }
