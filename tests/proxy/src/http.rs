@@ -277,7 +277,7 @@ fn refusal(request: &Request, status: u16, code: &str) -> Vec<u8> {
 /// A listing without the entries whose key contains `hidden`; any other answer as it is, a refusal above all.
 fn without_keys(answer: &[u8], hidden: &str) -> Vec<u8> {
     let text = String::from_utf8_lossy(answer);
-    let listing = text.split_once("\r\n\r\n").filter(|(_, body)| body.contains("<ListBucketResult"));
+    let listing = text.split_once("\r\n\r\n").filter(|(head, body)| head.starts_with("HTTP/1.1 200") && body.contains("<Contents>"));
     let Some((_, body)) = listing else { return answer.to_vec() };
     let mut kept = String::new();
     let mut rest = body;
