@@ -254,6 +254,17 @@ fn rows(folder: &Folder) -> usize {
 }
 
 #[test]
+fn a_command_line_that_is_not_understood_is_a_json_error_where_json_is_asked_for() {
+    let folder = Folder::new("{ files: out }", "");
+    for words in [&["-o", "json", "run"][..], &["run", "--output=json", "--no-such-flag"], &["-ojson", "nonsense"]] {
+        let ran = folder.segno(words);
+        let error = ran.errors().pop().expect("an error");
+        assert_eq!((ran.code, &error["code"], ran.out.as_str()), (2, &Value::from("U006"), ""), "{error}");
+    }
+    assert!(folder.segno(&["run", "--no-such-flag"]).err.contains("--no-such-flag"));
+}
+
+#[test]
 fn a_second_process_is_refused_and_told_who_runs() {
     let folder = Folder::new("{ files: out }", "");
     growing(&folder);

@@ -17,6 +17,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("J024", "\"J024\"", "runtime/segno/tests/shards.rs"),
     ("S015", "\"S015\"", "runtime/kafka/tests/workers.rs"),
     ("S016", "\"S016\"", "runtime/segno/tests/shards.rs"),
+    ("U006", "\"U006\"", "runtime/segno/tests/cli.rs"),
     ("U005", "\"U005\"", "runtime/segno/tests/shards.rs"),
     ("J001", "\"J001\"", "runtime/segno/tests/cli.rs"),
     ("J005", "Code::AlreadyRunning", "runtime/durable/src/tests.rs"),

@@ -334,6 +334,8 @@ codes! {
         "A key is given as one word for each key column, in the order of key: in the pipeline file, and written as the column's type: numbers in decimal, timestamps in RFC 3339, dates as YYYY-MM-DD, binary in hexadecimal.";
     UnknownShard, "U005", Usage, "the pipeline has no such shard",
         "Shards are numbered from 0, as the partitions of the topics. A pipeline with sharding: one has a single shard, which needs no --shard.";
+    Misunderstood, "U006", Usage, "the command line cannot be understood",
+        "A command, a flag or a value is unknown or missing. The message says which; `segno COMMAND --help` shows what there is. Every flag can be given as an environment variable, too, so look at those that begin with SEGNO_.";
     NotKept, "U004", Failed, "the sink keeps nothing that could be read back",
         "Dead letters can be listed only when dlq: is a files sink. Standard output and blackhole keep nothing.";
     HiddenMemory, "P051", Failed, "a plugin's answers depend on how records are cut into calls",

@@ -25,7 +25,7 @@ mod status;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use console::{Console, Output};
-use segno_core::Error;
+use segno_core::{Code, Error, Kind};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -118,7 +118,14 @@ impl From<Vec<Error>> for Failure {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && wants_json() => {
+            Console::new(Output::Json, false).error(&misunderstood(&error));
+            return ExitCode::from(Kind::Usage.exit_code());
+        }
+        Err(error) => error.exit(),
+    };
     let console = Console::new(cli.global.output, cli.global.quiet);
     console::start_log(&console, cli.global.verbose, cli.global.log.as_deref());
     let outcome = match cli.command {
@@ -154,6 +161,22 @@ pub fn main() -> ExitCode {
             ExitCode::from(errors.first().map_or(1, |error| error.kind().exit_code()))
         }
     }
+}
+
+/// Whether a command line that cannot be understood asks for JSON all the same.
+fn wants_json() -> bool {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let said = words.windows(2).any(|pair| matches!([&*pair[0], &*pair[1]], ["-o" | "--output", "json"]));
+    let one_word = words.iter().any(|word| matches!(&**word, "-ojson" | "-o=json" | "--output=json"));
+    said || one_word || std::env::var("SEGNO_OUTPUT").is_ok_and(|output| output == "json")
+}
+
+/// The first paragraph of what the parser says is the error; the rest helps.
+fn misunderstood(error: &clap::Error) -> Error {
+    let text = error.render().to_string();
+    let (message, help) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let flat = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    Error::new(Code::Misunderstood, flat(message.trim_start_matches("error: "))).with_help(flat(help))
 }
 
 /// A pipeline file as an argument.

@@ -65,7 +65,7 @@ impl JsonArray {
     #[cold]
     fn broken(&self, at: u64, what: &str) -> Error {
         Error::new(Code::SourceFormat, format!("{}: {what} (byte {at} of the file)", self.path))
-            .with_help("The records before that place were read. Get the whole file again, or mend its end.")
+            .with_help("Nothing is lost: the records before that place that are not in the output yet come when the file is whole. Get it again, or mend its end.")
     }
 
     #[cfg(target_arch = "x86_64")]
