@@ -242,7 +242,8 @@ impl<'a> Records<'a> {
             }
             if self.letters {
                 self.letter_headers(row, owner, &mut headers);
-                let beside: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+                let others: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+                let beside = ORIGIN.len() + text.len() + others;
                 let room = self.limit.map_or(usize::MAX, |limit| limit.saturating_sub(beside));
                 if let Some(whole) = value.filter(|value| value.len() > room) {
                     value = Some(&whole[..room]);
