@@ -1,7 +1,8 @@
 //! Failpoints, for tests only: at each of them the process can be killed from outside.
 //!
 //! `FAILPOINTS="commit::after_journal=3*off->return"` kills this process (SIGKILL, as `kill -9` does) the fourth time it
-//! passes that edge; `return(stop)` stops it there (SIGSTOP) until it is told to continue. Owns: the list of edges. The feature `testing` compiles it in; a release binary lacks it.
+//! passes that edge; `return(stop)` stops it there (SIGSTOP) until it is told to continue. Owns: the list of edges. The feature
+//! `testing` compiles it in; a release binary lacks it.
 
 /// Every edge, in the order in which an epoch and a checkpoint pass them.
 pub const EDGES: &[&str] = &[
