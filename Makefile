@@ -9,6 +9,9 @@ CARGO_TARGET_DIR ?= $(SEGNO_CACHE)/target
 MINUTES ?= 60
 export SEGNO_CACHE CARGO_TARGET_DIR
 
+# On a terminal, cargo shows how far it is.
+QUIET := $(shell [ -t 2 ] || echo --quiet)
+
 OUT := $(CARGO_TARGET_DIR)/segno-out
 export SEGNO_COMPONENTS := $(OUT)/components
 export SEGNO_BIN := $(OUT)/segno
@@ -42,8 +45,8 @@ services-down:
 ## make build            the segno command and the first-party plugins
 build: setup
 	@mkdir -p $(OUT)
-	@echo "building segno (the first time on a machine this takes a while)"
-	@cargo build --release --quiet --workspace --lib --bins --example componentize
+	@[ -e $(SEGNO_BIN) ] || echo "building segno: 10 to 40 minutes, the first time on a machine"
+	@cargo build --release $(QUIET) --workspace --lib --bins --example componentize
 	@cmp -s $(CARGO_TARGET_DIR)/release/segno $(SEGNO_BIN) || install $(CARGO_TARGET_DIR)/release/segno $(SEGNO_BIN)
 	@cmp -s $(CARGO_TARGET_DIR)/release/segno-checker $(SEGNO_CHECKER_BIN) || install $(CARGO_TARGET_DIR)/release/segno-checker $(SEGNO_CHECKER_BIN)
 	@$(MAKE) --no-print-directory components
@@ -56,7 +59,7 @@ data: build
 	@[ -s $(FLIGHTS_DATA)/flights.parquet ] || $(CARGO_TARGET_DIR)/release/flights-prepare $(SEGNO_CACHE)/vega-datasets/data $(FLIGHTS_DATA)
 
 testing: build
-	@cargo build --release --quiet --workspace --features segno/testing --bin segno
+	@cargo build --release $(QUIET) --workspace --features segno/testing --bin segno
 	@install $(CARGO_TARGET_DIR)/release/segno $(SEGNO_TESTING_BIN)
 
 ## make demo             US flights through three plugins, two kills, a replay that proves itself

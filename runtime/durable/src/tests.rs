@@ -414,11 +414,27 @@ fn rows_are_invisible_until_they_are_published_and_then_once() {
     assert_eq!(sink.publish(&rows, &staged).expect_err("a changed output is noticed").code(), Code::OutputLost);
 }
 
-fn owned(name: &str, folder: &Path, generation: u64) -> Files {
+fn owned_by(pipeline: &str, name: &str, folder: &Path, generation: u64) -> segno_core::Result<Files> {
     let mut sink = Files::open(name, "single", folder, SinkFormat::Json).expect("a sink");
-    let (tenant, pipeline, shard) = ("default".to_owned(), "test".to_owned(), "single".to_owned());
-    sink.take_over(&Ownership { tenant, pipeline, shard, generation }).expect("taken over");
-    sink
+    let (tenant, pipeline, shard) = ("default".to_owned(), pipeline.to_owned(), "single".to_owned());
+    sink.take_over(&Ownership { tenant, pipeline, shard, generation })?;
+    Ok(sink)
+}
+
+fn owned(name: &str, folder: &Path, generation: u64) -> Files {
+    owned_by("test", name, folder, generation).expect("taken over")
+}
+
+#[test]
+fn two_pipelines_do_not_write_files_of_the_same_names() {
+    let folder = tempfile::tempdir().expect("a folder");
+    owned("out", folder.path(), 1);
+    owned("out", folder.path(), 2);
+    let error = owned_by("other", "out", folder.path(), 1).err().expect("the names are taken");
+    assert_eq!(error.code(), Code::OutputOwned);
+    assert!(error.message().contains("default/test"), "{error}");
+    owned_by("other", "totals", folder.path(), 1).expect("names of its own");
+    assert_eq!(std::fs::read_dir(folder.path().join(".segno-staging")).expect("a folder").count(), 2, "nothing else is left");
 }
 
 #[test]

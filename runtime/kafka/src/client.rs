@@ -59,6 +59,8 @@ pub(crate) fn wrong_setting(error: &KafkaError) -> Error {
 /// What a client was told by librdkafka since it was made.
 #[derive(Default)]
 pub(crate) struct Context {
+    /// As the pipeline file names them.
+    brokers: String,
     /// A connection broke, or a request was not answered.
     disturbed: AtomicBool,
     refused: Mutex<Option<(RDKafkaErrorCode, String)>>,
@@ -69,6 +71,10 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    pub fn new(connection: &KafkaConnection) -> Context {
+        Context { brokers: connection.brokers.clone(), ..Context::default() }
+    }
+
     /// Whether anything went wrong on the way to the brokers.
     pub fn is_disturbed(&self) -> bool {
         self.disturbed.load(Ordering::Relaxed)
@@ -91,9 +97,14 @@ impl Context {
             Some(words) if is_unanswered(code) && words.contains(FIRST_REQUEST) => error
                 .with_cause(words)
                 .with_help("brokers that want TLS or a login close other connections: set security.protocol under settings:"),
-            Some(words) if is_unanswered(code) => error.with_cause(words),
+            Some(words) if is_unanswered(code) => error.with_cause(words).with_help(self.advice()),
+            None if is_unanswered(code) => error.with_help(self.advice()),
             _ => error,
         }
+    }
+
+    fn advice(&self) -> String {
+        format!("see that brokers run at {} and can be reached from here; if that is not where they are, correct brokers:", self.brokers)
     }
 }
 
@@ -240,5 +251,12 @@ mod tests {
         assert_eq!((error.code(), error.causes()), (Code::KafkaDenied, &["no such user".to_owned()][..]));
         assert_eq!(context.error(RDKafkaErrorCode::UnknownTopic, "no").code(), Code::TopicMissing);
         assert!(context.is_disturbed());
+    }
+
+    #[test]
+    fn brokers_that_do_not_answer_are_named() {
+        let context = Context { brokers: "kafka-1:9092".to_owned(), ..Context::default() };
+        let error = context.error(RDKafkaErrorCode::AllBrokersDown, "topics cannot be described");
+        assert!(error.help().is_some_and(|help| help.contains("kafka-1:9092")), "{error:?}");
     }
 }

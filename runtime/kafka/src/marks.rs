@@ -70,7 +70,7 @@ impl Marks {
     /// Makes the topic, if it is missing, and checks it.
     pub fn open(connection: &KafkaConnection) -> Result<Marks> {
         let admin: AdminClient<Context> =
-            settings(connection).create_with_context(Context::default()).map_err(|error| wrong_setting(&error))?;
+            settings(connection).create_with_context(Context::new(connection)).map_err(|error| wrong_setting(&error))?;
         let names = [MARKS.to_owned()];
         let found = match topics::describe(admin.inner(), &names, || {}) {
             Err(error) if error.code() == Code::TopicMissing => {
@@ -99,7 +99,7 @@ impl Marks {
                 .set("auto.offset.reset", "error")
                 .set("enable.auto.commit", "false")
                 .set("enable.partition.eof", "true")
-                .create_with_context(Context::default());
+                .create_with_context(Context::new(&self.connection));
             config.map(Arc::new).map_err(|error| wrong_setting(&error))
         };
         // The true end: what belongs to open transactions, too.

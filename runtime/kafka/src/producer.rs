@@ -78,7 +78,7 @@ impl Producer {
             .set("message.timeout.ms", &timeout)
             // A commit says that every row was written; a report of each would cost as much as sending it.
             .set("delivery.report.only.error", "true")
-            .create_with_context(Context::default());
+            .create_with_context(Context::new(&spec.connection));
         let inner: BaseProducer<Context> = made.map_err(|error| wrong_setting(&error))?;
         let until = Instant::now() + INIT_TIMEOUT;
         loop {

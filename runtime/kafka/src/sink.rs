@@ -43,7 +43,7 @@ impl KafkaSink {
     /// Errors when it can be seen now that nothing can be written.
     pub fn open(name: &str, spec: &KafkaSinkSpec) -> Result<KafkaSink> {
         let admin: AdminClient<Context> =
-            settings(&spec.connection).create_with_context(Context::default()).map_err(|error| wrong_setting(&error))?;
+            settings(&spec.connection).create_with_context(Context::new(&spec.connection)).map_err(|error| wrong_setting(&error))?;
         let found = topics::describe(admin.inner(), std::slice::from_ref(&spec.topic), || {})?;
         let partitions = found.first().map_or(0, |topic| topic.partitions);
         let takes = topics::setting(&admin, &spec.topic, "max.message.bytes")?.and_then(|bytes| bytes.parse().ok());

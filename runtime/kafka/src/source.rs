@@ -61,7 +61,7 @@ fn consumer(spec: &KafkaSpec) -> Result<Arc<BaseConsumer<Context>>> {
         .set("enable.auto.offset.store", "false")
         .set("enable.partition.eof", "true")
         .set("allow.auto.create.topics", "false");
-    config.create_with_context(Context::default()).map(Arc::new).map_err(|error| wrong_setting(&error))
+    config.create_with_context(Context::new(&spec.connection)).map(Arc::new).map_err(|error| wrong_setting(&error))
 }
 
 impl KafkaSource {

@@ -4,12 +4,14 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 use segno_core::columns::{Column, ColumnType};
 use segno_core::source::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -163,10 +165,10 @@ pub fn read(topic: &str) -> Vec<Read> {
         list.add_partition_offset(topic, partition as i32, Offset::Beginning).expect("a partition");
     }
     consumer.assign(&list).expect("assigned");
-    let (mut found, mut ended) = (Vec::new(), 0);
+    let (mut found, mut ended) = (Vec::new(), BTreeSet::new());
     let started = Instant::now();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    while ended < partitions {
+    while ended.len() < partitions {
         assert!(started.elapsed() < PATIENCE, "{topic} was not read to its end");
         match consumer.poll(Duration::from_millis(100)) {
             Some(Ok(message)) => found.push(Read {
@@ -179,7 +181,11 @@ pub fn read(topic: &str) -> Vec<Read> {
                     headers.iter().map(|header| (header.key.to_owned(), text(header.value.unwrap_or_default()))).collect()
                 }),
             }),
-            Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => ended += 1,
+            Some(Err(KafkaError::PartitionEOF(partition))) => drop(ended.insert(partition)),
+            // A broker went away: the library finds the partition's next leader by itself.
+            Some(Err(KafkaError::MessageConsumption(
+                RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown,
+            ))) => {}
             Some(Err(error)) => panic!("{topic}: {error}"),
             None => {}
         }

@@ -154,10 +154,10 @@ fn a_replay_finds_published_files_that_were_changed_and_counts_those_that_are_go
     let published = files(lab.path("out")).into_iter().filter(|path| path.is_file()).collect::<Vec<_>>();
     let (changed, gone) = (&published[0], &published[1]);
     let (code, said) = lab.replay();
-    assert!(code == Some(0) && said.contains("as they were written"), "{said}");
+    assert!(code == Some(0) && said.contains("published files: as written"), "{said}");
     std::fs::remove_file(gone).expect("a published file");
     let (code, said) = lab.replay();
-    assert!(code == Some(0) && said.contains("1 are not there any more"), "{said}");
+    assert!(code == Some(0) && said.contains("1 not there any more"), "{said}");
     let mut bytes = std::fs::read(changed).expect("a published file");
     bytes[3] ^= 1;
     std::fs::write(changed, bytes).expect("a published file");

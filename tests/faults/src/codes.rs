@@ -33,6 +33,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("K008", "Code::MarkTorn", "runtime/kafka/tests/sink.rs"),
     ("K009", "Code::MarksTopic", "runtime/kafka/src/marks.rs"),
     ("K010", "Code::RecordTooLarge", "runtime/kafka/tests/sink.rs"),
+    ("K013", "Code::OutputOwned", "runtime/durable/src/tests.rs"),
     ("K012", "Code::RowLimit", "runtime/kafka/tests/sink.rs"),
     ("K011", "Code::TransactionExpired", "runtime/kafka/src/producer.rs"),
     ("S009", "Code::KafkaUnreachable", "runtime/kafka/tests/source.rs"),

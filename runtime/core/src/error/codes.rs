@@ -258,6 +258,8 @@ codes! {
         "A value cannot be stored in the table: text with a NUL character, a date outside PostgreSQL's range, or a row that breaks a constraint or a trigger of the table. Leaving the row out would lose it, so the shard stops. Values are checked before the epoch is committed: then the message names the record, and a step can reject such rows. What only the table can tell is found afterwards: change the table so that it takes the row, and run again.";
     OutputClosed, "K006", Failed, "the reader of standard output went away",
         "Standard output is a pipe whose reader ended (`segno run … | head` does that). Nothing more can be written, so the run ends. Rows of epochs that are not committed come again with the next run.";
+    OutputOwned, "K013", Configuration, "another pipeline writes to the same folder under the same names",
+        "A files sink names its files after sink, shard and epoch. Two pipelines with sinks of one name in one folder would overwrite each other's files, so the first one's name is kept in the folder, in .segno-staging, and the second one does not start. Give each pipeline a folder of its own, or its sinks other names.";
     RawColumns, "K005", Configuration, "format raw needs exactly one text or binary column",
         "A sink with format raw writes the bytes of one column, each row followed by a line feed. Name the column with columns: [value], or choose json or csv to write several.";
     MarkTorn, "K008", Failed, "a Kafka sink's mark of the last epoch is half written",

@@ -1,9 +1,10 @@
 //! A folder of files, one for each epoch that has rows.
 //!
 //! Owns: staging under unique names in `.segno-staging`, publication by rename under names that follow from
-//! (sink, shard, epoch).
+//! (sink, shard, epoch), and a file beside what is staged that says whose those names are.
 //! Invariants: a reader of the folder sees whole files only. Publishing twice is the same as once. What a newer
-//! generation staged is never removed: a process that slept in its recovery may wake after another took over.
+//! generation staged is never removed: a process that slept in its recovery may wake after another took over. Two
+//! pipelines never write the same names: their epochs have the same numbers, so one would overwrite the other's rows.
 
 use super::write_rows;
 use segno_core::persisted::StagedObject;
@@ -47,6 +48,37 @@ impl Files {
         self.folder.join(STAGING)
     }
 
+    /// Makes the names of this sink and shard the owner's, unless another pipeline has them.
+    fn claim(&self, owner: &Ownership) -> Result<()> {
+        let path = self.staging().join(format!("{}-{}.owner", self.name, self.shard));
+        let ours = format!("{}/{}\n", owner.tenant, owner.pipeline);
+        let whole = self.staging().join(format!("owner-{}", nonce()));
+        // Linked, not written in place: whoever finds the file finds all of it.
+        let linked = std::fs::write(&whole, &ours).and_then(|()| std::fs::hard_link(&whole, &path));
+        let _ = std::fs::remove_file(&whole);
+        match linked {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                let found = std::fs::read_to_string(&path).map_err(|error| self.failed("reading", &path, &error))?;
+                if found == ours {
+                    return Ok(());
+                }
+                let message = format!(
+                    "sink \"{}\": pipeline {} writes files of the same names to {}",
+                    self.name,
+                    found.trim_end(),
+                    self.folder.display()
+                );
+                Err(Error::new(Code::OutputOwned, message).with_help(format!(
+                    "give this pipeline a folder of its own, or its sink another name; if the other one's files are no longer \
+                     wanted, remove them and {}",
+                    path.display()
+                )))
+            }
+            Err(error) => Err(self.failed("writing", &path, &error)),
+        }
+    }
+
     fn failed(&self, what: &str, path: &Path, error: &std::io::Error) -> Error {
         let code = if error.kind() == std::io::ErrorKind::StorageFull { Code::DiskFull } else { Code::SinkFailed };
         Error::new(code, format!("sink \"{}\": {what} {} failed", self.name, path.display()))
@@ -70,6 +102,7 @@ impl Sink for Files {
     }
 
     fn take_over(&mut self, owner: &Ownership) -> Result<Held> {
+        self.claim(owner)?;
         self.generation = owner.generation;
         Ok(Held::AsStaged)
     }

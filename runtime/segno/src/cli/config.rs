@@ -1,7 +1,7 @@
 //! `segno explain`, `segno config`, `segno schema`.
 
 use super::console::{Console, table};
-use super::pipeline::read_and_warn;
+use super::pipeline::read;
 use super::{Outcome, PipelineFile};
 use segno_core::error::ALL;
 use segno_core::pipeline::schema::json_schema;
@@ -77,7 +77,7 @@ fn wrap(text: &str, width: usize) -> String {
 
 pub fn run(console: &Console, command: ConfigCommand) -> Outcome {
     let ConfigCommand::Show { pipeline, resolved: _ } = command;
-    let pipeline = read_and_warn(console, &pipeline.file)?;
+    let pipeline = read(&pipeline.file)?;
     console.result(|| pipeline.show_yaml(), &pipeline.show());
     Ok(0)
 }

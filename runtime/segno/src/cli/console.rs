@@ -31,6 +31,10 @@ impl Console {
         Console { output, quiet, fancy }
     }
 
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     pub fn is_json(&self) -> bool {
         self.output == Output::Json
     }
@@ -150,6 +154,11 @@ pub fn number(value: u64) -> String {
     text
 }
 
+/// A number of things: `1 epoch`, `2,000 epochs`. For words that take an s.
+pub fn count(value: u64, thing: &str) -> String {
+    format!("{} {thing}{}", number(value), if value == 1 { "" } else { "s" })
+}
+
 /// Bytes with a binary unit.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -199,6 +208,7 @@ mod tests {
         assert_eq!(number(0), "0");
         assert_eq!(number(999), "999");
         assert_eq!(number(1_234_567), "1,234,567");
+        assert_eq!((count(1, "epoch"), count(2_000, "epoch")), ("1 epoch".to_owned(), "2,000 epochs".to_owned()));
         assert_eq!(size(512), "512 B");
         assert_eq!(size(1536), "1.5 KiB");
         assert_eq!(time_ms(0), "1970-01-01T00:00:00Z");

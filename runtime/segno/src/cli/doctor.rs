@@ -21,6 +21,9 @@ const FILES_WANTED: u64 = 4_096;
 /// Free space in the work folder, bytes: state, its images while they are uploaded, logs.
 const SPACE_WANTED: u64 = 2 << 30;
 
+/// Where a store is tried: beside the shards, under a name that no shard has.
+const PROBED: &str = "_doctor";
+
 #[derive(clap::Args)]
 pub struct DoctorArgs {
     /// A pipeline file, to check its checkpoint store and work folder, too.
@@ -183,17 +186,24 @@ fn space(folder: &Path) -> Finding {
 
 fn checkpoint_store(pipeline: &Pipeline) -> Vec<Finding> {
     const CHECK: &str = "checkpoint store";
-    let url = match &pipeline.checkpoint.store {
-        StoreUrl::File(path) => format!("file://{}", pipeline.path(path).display()),
-        StoreUrl::S3(url) => url.clone(),
+    let (url, made) = match &pipeline.checkpoint.store {
+        StoreUrl::File(path) => {
+            let path = pipeline.path(path);
+            (format!("file://{}", path.display()), folders_of_trial(&path, pipeline))
+        }
+        StoreUrl::S3(url) => (url.clone(), Vec::new()),
     };
     let bad = |error: Error| not_good(CHECK, Health::Bad, error.to_string(), error.help().unwrap_or("check checkpoint.store"));
-    // Beside the shards, under a name that no shard has.
-    let objects = match Objects::open(&url, Path::new("."), &pipeline.tenant, &pipeline.name, "_doctor") {
+    let objects = match Objects::open(&url, Path::new("."), &pipeline.tenant, &pipeline.name, PROBED) {
         Ok(objects) => objects,
         Err(error) => return vec![bad(error)],
     };
-    match count_winners(&objects) {
+    let winners = count_winners(&objects);
+    for folder in made {
+        // One in which somebody else put something meanwhile stays.
+        let _ = std::fs::remove_dir(folder);
+    }
+    match winners {
         Ok(1) => {
             let found = good(CHECK, format!("{url}: writable, and one of {RACERS} racing writers wins"));
             std::iter::once(found).chain(versions(&objects, &url)).collect()
@@ -206,6 +216,12 @@ fn checkpoint_store(pipeline: &Pipeline) -> Vec<Finding> {
         )],
         Err(error) => vec![bad(error)],
     }
+}
+
+/// The folders that a trial in a local store makes, from the innermost outwards.
+fn folders_of_trial(store: &Path, pipeline: &Pipeline) -> Vec<PathBuf> {
+    let inner = store.join(&pipeline.tenant).join(&pipeline.name).join(PROBED).join("probe");
+    inner.ancestors().take_while(|folder| !folder.exists()).map(Path::to_owned).collect()
 }
 
 /// Versions bring back what was damaged or deleted; a folder has none.
@@ -244,6 +260,18 @@ mod tests {
         let objects = Objects::open(&url, Path::new("."), "t", "p", "doctor").unwrap();
         assert_eq!(count_winners(&objects).unwrap(), 1);
         assert!(objects.list("probe").unwrap().is_empty(), "nothing is left behind");
+    }
+
+    #[test]
+    fn nothing_is_left_in_a_folder_that_was_tried() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("p.yaml");
+        let text = "version: 1\nname: p\nsource: { files: a, format: json }\nsinks: [{ blackhole: {} }]\n\
+                    checkpoint: { store: \"file://store\", ephemeral: true }\n";
+        let pipeline = Pipeline::parse(&file, text, &|_| None).unwrap();
+        let findings = checkpoint_store(&pipeline);
+        assert!(findings.iter().all(|finding| finding.health == Health::Good), "{findings:?}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]

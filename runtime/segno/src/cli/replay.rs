@@ -1,6 +1,6 @@
 //! `segno replay`.
 
-use super::console::{Console, number};
+use super::console::{Console, count, number};
 use super::pipeline::{placed, read};
 use super::{Outcome, PipelineFile, Shard};
 use crate::worker::layout;
@@ -45,7 +45,7 @@ pub fn replay(console: &Console, args: &ReplayArgs) -> Outcome {
     let mut identical = true;
     for shard in layout::chosen(&pipeline, args.shard.shard)? {
         let report = replay_history(&pipeline, shard, args.from, &options, &mut |epochs, records| {
-            progress.set(|| format!("{} epochs, {} records identical", number(epochs), number(records)));
+            progress.set(|| format!("{}, {} identical", count(epochs, "epoch"), count(records, "record")));
         })
         .map_err(|error| placed(&pipeline, error))?;
         identical &= report.identical;
@@ -66,9 +66,9 @@ fn describe_one(report: &Report) -> String {
     let range = format!("epochs {} to {}", number(report.first), number(report.last));
     let Some(difference) = &report.difference else {
         let executed = format!(
-            "identical: {range}, {} records in, {} rows out, executed again in {:.1} s\n",
-            number(report.records),
-            number(report.rows_out),
+            "identical: {range}, {} in, {} out, executed again in {:.1} s\n",
+            count(report.records, "record"),
+            count(report.rows_out, "row"),
             report.seconds,
         );
         return executed + &describe_published(&report.published);
@@ -91,9 +91,9 @@ fn describe_one(report: &Report) -> String {
 fn describe_published(published: &Published) -> String {
     let mut text = String::new();
     if published.intact > 0 || published.gone > 0 {
-        text.push_str(&format!("  {} published files are as they were written", number(published.intact)));
+        text.push_str(&format!("  {}: as written", count(published.intact, "published file")));
         if published.gone > 0 {
-            text.push_str(&format!(", {} are not there any more", number(published.gone)));
+            text.push_str(&format!(", {} not there any more", number(published.gone)));
         }
         text.push('\n');
     }

@@ -3,7 +3,7 @@
 //! Owns: signals, progress, the summary. The first SIGINT or SIGTERM stops after the epoch; the second one at once,
 //! which loses nothing either.
 
-use super::console::{Console, number, size};
+use super::console::{Console, count, number, size};
 use super::pipeline::{at_store, check_sources, placed, read_and_warn};
 use super::{Outcome, PipelineFile};
 use crate::shard::Totals;
@@ -90,7 +90,9 @@ pub fn run(console: &Console, args: RunArgs) -> Outcome {
     drop(progress);
     if rows_on_stdout {
         // Standard output belongs to the rows.
-        eprint!("{}", if console.is_json() { serde_json::json!({"summary": json}).to_string() + "\n" } else { text });
+        if !console.is_quiet() {
+            eprint!("{}", if console.is_json() { json.to_string() + "\n" } else { text });
+        }
     } else {
         console.result(|| text, &json);
     }
@@ -116,11 +118,11 @@ fn progress_line(totals: &Totals, started: Instant, stopping: bool) -> String {
     let seconds = started.elapsed().as_secs_f64();
     let rows: u64 = totals.rows_out.values().sum();
     let mut line = format!(
-        "{} records ({}/s), {} rows, {} dead letters, epoch {}",
-        number(totals.records),
+        "{} ({}/s), {}, {}, epoch {}",
+        count(totals.records, "record"),
         number(rate(totals.records, seconds)),
-        number(rows),
-        number(totals.dead_letters),
+        count(rows, "row"),
+        count(totals.dead_letters, "dead letter"),
         number(totals.epochs),
     );
     if stopping {
@@ -163,17 +165,17 @@ fn describe_several(run: &Several) -> String {
 fn head(pipeline: &str, stopped: bool, seconds: f64, totals: &Totals) -> String {
     let how = if stopped { "stopped" } else { "finished" };
     format!(
-        "{pipeline} {how} after {seconds:.1} s\n  read          {} records, {} ({} records/s)\n",
-        number(totals.records),
+        "{pipeline} {how} after {seconds:.1} s\n  read          {}, {} ({}/s)\n",
+        count(totals.records, "record"),
         size(totals.bytes),
-        number(rate(totals.records, seconds)),
+        count(rate(totals.records, seconds), "record"),
     )
 }
 
 fn written(totals: &Totals) -> String {
     let mut text = String::new();
     for (sink, rows) in &totals.rows_out {
-        text.push_str(&format!("  wrote         {} rows to {sink}\n", number(*rows)));
+        text.push_str(&format!("  wrote         {} to {sink}\n", count(*rows, "row")));
     }
     if totals.dead_letters > 0 || totals.skipped > 0 {
         text.push_str(&format!("  dead letters  {}, skipped {}\n", number(totals.dead_letters), number(totals.skipped)));
@@ -182,7 +184,7 @@ fn written(totals: &Totals) -> String {
         text.push_str(&format!("  expectations  {} of step {step} broken\n", number(*broken)));
     }
     if totals.lost > 0 {
-        text.push_str(&format!("  lost          {} offsets were gone before they were read\n", number(totals.lost)));
+        text.push_str(&format!("  lost          {} gone before they were read\n", count(totals.lost, "offset")));
     }
     text
 }

@@ -177,7 +177,17 @@ fn find(pipeline: &Pipeline, id: &str, table: Option<&str>) -> Result<Table, sup
             Some(table) if !names.is_empty() => format!("step \"{id}\" has no table \"{table}\""),
             _ => format!("step \"{id}\" keeps no state"),
         };
-        Error::new(Code::UnknownStep, message).with_help(format!("its tables are: {}", names.join(", ")))
+        let error = Error::new(Code::UnknownStep, message);
+        if !names.is_empty() {
+            return error.with_help(format!("its tables are: {}", names.join(", ")));
+        }
+        let keep = |(component, _): &(segno_plugin::Component, _)| !component.description.tables.is_empty();
+        let with: Vec<&str> =
+            checked.components.iter().zip(&ids).filter(|(one, _)| keep(one)).map(|(_, id)| *id).collect();
+        error.with_help(match with[..] {
+            [] => "no step of this pipeline keeps any".to_owned(),
+            _ => format!("steps that keep state: {}", with.join(", ")),
+        })
     })?;
     let step = &checked.graph.steps[number];
     let schema = checked.graph.stream(step.input);

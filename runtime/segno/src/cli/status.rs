@@ -2,8 +2,8 @@
 //!
 //! Owns: how it is shown. Does not own: what is known (`observe`).
 
-use super::console::{Console, number, size};
-use super::pipeline::read_and_warn;
+use super::console::{Console, count, number, size};
+use super::pipeline::read as read_pipeline;
 use super::{Outcome, PipelineFile, Shard};
 use crate::observe::{Status, ask};
 use crate::worker::load::work_dir;
@@ -35,7 +35,7 @@ pub struct TopArgs {
 }
 
 pub fn status(console: &Console, args: &StatusArgs) -> Outcome {
-    let pipeline = read_and_warn(console, &args.pipeline.file)?;
+    let pipeline = read_pipeline(&args.pipeline.file)?;
     for status in read(&work_dir(&pipeline), &args.shard)? {
         console.result(|| describe(&status, None), &status);
     }
@@ -43,7 +43,7 @@ pub fn status(console: &Console, args: &StatusArgs) -> Outcome {
 }
 
 pub fn top(console: &Console, args: &TopArgs) -> Outcome {
-    let pipeline = read_and_warn(console, &args.pipeline.file)?;
+    let pipeline = read_pipeline(&args.pipeline.file)?;
     let work_dir = work_dir(&pipeline);
     let mut before: Option<Vec<Status>> = None;
     let mut drawn = 0;
@@ -103,10 +103,10 @@ fn describe(status: &Status, before: Option<&Status>) -> String {
         let per_second = status.records.saturating_sub(before.records) as f64 / TOP_INTERVAL.as_secs_f64();
         format!(" ({}/s)", number(per_second as u64))
     });
-    text.push_str(&format!("  read         {} records{rate}, {}\n", number(status.records), size(status.bytes)));
+    text.push_str(&format!("  read         {}{rate}, {}\n", count(status.records, "record"), size(status.bytes)));
     for (name, sink) in &status.sinks {
         let mark = sink.mark.map_or(String::new(), |mark| format!(", holds epoch {}", number(mark)));
-        text.push_str(&format!("  sink         {name}: {} rows{mark}\n", number(sink.rows)));
+        text.push_str(&format!("  sink         {name}: {}{mark}\n", count(sink.rows, "row")));
     }
     text.push_str(&format!("  dead letters {}, skipped {}\n", number(status.dead_letters), number(status.skipped)));
     for (step, broken) in &status.broken_expectations {
