@@ -27,7 +27,7 @@ const DISTURBANCES: [&str; 3] = ["FAIL", "REQTMOUT", "TXNERR"];
 const FIRST_REQUEST: &str = "APIVERSION_QUERY";
 
 /// Events that are handled at once: a call handles one, and a broken connection makes a few.
-const EVENTS: usize = 16;
+pub(crate) const EVENTS: usize = 16;
 
 pub(crate) fn settings(connection: &KafkaConnection) -> ClientConfig {
     let mut config = ClientConfig::new();

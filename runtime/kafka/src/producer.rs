@@ -5,12 +5,14 @@
 //!
 //! Invariant: making a producer fences every older one of the same id, and ends its transaction.
 
-use crate::client::{Context, settings, wrong_setting};
+use crate::client::{Context, EVENTS, settings, wrong_setting};
 use crate::marks::{Edge, MARKS, Mark, Place};
 use crate::records::{ORIGIN, Records};
+use rdkafka::bindings::rd_kafka_flush;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::types::RDKafkaRespErr;
 use segno_core::pipeline::KafkaSinkSpec;
 use segno_core::sink::Ownership;
 use segno_core::{Code, Error, Result};
@@ -20,12 +22,13 @@ use std::time::{Duration, Instant};
 const INIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long giving a transaction up may take. Where it does not succeed, the next producer does it.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long one wait for room in the producer's queue lasts.
-const ROOM_WAIT: Duration = Duration::from_millis(50);
-/// How long events are looked for before an epoch is written: one call without waiting handles only one.
-const SERVE_WAIT: Duration = Duration::from_millis(1);
+/// How long one wait for deliveries or for room lasts before events are handled: some batches are delivered meanwhile, and
+/// of refused records only an event tells.
+const WAIT: Duration = Duration::from_millis(10);
 /// Bytes that wait in the producer, in KiB: some batches for each broker.
 const QUEUED_KIB: &str = "65536";
+/// Records that wait in the producer: as many as `QUEUED_KIB` allows. The library's own limit is an epoch of 100,000.
+const QUEUED_RECORDS: &str = "0";
 /// The setting of librdkafka that bounds a row.
 pub(crate) const MESSAGE_BYTES: &str = "message.max.bytes";
 /// What comes to a row's value, key and headers on its way: 61 bytes of its batch, up to 40 of its own, and the header of
@@ -63,6 +66,9 @@ impl Producer {
         if !spec.connection.settings.contains_key("queue.buffering.max.kbytes") {
             config.set("queue.buffering.max.kbytes", QUEUED_KIB);
         }
+        if !spec.connection.settings.contains_key("queue.buffering.max.messages") {
+            config.set("queue.buffering.max.messages", QUEUED_RECORDS);
+        }
         let limit = spec.row_bytes_max.map(|limit| limit + ROW_FRAME_BYTES);
         // Brokers compare whole batches with the topic's limit, and refuse all of one that is larger.
         let batch = takes.map(|takes| takes.min(BATCH_BYTES));
@@ -82,7 +88,7 @@ impl Producer {
         let inner: BaseProducer<Context> = made.map_err(|error| wrong_setting(&error))?;
         let until = Instant::now() + INIT_TIMEOUT;
         loop {
-            let left = until.saturating_duration_since(Instant::now()).max(ROOM_WAIT);
+            let left = until.saturating_duration_since(Instant::now()).max(WAIT);
             let Err(error) = inner.init_transactions(left) else { break };
             inner.poll(Duration::ZERO);
             let retriable = matches!(&error, KafkaError::Transaction(error) if error.is_retriable());
@@ -96,7 +102,7 @@ impl Producer {
 
     /// Whether anything went wrong on the way to the brokers since it was made.
     pub fn is_disturbed(&self) -> bool {
-        self.inner.poll(SERVE_WAIT);
+        self.handle_events();
         #[cfg(feature = "testing")]
         if crate::planted::keeps_producer() {
             return false;
@@ -119,7 +125,7 @@ impl Producer {
             return Err(failure);
         }
         loop {
-            let left = until.saturating_duration_since(Instant::now()).max(ROOM_WAIT);
+            let left = until.saturating_duration_since(Instant::now()).max(WAIT);
             let Err(error) = self.inner.commit_transaction(left) else { return Ok(()) };
             self.inner.poll(Duration::ZERO);
             let retriable = matches!(&error, KafkaError::Transaction(error) if error.is_retriable());
@@ -162,14 +168,34 @@ impl Producer {
 
     /// Waits until the brokers have what was sent.
     fn settle(&self, until: Instant) -> Result<(), Failure> {
-        let left = until.saturating_duration_since(Instant::now());
-        self.inner.flush(left).map_err(|error| Failure::new(&error, "the rows were not taken in time"))?;
+        while !self.is_settled_within(WAIT) {
+            if Instant::now() >= until {
+                let what = "the rows were not taken in time".to_owned();
+                return Err(Failure { code: RDKafkaErrorCode::OperationTimedOut, what, row: None });
+            }
+        }
         match self.inner.context().take_undelivered() {
             Some((number, code)) => {
                 let row = Some(number).filter(|&number| number != MARK);
                 Err(Failure { code, what: "a row was refused".to_owned(), row })
             }
             None => Ok(()),
+        }
+    }
+
+    /// Whether nothing is under way any more, at the latest after `wait`.
+    ///
+    /// The crate's own `flush` waits for events, 100 ms at a time, and deliveries that succeed make none.
+    fn is_settled_within(&self, wait: Duration) -> bool {
+        // SAFETY: the client lives as long as `self`.
+        let answer = unsafe { rd_kafka_flush(self.inner.client().native_ptr(), wait.as_millis() as i32) };
+        self.handle_events();
+        answer == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
+    }
+
+    fn handle_events(&self) {
+        for _ in 0..EVENTS {
+            self.inner.poll(Duration::ZERO);
         }
     }
 
@@ -191,7 +217,7 @@ impl Producer {
                 return Err(failure);
             }
             record = again;
-            self.inner.poll(ROOM_WAIT);
+            self.is_settled_within(WAIT);
         }
     }
 }
