@@ -5,9 +5,8 @@ use crate::journal::{self, Journal};
 use crate::lock::WorkLock;
 use crate::sink::Files;
 use crate::state::StateStore;
-use crate::store::{Created, Objects};
+use crate::store::Objects;
 use crate::generation;
-use bytes::Bytes;
 use segno_core::Code;
 use segno_core::columns::{Column, ColumnType, Schema};
 use segno_core::persisted::{Author, Fence, Identity, JournalBody, Position};
@@ -34,78 +33,6 @@ fn path_of(folder: &Path, name: &str) -> std::path::PathBuf {
     folder.join("tenant/pipeline/single").join(name)
 }
 
-#[test]
-fn sixteen_racing_writers_have_one_winner() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let objects = store(folder.path());
-    for round in 0..20 {
-        let name = format!("journal/{round:012}");
-        let results: Vec<(String, Created)> = std::thread::scope(|scope| {
-            let writers: Vec<_> = (0..16)
-                .map(|writer| {
-                    let (objects, name) = (objects.clone(), name.clone());
-                    scope.spawn(move || {
-                        let body = format!("writer {writer}");
-                        (body.clone(), objects.create(&name, Bytes::from(body)).expect("an answer"))
-                    })
-                })
-                .collect();
-            writers.into_iter().map(|writer| writer.join().expect("a writer")).collect()
-        });
-        let winners: Vec<&String> =
-            results.iter().filter(|(_, created)| *created == Created::Ours).map(|(body, _)| body).collect();
-        assert_eq!(winners.len(), 1, "round {round}");
-        for (_, created) in &results {
-            if let Created::Theirs(bytes) = created {
-                assert_eq!(bytes, winners[0].as_bytes(), "a loser sees the winner's object");
-            }
-        }
-    }
-}
-
-#[test]
-fn creating_what_we_wrote_already_is_ours() {
-    // The answer to a create may be lost after it was applied: reading back decides.
-    let folder = tempfile::tempdir().expect("a folder");
-    let objects = store(folder.path());
-    let body = Bytes::from_static(b"unique by its nonce");
-    assert_eq!(objects.create("journal/1", body.clone()).expect("an answer"), Created::Ours);
-    assert_eq!(objects.create("journal/1", body).expect("an answer"), Created::Ours);
-}
-
-#[test]
-fn generations_are_taken_once_each() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let objects = store(folder.path());
-    let mut taken: Vec<u64> = std::thread::scope(|scope| {
-        let takers: Vec<_> = (0..8)
-            .map(|_| {
-                let objects = objects.clone();
-                scope.spawn(move || generation::take(&objects, "test", "journal").expect("a generation").generation)
-            })
-            .collect();
-        takers.into_iter().map(|taker| taker.join().expect("a taker")).collect()
-    });
-    taken.sort_unstable();
-    assert_eq!(taken, (1..=8).collect::<Vec<u64>>());
-    std::fs::remove_file(path_of(folder.path(), "generation-hint")).expect("the hint");
-    assert_eq!(generation::current(&objects).expect("a number"), 8, "the hint only saves probes");
-}
-
-#[test]
-fn of_two_journals_at_one_place_one_appends_and_the_other_learns_who() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let objects = store(folder.path());
-    let mut first = Journal::new(objects.clone(), author(1), 0, String::new());
-    let mut second = Journal::new(objects, author(2), 0, String::new());
-    assert_eq!(first.append(fence(1)).expect("an answer"), Claim::Ours);
-    match second.append(fence(2)).expect("an answer") {
-        Claim::Theirs(author) => assert_eq!(author.generation, 1),
-        Claim::Ours => panic!("both hold entry 1"),
-    }
-    assert_eq!((first.sequence(), second.sequence()), (1, 0));
-}
-
 /// The next owner of a store.
 fn owner(objects: &Objects) -> Author {
     generation::take(objects, "test", "journal").expect("a generation")
@@ -118,64 +45,6 @@ fn written_journal(objects: &Objects, entries: u64) -> Journal {
         journal.leave_hint().expect("a hint");
     }
     journal
-}
-
-#[test]
-fn the_end_is_found_whatever_the_hint_says() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let objects = store(folder.path());
-    assert_eq!(journal::find_end(&objects, 0).expect("a number"), 0);
-    written_journal(&objects, 77);
-    let hint = path_of(folder.path(), "journal-hint");
-    for content in [Some("64"), Some("1"), Some("9999"), Some("nonsense"), None] {
-        match content {
-            Some(content) => std::fs::write(&hint, content).expect("the hint"),
-            None => std::fs::remove_file(&hint).expect("the hint"),
-        }
-        assert_eq!(journal::find_end(&objects, 0).expect("a number"), 77, "hint {content:?}");
-    }
-    // The oldest entries may be collected; the end must not be taken for the beginning.
-    for sequence in 1..=40 {
-        objects.delete(&format!("journal/{sequence:012}")).expect("an entry");
-    }
-    assert_eq!(journal::find_end(&objects, 0).expect("a number"), 77);
-    // So may the entry that an old hint names.
-    for sequence in 41..=70 {
-        objects.delete(&format!("journal/{sequence:012}")).expect("an entry");
-    }
-    std::fs::write(&hint, "64").expect("the hint");
-    assert_eq!(journal::find_end(&objects, 0).expect("a number"), 77);
-    assert_eq!(journal::first_left(&objects).expect("a number"), 71);
-    // All of them is not the same as none: a new journal would start over silently.
-    for sequence in 71..=77 {
-        objects.delete(&format!("journal/{sequence:012}")).expect("an entry");
-    }
-    assert_eq!(journal::find_end(&objects, 0).expect_err("a journal that was removed").code(), Code::JournalGap);
-}
-
-#[test]
-fn a_gap_a_replaced_and_a_damaged_entry_have_their_codes() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let objects = store(folder.path());
-    written_journal(&objects, 5);
-    assert_eq!(journal::read_range(&objects, 1, 5, Some("")).expect("entries").len(), 5);
-    let third = path_of(folder.path(), "journal/000000000003");
-    let original = std::fs::read(&third).expect("an entry");
-    let code = || journal::read_range(&objects, 1, 5, Some("")).expect_err("an error").code();
-    std::fs::remove_file(&third).expect("an entry");
-    assert_eq!(code(), Code::JournalGap);
-    std::fs::write(&third, &original[..original.len() - 3]).expect("an entry");
-    assert_eq!(code(), Code::JournalDamaged);
-    let text = String::from_utf8(original.clone()).expect("JSON");
-    std::fs::write(&third, text.replace("\"writer\":\"test\"", "\"writer\":\"else\"")).expect("an entry");
-    assert_eq!(code(), Code::JournalChain);
-    std::fs::write(&third, text.replace("\"sequence\":3", "\"sequence\":4")).expect("an entry");
-    assert_eq!(code(), Code::JournalDamaged);
-    std::fs::write(&third, text.replace("\"version\":1", "\"version\":99")).expect("an entry");
-    assert_eq!(code(), Code::NewerFormat);
-    std::fs::write(&third, &original).expect("an entry");
-    let foreign = journal::read_range(&objects, 2, 5, Some("another")).expect_err("an error").code();
-    assert_eq!(foreign, Code::JournalChain, "the entry before the first is checked too");
 }
 
 fn fill(state: &StateStore, epoch: u64, keys: std::ops::Range<u32>) {

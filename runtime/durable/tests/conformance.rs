@@ -1,68 +1,91 @@
-//! A folder and a bucket behave alike.
+//! The rules of stores, journals and sinks, for a folder, a bucket, a bucket whose answers get lost, and every sink here.
 
 use crate::gateway::Gateway;
-use crate::lab::{direct, file_of, noise};
-use bytes::Bytes;
-use segno_durable::store::{Created, Objects, Versioning, WHOLE_BYTES_MAX, count_winners};
+use crate::lab::{direct, new_url, open, proxy, variable};
+use segno_conformance::store;
+use segno_durable::store::{Objects, Versioning};
+use segno_proxy::http::{Act, HttpProxy};
 use std::path::Path;
 
-fn conforms(objects: &Objects) {
-    assert_eq!(objects.get("a/1").expect("an answer"), None);
-    assert_eq!(objects.head("a/1").expect("an answer"), None);
-    objects.delete("a/1").expect("what is absent is deleted already");
-    assert!(objects.list("a").expect("names").is_empty());
+mod folder {
+    use super::*;
 
-    let (first, second) = (Bytes::from_static(b"first"), Bytes::from_static(b"second"));
-    assert_eq!(objects.create("a/1", first.clone()).expect("an answer"), Created::Ours);
-    assert_eq!(objects.create("a/1", first.clone()).expect("an answer"), Created::Ours, "bytes are unique, so they are ours");
-    assert_eq!(objects.create("a/1", second.clone()).expect("an answer"), Created::Theirs(first.clone()));
-    assert_eq!(objects.get("a/1").expect("an answer"), Some(first), "a lost create changes nothing");
+    pub struct Folder(tempfile::TempDir);
 
-    objects.put("a/2", Bytes::from_static(b"one")).expect("written");
-    objects.put("a/2", second.clone()).expect("overwritten");
-    assert_eq!(objects.get("a/2").expect("an answer"), Some(second));
-    assert_eq!(objects.head("a/2").expect("an answer"), Some(6));
-    objects.put("a/empty", Bytes::new()).expect("written");
-    assert_eq!(objects.head("a/empty").expect("an answer"), Some(0));
-    assert_eq!(objects.get_sized("a/empty", 0).expect("an answer"), Some(Bytes::new()));
-    let mut names: Vec<String> = objects.list("a").expect("names").into_iter().map(|(name, _)| name).collect();
-    names.sort();
-    assert_eq!(names, ["1", "2", "empty"]);
-    objects.delete("a/2").expect("deleted");
-    assert_eq!(objects.get("a/2").expect("an answer"), None);
+    impl store::Fixture for Folder {
+        fn new() -> Folder {
+            Folder(tempfile::tempdir().expect("a folder"))
+        }
 
-    // In parts, both ways, with an end that fills no part.
-    let large = Bytes::from(noise(WHOLE_BYTES_MAX + 12_345));
-    objects.put_file("files/large", file_of(&large).path(), large.len() as u64).expect("written");
-    assert_eq!(objects.head("files/large").expect("an answer"), Some(large.len() as u64));
-    assert!(objects.get_sized("files/large", large.len() as u64).expect("an answer") == Some(large.clone()));
-    assert!(objects.get("files/large").expect("an answer") == Some(large.clone()));
-    let other = objects.get_sized("files/large", large.len() as u64 + 1).expect("an answer").expect("an object");
-    assert_ne!(other.len(), large.len() + 1, "an object of another length is not made to fit");
-    assert_eq!(count_winners(objects).expect("a race"), 1);
-    objects.prove_conditional_create().expect("proven");
-    objects.prove_conditional_create().expect("proven, and remembered");
+        fn open(&self) -> Objects {
+            let url = format!("file://{}", self.0.path().display());
+            Objects::open(&url, Path::new("."), "tenant", "pipeline", "single").expect("a store")
+        }
+    }
+
+    segno_conformance::store_rules!(Folder);
+    segno_conformance::journal_rules!(Folder);
+}
+
+mod bucket {
+    use super::*;
+
+    pub struct Bucket(String);
+
+    impl store::Fixture for Bucket {
+        fn new() -> Bucket {
+            Bucket(new_url())
+        }
+
+        fn open(&self) -> Objects {
+            open(&self.0, &variable("SEGNO_TEST_S3"))
+        }
+    }
+
+    segno_conformance::store_rules!(Bucket);
+    segno_conformance::journal_rules!(Bucket);
+}
+
+/// Every seventh write is applied, and its answer is lost.
+mod bucket_that_loses_answers {
+    use super::*;
+
+    pub struct Disturbed {
+        proxy: HttpProxy,
+        url: String,
+    }
+
+    impl store::Fixture for Disturbed {
+        fn new() -> Disturbed {
+            let proxy = proxy();
+            let mut writes = 0;
+            proxy.decide(move |request| {
+                writes += usize::from(request.method == "PUT");
+                match (request.method.as_str(), writes % 14) {
+                    ("PUT", 0) => Act::ApplyThenCut,
+                    ("PUT", 7) => Act::ApplyThenAnswer { status: 503, code: "SlowDown".to_owned() },
+                    _ => Act::Pass,
+                }
+            });
+            Disturbed { proxy, url: new_url() }
+        }
+
+        fn open(&self) -> Objects {
+            open(&self.url, &self.proxy.endpoint())
+        }
+    }
+
+    segno_conformance::store_rules!(Disturbed);
+    segno_conformance::journal_rules!(Disturbed);
 }
 
 #[test]
-fn a_folder_conforms() {
+fn a_bucket_with_versions_one_without_and_a_folder_are_told_apart() {
     let folder = tempfile::tempdir().expect("a folder");
-    let url = format!("file://{}", folder.path().display());
-    let objects = Objects::open(&url, Path::new("."), "tenant", "pipeline", "single").expect("a store");
-    conforms(&objects);
+    let url = format!("file://{}", folder.path().join("store").display());
+    let objects = Objects::open(&url, Path::new("."), "t", "p", "s").expect("a store");
     assert_eq!(objects.versioning().expect("an answer"), Versioning::NotABucket);
-}
-
-#[test]
-fn a_bucket_conforms() {
-    let objects = direct();
-    conforms(&objects);
-    assert_eq!(objects.versioning().expect("an answer"), Versioning::On, "the test server's bucket keeps versions");
-}
-
-#[test]
-fn a_bucket_without_versions_is_noticed() {
-    let folder = tempfile::tempdir().expect("a folder");
+    assert_eq!(direct().versioning().expect("an answer"), Versioning::On, "the test server's bucket keeps versions");
     let gateway = Gateway::start(folder.path());
     let variables = [
         ("AWS_ENDPOINT_URL", format!("http://{}", gateway.address)),

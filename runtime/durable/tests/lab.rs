@@ -1,5 +1,6 @@
 //! Stores for tests: a prefix of its own in the bucket of the test server, direct or through a proxy.
 
+pub use segno_conformance::store::noise;
 use segno_core::persisted::{Author, Fence, Identity, JournalBody, Position};
 use segno_durable::checkpoint::CheckpointMeta;
 use segno_durable::journal::{Journal, nonce};
@@ -94,17 +95,4 @@ pub fn file_of(bytes: &[u8]) -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), bytes).expect("written");
     file
-}
-
-/// Bytes that do not repeat and are the same every time.
-pub fn noise(length: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    (0..length)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state as u8
-        })
-        .collect()
 }

@@ -6,7 +6,9 @@
 
 mod broker;
 mod cluster;
+mod conformance;
 mod delayed;
+mod expired;
 mod lab;
 mod pipeline;
 mod rejected;

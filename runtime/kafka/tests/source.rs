@@ -26,21 +26,6 @@ fn delete_before(topic: &str, offset: i64) {
 }
 
 #[test]
-fn a_partition_gives_the_same_records_in_any_pieces_and_from_any_offset() {
-    let topic = topic("pieces", 1, &[]);
-    values(&topic, 0, (0..60).map(|id| format!("{{\"id\":{id}}}")));
-    let source = KafkaSource::open(&spec(&[&topic])).unwrap();
-    let whole = give(&source, 0, 0, LARGE, 60);
-    let expected: Vec<(u64, String)> = (0..60).map(|id| (id, format!("{{\"id\":{id}}}"))).collect();
-    assert_eq!(whole.good, expected);
-    assert_eq!(give(&source, 0, 0, SMALL, 60), whole);
-    for from in [1, 30, 59, 60] {
-        let rest = give(&source, 0, from, SMALL, 60 - from as usize);
-        assert_eq!(rest.good, expected[from as usize..], "from {from}");
-    }
-}
-
-#[test]
 fn values_of_the_columns_are_those_of_the_messages() {
     let topic = topic("columns", 1, &[]);
     produce(&topic, 0, &[(Some("k1"), Some("{\"id\":7,\n \"name\":\"a\\nb\"}")), (None, Some("{\"id\":8,\"name\":\"c\"}\n"))]);
@@ -243,30 +228,6 @@ fn a_source_until_latest_ends_where_the_topic_ended() {
     let given = give(&source, 0, 0, LARGE, usize::MAX);
     assert_eq!((given.good.len(), given.end), (5, 5));
     assert_eq!(give(&source, 1, 0, LARGE, usize::MAX).good.len(), 0, "an empty partition ends at once");
-}
-
-#[test]
-fn a_topic_that_was_made_again_is_noticed() {
-    let topic = topic("again", 1, &[]);
-    let source = KafkaSource::open(&spec(&[&topic])).unwrap();
-    let mark = source.mark(0, 0).unwrap();
-    assert!(source.open(0, 0, Some(mark), &plan(&ID)).is_ok());
-    wait(admin().delete_topics(&[&topic], &AdminOptions::new().operation_timeout(Some(PATIENCE)))).expect("deleted");
-    loop {
-        let found = KafkaSource::open(&spec(&[&topic]));
-        if found.is_err_and(|error| error.code() == Code::TopicMissing) {
-            break;
-        }
-    }
-    make(&topic, 1, &[]);
-    let again = loop {
-        if let Ok(again) = KafkaSource::open(&spec(&[&topic])) {
-            break again;
-        }
-    };
-    assert_ne!(again.mark(0, 0).unwrap(), mark);
-    let Err(error) = again.open(0, 0, Some(mark), &plan(&ID)) else { panic!("another topic was taken for the old one") };
-    assert_eq!(error.code(), Code::TopicReplaced);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! Owns: proofs that need PostgreSQL. Does not own: whole runs of the command (`runtime/segno/tests/postgres.rs`).
 
+mod conformance;
 mod faults;
 mod lab;
 mod refusals;

@@ -84,25 +84,6 @@ fn rows_that_are_only_a_key_are_written_once() {
 }
 
 #[test]
-fn a_writer_of_an_older_generation_writes_nothing() {
-    let database = Database::new();
-    let spec = database.spec("scores", &[], true);
-    let mut zombie = database.sink(&spec, &schema(), 1);
-    Epoch::of(1, 0, &[(1, None, 1.0)]).publish(&mut zombie).unwrap();
-    let mut owner_now = PostgresSink::open("out", &spec, &schema()).unwrap();
-    assert_eq!(owner_now.take_over(&owner(2)).unwrap(), Held::Through(1));
-    let error = Epoch::of(2, 1, &[(666, None, 1.0)]).publish(&mut zombie).unwrap_err();
-    assert_eq!(error.code(), Code::OwnershipLost, "{error}");
-    // Neither an older generation nor the same one of another checkpoint store takes over.
-    for generation in [1, 2] {
-        let mut late = PostgresSink::open("out", &spec, &schema()).unwrap();
-        assert_eq!(late.take_over(&owner(generation)).unwrap_err().code(), Code::OwnershipLost);
-    }
-    Epoch::of(2, 1, &[(2, None, 1.0)]).publish(&mut owner_now).unwrap();
-    assert_eq!(database.connection.rows("SELECT id FROM scores ORDER BY id"), [["1"], ["2"]]);
-}
-
-#[test]
 fn a_lost_mark_stays_lost_until_the_sink_is_started_again() {
     let database = Database::new();
     let spec = database.spec("scores", &[], true);

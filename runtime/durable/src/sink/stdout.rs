@@ -21,7 +21,14 @@ pub struct Stdout<W: Write + Send = std::io::Stdout> {
 
 impl Stdout {
     pub fn new(name: &str, format: SinkFormat) -> Stdout {
-        Stdout { name: name.to_owned(), format, out: std::io::stdout(), header_written: false }
+        Stdout::writing_to(name, format, std::io::stdout())
+    }
+}
+
+impl<W: Write + Send> Stdout<W> {
+    /// As standard output would be written.
+    pub fn writing_to(name: &str, format: SinkFormat, out: W) -> Stdout<W> {
+        Stdout { name: name.to_owned(), format, out, header_written: false }
     }
 }
 
@@ -96,7 +103,7 @@ mod tests {
     }
 
     fn sink<W: Write + Send>(format: SinkFormat, out: W) -> Stdout<W> {
-        Stdout { name: "console".to_owned(), format, out, header_written: false }
+        Stdout::writing_to("console", format, out)
     }
 
     #[test]

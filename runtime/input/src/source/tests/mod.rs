@@ -2,26 +2,24 @@
 //! that are not what they should be.
 
 mod changes;
+mod conformance;
 mod formats;
 mod parquet;
 mod pieces;
 
 use super::files::FilesSource;
 use super::*;
-use arrow_array::cast::AsArray;
-use arrow_array::types::TimestampMicrosecondType;
 use arrow_cast::display::array_value_to_string;
+use segno_conformance::read::{ALL, Seen, see};
 use segno_core::columns::{Column, ColumnType};
 use segno_core::source::{
-    Chunk, FilesSpec, FormatSpec, Next, NexmarkKind, NexmarkSpec, PartitionReader, ReadLimit, ReadPlan, TimeColumn,
+    FilesSpec, FormatSpec, Next, NexmarkKind, NexmarkSpec, PartitionReader, ReadLimit, ReadPlan, TimeColumn,
     TimeUnit,
 };
 use segno_core::{Code, Error};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-
-const ALL: ReadLimit = ReadLimit { rows: usize::MAX, bytes: usize::MAX };
 
 struct Folder(tempfile::TempDir);
 
@@ -63,68 +61,10 @@ fn timed(mut plan: ReadPlan, name: &str) -> ReadPlan {
     plan
 }
 
-/// A record as it must come out every time: `(offset, values or why it is bad, original bytes)`.
-type Seen = (u64, String, Vec<u8>);
-
-fn see(chunk: &Chunk, into: &mut Vec<Seen>) {
-    let rows = chunk.columns.num_rows();
-    assert_eq!(chunk.offsets.len(), rows);
-    assert!(rows + chunk.bad.len() > 0, "an empty chunk");
-    assert!(chunk.start < chunk.end);
-    if let Some(raw) = &chunk.raw {
-        assert_eq!(raw.bytes.len() as u64, chunk.end - chunk.start);
-        assert_eq!(raw.rows.len(), rows);
-    }
-    let mut bad = chunk.bad.iter().peekable();
-    for row in 0..=rows {
-        while let Some(b) = bad.next_if(|b| b.before_row as usize == row) {
-            into.push((b.offset, format!("{} {}", b.code.name(), b.reason), b.bytes.to_vec()));
-        }
-        if row == rows {
-            break;
-        }
-        let mut values: Vec<String> = Vec::new();
-        for array in chunk.columns.columns() {
-            array.to_data().validate_full().unwrap();
-            values.push(match arrow_array::Array::is_null(array, row) {
-                true => "null".to_owned(),
-                // Display knows no zone by name.
-                false => match array.as_primitive_opt::<TimestampMicrosecondType>() {
-                    Some(times) => times.value(row).to_string(),
-                    None => array_value_to_string(array, row).unwrap(),
-                },
-            });
-        }
-        if let Some(time) = chunk.times.get(row) {
-            values.push(format!("@{time}"));
-        }
-        let raw = chunk.raw.as_ref().map_or(Vec::new(), |raw| {
-            let (start, end) = raw.rows[row];
-            raw.bytes[start as usize..end as usize].to_vec()
-        });
-        into.push((chunk.offsets[row], values.join("|"), raw));
-    }
-    assert!(bad.next().is_none());
-    assert!(into.windows(2).all(|pair| pair[0].0 < pair[1].0), "offsets grow");
-    assert!(into.iter().all(|(offset, ..)| *offset < chunk.end));
-}
-
 /// Reads until there is nothing more; also returns the ends of the chunks, and the error where it stopped.
 fn read(reader: &mut dyn PartitionReader, limits: &[ReadLimit]) -> (Vec<Seen>, Vec<u64>, Option<Code>) {
-    let (mut seen, mut ends) = (Vec::new(), Vec::new());
-    for turn in 0.. {
-        let limit = limits[turn % limits.len()];
-        match reader.next(limit) {
-            Ok(Next::Chunk(chunk)) => {
-                assert!(chunk.columns.num_rows() + chunk.bad.len() <= limit.rows.max(1));
-                see(&chunk, &mut seen);
-                ends.push(chunk.end);
-            }
-            Ok(Next::Waiting | Next::End) => return (seen, ends, None),
-            Err(error) => return (seen, ends, Some(error.code())),
-        }
-    }
-    unreachable!()
+    let given = segno_conformance::read::read(reader, 0, limits, None);
+    (given.records, given.ends, given.error)
 }
 
 /// The promise, for one file: any blocks and limits, and any place to begin, give the same records.

@@ -122,31 +122,4 @@ proptest! {
             prop_assert_eq!(raw.as_slice(), line.strip_suffix(b"\r").unwrap_or(line));
         }
     }
-
-    #[test]
-    fn nexmark_is_the_same_in_any_pieces(
-        (limits, _) in pieces(),
-        partitions in 1u32..4,
-        only in prop_oneof![Just(None), Just(Some(NexmarkKind::Bid)), Just(Some(NexmarkKind::Auction))],
-    ) {
-        let mut spec = NexmarkSpec::new("events", 7, Some(200));
-        (spec.partitions, spec.only) = (partitions, only);
-        let columns = schema_plan(&nexmark::schema(&spec));
-        let source = open_source(&SourceSpec::Nexmark(spec)).unwrap();
-        let limits: Vec<ReadLimit> = limits.iter().map(|&(rows, bytes)| ReadLimit { rows, bytes }).collect();
-        let mut total = 0;
-        for partition in 0..partitions {
-            let (wanted, ..) = read(&mut *source.open(partition, 0, None, &columns).unwrap(), &[ALL]);
-            let (seen, ends, _) = read(&mut *source.open(partition, 0, None, &columns).unwrap(), &limits);
-            prop_assert_eq!(&seen, &wanted);
-            total += seen.len();
-            for offset in seen.iter().map(|(offset, ..)| *offset).chain(ends).step_by(7) {
-                let mark = source.mark(partition, offset).unwrap();
-                let (rest, ..) = read(&mut *source.open(partition, offset, Some(mark), &columns).unwrap(), &limits);
-                prop_assert_eq!(&rest[..], &wanted[wanted.len() - rest.len()..]);
-                prop_assert!(rest.len() == wanted.iter().filter(|(at, ..)| *at >= offset).count());
-            }
-        }
-        prop_assert_eq!(total, 200);
-    }
 }
