@@ -14,7 +14,7 @@ use rdkafka::producer::ProducerContext;
 use segno_core::source::KafkaConnection;
 use segno_core::{Code, Error};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long a request for metadata may take: a healthy broker answers in milliseconds, an election takes a second or two.
@@ -63,6 +63,8 @@ pub(crate) struct Context {
     brokers: String,
     /// A connection broke, or a request was not answered.
     disturbed: AtomicBool,
+    /// A broker was not reached, or its connection broke; a slow answer is something else.
+    away: AtomicBool,
     refused: Mutex<Option<(RDKafkaErrorCode, String)>>,
     /// What librdkafka said last of a connection that failed.
     failed: Mutex<Option<String>>,
@@ -78,6 +80,11 @@ impl Context {
     /// Whether anything went wrong on the way to the brokers.
     pub fn is_disturbed(&self) -> bool {
         self.disturbed.load(Ordering::Relaxed)
+    }
+
+    /// Whether a broker was away at any time.
+    pub fn met_absence(&self) -> bool {
+        self.away.load(Ordering::Relaxed)
     }
 
     pub fn take_undelivered(&self) -> Option<(usize, RDKafkaErrorCode)> {
@@ -112,25 +119,6 @@ impl Context {
 pub(crate) fn serve(consumer: &BaseConsumer<Context>) {
     for _ in 0..EVENTS {
         drop(consumer.poll(Duration::ZERO));
-    }
-}
-
-/// Waits for an answer of the admin client, whose own thread completes it.
-pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
-    struct Unpark(std::thread::Thread);
-    impl std::task::Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Arc::new(Unpark(std::thread::current())).into();
-    let mut context = std::task::Context::from_waker(&waker);
-    let mut future = std::pin::pin!(future);
-    loop {
-        match future.as_mut().poll(&mut context) {
-            std::task::Poll::Ready(done) => return done,
-            std::task::Poll::Pending => std::thread::park(),
-        }
     }
 }
 
@@ -185,6 +173,9 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         self.disturbed.store(true, Ordering::Relaxed);
         if let Some(code) = error.rdkafka_error_code() {
+            if matches!(code, RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::Resolve) {
+                self.away.store(true, Ordering::Relaxed);
+            }
             // Only refused logins: a right that is missing is told by the request that needed it. A broker that goes away
             // amid a handshake shows as an error of TLS, too, and passes.
             let is_refused = match code {

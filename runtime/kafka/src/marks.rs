@@ -5,7 +5,7 @@
 //! Invariants: a broker has `begin` before any row of the epoch's transaction is sent, and all rows before `end` is, so a
 //! transaction of which a part was committed shows. The topic is compacted: the last mark of a sink stays for ever.
 
-use crate::client::{Context, REQUEST_TIMEOUT, settings, wait, wrong_setting};
+use crate::client::{Context, REQUEST_TIMEOUT, settings, wrong_setting};
 use crate::queue::{BATCH, Fetched, PartitionQueue};
 use crate::topics;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -157,7 +157,7 @@ fn create(admin: &AdminClient<Context>) -> Result<()> {
         .set("segment.bytes", SEGMENT_BYTES);
     let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT)).operation_timeout(Some(REQUEST_TIMEOUT));
     let what = format!("the topic {MARKS} cannot be created");
-    let answers = wait(admin.create_topics([&topic], &options));
+    let answers = pollster::block_on(admin.create_topics([&topic], &options));
     let answers = answers.map_err(|error| admin.inner().context().error(code(&error), &what))?;
     match answers.into_iter().next() {
         // Another sink was faster.

@@ -171,7 +171,7 @@ impl Producer {
         while !self.is_settled_within(WAIT) {
             if Instant::now() >= until {
                 let what = "the rows were not taken in time".to_owned();
-                return Err(Failure { code: RDKafkaErrorCode::OperationTimedOut, what, row: None });
+                return Err(Failure { code: RDKafkaErrorCode::MessageTimedOut, what, row: None });
             }
         }
         match self.inner.context().take_undelivered() {
@@ -238,6 +238,8 @@ pub(crate) fn error(failure: &Failure, sink: &str, topic: &str, mark: Mark, reco
                 .with_cause(failure.code)
                 .with_help("raise max.message.bytes of the topic, and message.max.bytes under settings:")
         }
+        // Where a broker is away, more time would not help.
+        MessageTimedOut if context.met_absence() => context.error(failure.code, &what),
         MessageTimedOut | InvalidProducerEpoch | ProducerFenced | Fenced => Error::new(Code::TransactionExpired, what)
             .with_cause(failure.code)
             .with_help("raise transaction_timeout, or make epochs smaller with epoch: { max_records: … }"),
@@ -264,5 +266,14 @@ mod tests {
         assert_eq!(of(RDKafkaErrorCode::TopicAuthorizationFailed), Code::KafkaDenied);
         assert_eq!(of(RDKafkaErrorCode::AllBrokersDown), Code::KafkaUnreachable);
         assert_eq!(of(RDKafkaErrorCode::InvalidTransactionalState), Code::SinkFailed);
+    }
+
+    #[test]
+    fn rows_that_were_not_taken_in_time_by_a_broker_that_was_away_are_not_called_slow() {
+        let mark = Mark { epoch: 7, generation: 1, rows: 0, mark: Edge::End };
+        let context = Context::default();
+        rdkafka::ClientContext::error(&context, KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure), "refused");
+        let failure = Failure { code: RDKafkaErrorCode::MessageTimedOut, what: String::new(), row: None };
+        assert_eq!(error(&failure, "out", "scores", mark, None, &context).code(), Code::KafkaUnreachable);
     }
 }

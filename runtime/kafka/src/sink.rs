@@ -57,19 +57,19 @@ impl KafkaSink {
     }
 
     /// Fences older producers, and reads the mark.
-    fn renew(&self, owner: &Ownership, place: &Place) -> Result<(Producer, Option<u64>)> {
+    fn renew(&self, owner: &Ownership, place: &Place) -> Result<(Producer, Option<Mark>)> {
         let producer = Producer::take_over(&self.spec, self.takes, &Self::id(owner, &self.name))?;
         match self.marks.read(place)? {
-            Some(mark) if mark.generation > owner.generation => Err(Error::new(
-                Code::OwnershipLost,
-                format!(
-                    "sink \"{}\" was taken over by generation {}; this process is generation {}",
-                    self.name, mark.generation, owner.generation
-                ),
-            )
-            .with_help("another process runs this pipeline now; this one has written nothing since and stops")),
-            mark => Ok((producer, mark.map(|mark| mark.epoch))),
+            Some(mark) if mark.generation > owner.generation => Err(self.overtaken(owner, mark.generation)),
+            mark => Ok((producer, mark)),
         }
+    }
+
+    fn overtaken(&self, owner: &Ownership, by: u64) -> Error {
+        let message = format!("sink \"{}\" was taken over by generation {by}; this process is generation {}", self.name, owner.generation);
+        Error::new(Code::OwnershipLost, message).with_help(
+            "another process runs this pipeline now, and this one has written nothing since and stops; or its checkpoint store was emptied: then give the pipeline another name",
+        )
     }
 
     /// Writes an epoch, or only its mark, as often as it takes.
@@ -92,7 +92,7 @@ impl KafkaSink {
                 Some(producer) => producer,
                 None => {
                     let (producer, held) = self.renew(&owned.owner, &owned.place)?;
-                    owned.held = held;
+                    owned.held = held.map(|mark| mark.epoch);
                     producer
                 }
             };
@@ -165,7 +165,12 @@ impl Sink for KafkaSink {
 
     fn take_over(&mut self, owner: &Ownership) -> Result<Held> {
         let place = self.marks.place(owner, &self.name);
-        let (producer, held) = self.renew(owner, &place)?;
+        let (producer, mark) = self.renew(owner, &place)?;
+        // A generation is taken once, so an equal one is of another checkpoint store.
+        if let Some(mark) = mark.filter(|mark| mark.generation == owner.generation) {
+            return Err(self.overtaken(owner, mark.generation));
+        }
+        let held = mark.map(|mark| mark.epoch);
         self.owned = Some(Owned { owner: owner.clone(), place, producer: Some(producer), held });
         let Some(epoch) = held else { return Ok(Held::Nothing) };
         // From now on an older owner that makes its producer anew sees that it is not the owner.

@@ -4,7 +4,7 @@
 //!
 //! Invariant: the answer, or an error with a code, comes within `REQUEST_TIMEOUT`.
 
-use crate::client::{Context, REQUEST_TIMEOUT, wait};
+use crate::client::{Context, REQUEST_TIMEOUT};
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::bindings::*;
 use rdkafka::client::Client;
@@ -100,7 +100,7 @@ unsafe fn read(client: &Client<Context>, topic: *const rd_kafka_TopicDescription
 pub(crate) fn setting(admin: &AdminClient<Context>, topic: &str, name: &str) -> Result<Option<String>> {
     let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
     let failed = |code| admin.inner().context().error(code, &format!("the settings of {topic} cannot be read"));
-    let answers = wait(admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options));
+    let answers = pollster::block_on(admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options));
     let answers = answers.map_err(|error| failed(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)))?;
     match answers.into_iter().next() {
         Some(Ok(config)) => Ok(config.get(name).and_then(|entry| entry.value.clone())),

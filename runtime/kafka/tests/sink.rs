@@ -24,7 +24,7 @@ pub fn spec(topic: &str) -> KafkaSinkSpec {
     }
 }
 
-fn owner(pipeline: &str, generation: u64) -> Ownership {
+pub fn owner(pipeline: &str, generation: u64) -> Ownership {
     Ownership { tenant: "t".to_owned(), pipeline: pipeline.to_owned(), shard: "single".to_owned(), generation }
 }
 
@@ -110,20 +110,18 @@ fn a_row_is_a_record_with_key_headers_origin_time_and_javas_partition() {
 }
 
 #[test]
-fn publishing_an_epoch_again_writes_nothing() {
-    let (topic, pipeline) = (topic("again", 2, &[]), name("p"));
+fn an_epoch_of_few_rows_takes_much_less_than_a_tenth_of_a_second() {
+    let (topic, pipeline) = (topic("soon", 1, &[]), name("p"));
     let mut sink = started(&topic, &pipeline);
-    for _ in 0..3 {
-        sink.publish(&rows(0..10).at(1), &[]).unwrap();
-    }
-    sink.publish(&rows(10..20).at(2), &[]).unwrap();
-    sink.publish(&rows(0..10).at(1), &[]).unwrap();
-    drop(sink);
-    let (mut sink, held) = open(&topic, &pipeline, 2);
-    assert_eq!(held, Held::Through(2));
-    sink.publish(&rows(10..20).at(2), &[]).unwrap();
-    sink.publish(&rows(20..30).at(3), &[]).unwrap();
-    assert_eq!(ids(&topic), (0..30).collect::<Vec<_>>());
+    let took = |epoch: u64| {
+        let started = std::time::Instant::now();
+        sink.publish(&rows(0..3).at(epoch), &[]).unwrap();
+        started.elapsed()
+    };
+    // The fastest one: others may have waited for this machine.
+    let fastest = (1..=20).map(took).min().unwrap();
+    println!("## the fastest of 20 epochs took {} ms", fastest.as_millis());
+    assert!(fastest < Duration::from_millis(100), "the fastest of 20 epochs took {fastest:?}");
 }
 
 #[test]
