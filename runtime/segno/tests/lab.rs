@@ -22,6 +22,8 @@ pub struct Lab {
     pub settings: String,
     /// Where checkpoints go.
     pub checkpoint_store: String,
+    /// Checkpoints that are kept.
+    pub keep: u32,
     /// Added to the environment of every command.
     pub variables: Vec<(String, String)>,
     /// Further sinks, as items of the list.
@@ -55,6 +57,7 @@ impl Lab {
             folder,
             settings: SETTINGS.to_owned(),
             checkpoint_store: "store: \"file://store\", ephemeral: true".to_owned(),
+            keep: 1_000,
             variables: Vec::new(),
             sinks: String::new(),
             tenant: "default".to_owned(),
@@ -100,11 +103,12 @@ sinks:
     columns: [id, key, price, bids, total_price]
 {}dlq: {{ files: {{ path: dead }} }}
 work_dir: work
-checkpoint: {{ {}, replay_debt: 1ms, keep: 1000 }}
+checkpoint: {{ {}, replay_debt: 1ms, keep: {} }}
 {}",
             components.display(),
             self.sinks,
             self.checkpoint_store,
+            self.keep,
             self.settings
         );
         let path = self.path("pipeline.yaml");
@@ -199,6 +203,20 @@ pub fn finish(mut child: Child) -> Output {
         std::thread::sleep(Duration::from_millis(2));
     }
     child.wait_with_output().expect("a child")
+}
+
+/// A copy of a folder with everything in it.
+pub fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder").flatten() {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        match from.is_dir() {
+            true => copy(&from, &to),
+            // Sockets are none of the state.
+            false if from.is_file() => drop(std::fs::copy(from, to).expect("copied")),
+            false => {}
+        }
+    }
 }
 
 fn read_folder(folder: &Path) -> Vec<u8> {

@@ -5,6 +5,7 @@
 //! `make test` sets SEGNO_COMPONENTS (first-party plugins), SEGNO_TESTING_BIN (the command with failpoints) and
 //! SEGNO_CHECKER_BIN (the independent checker).
 
+mod absence;
 mod change;
 mod cli;
 mod damage;

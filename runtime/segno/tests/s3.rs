@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(100);
 /// Time of a request that hangs: long for this machine, short for a test.
 const REQUEST_TIME_MAX: &str = "1s";
 
-fn variable(name: &str) -> String {
+pub fn variable(name: &str) -> String {
     match std::env::var(name) {
         Ok(value) => value,
         Err(_) => panic!("{name} is not set: run the tests with `make test`, which starts an S3 server"),
@@ -29,8 +29,14 @@ fn variable(name: &str) -> String {
 
 /// A lab whose store is a new prefix of the test bucket, reached through `endpoint`; and the store's objects, directly.
 fn lab(records: usize, endpoint: &str) -> (Lab, Objects) {
-    let url = format!("s3://{}/segno-{}", variable("SEGNO_TEST_S3_BUCKET"), journal::nonce());
     let mut lab = Lab::new(21, records);
+    let objects = in_bucket(&mut lab, endpoint);
+    (lab, objects)
+}
+
+/// Lets a lab's store be a new prefix of the test bucket.
+pub fn in_bucket(lab: &mut Lab, endpoint: &str) -> Objects {
+    let url = format!("s3://{}/segno-{}", variable("SEGNO_TEST_S3_BUCKET"), journal::nonce());
     lab.checkpoint_store = format!("store: \"{url}\"");
     let variables = |endpoint: &str| {
         [
@@ -42,9 +48,9 @@ fn lab(records: usize, endpoint: &str) -> (Lab, Objects) {
         .map(|(name, value)| (name.to_owned(), value))
     };
     lab.variables = variables(endpoint).to_vec();
-    let place = ["default", "counts", "single"];
+    let place = [lab.tenant.as_str(), "counts", "single"];
     let direct = variables(&variable("SEGNO_TEST_S3"));
-    (lab, Objects::open_with(&url, Path::new("."), place, direct).expect("a store"))
+    Objects::open_with(&url, Path::new("."), place, direct).expect("a store")
 }
 
 /// Output and dead letters of a run without any fault.
