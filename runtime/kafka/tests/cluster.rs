@@ -4,7 +4,6 @@ use crate::lab::*;
 use crate::servers::Brokers;
 use crate::whole::*;
 use rand::RngExt;
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::time::Instant;
 
 /// Brokers killed in one run of the test command.
@@ -17,11 +16,8 @@ const BROKERS: i32 = 3;
 
 /// Leader of a partition, and how many replicas are in sync.
 fn leader(topic: &str, partition: i32) -> (i32, usize) {
-    let consumer: BaseConsumer = config().create().expect("a consumer");
-    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("metadata");
-    let partitions = metadata.topics()[0].partitions();
-    let found = partitions.iter().find(|one| one.id() == partition).expect("a partition");
-    (found.leader(), found.isr().len())
+    let (leader, in_sync) = partitions(topic).swap_remove(partition as usize);
+    (leader, in_sync.len())
 }
 
 /// The broker that coordinates the transactions of an id: where its partition of the coordinators' log leads.

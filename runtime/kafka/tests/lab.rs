@@ -1,5 +1,7 @@
 //! Topics of a test's own, and an independent way to write and read them.
 
+/// Waits for an answer that another thread completes.
+pub use pollster::block_on as wait;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
@@ -7,12 +9,10 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 use segno_core::columns::{Column, ColumnType};
 use segno_core::source::*;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Longer than anything here takes on a busy machine.
@@ -50,25 +50,6 @@ pub fn connection() -> KafkaConnection {
 
 pub fn admin() -> AdminClient<DefaultClientContext> {
     config().create().expect("an admin client")
-}
-
-/// Waits for an answer that another thread completes.
-pub fn wait<T>(future: impl Future<Output = T>) -> T {
-    struct Unpark(std::thread::Thread);
-    impl std::task::Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Arc::new(Unpark(std::thread::current())).into();
-    let mut context = std::task::Context::from_waker(&waker);
-    let mut future = std::pin::pin!(future);
-    loop {
-        match future.as_mut().poll(&mut context) {
-            std::task::Poll::Ready(done) => return done,
-            std::task::Poll::Pending => std::thread::park(),
-        }
-    }
 }
 
 /// A name that no other test has.
@@ -149,29 +130,79 @@ pub struct Read {
     pub headers: BTreeMap<String, String>,
 }
 
-/// All committed records of a topic, by partition and offset.
-pub fn read(topic: &str) -> Vec<Read> {
-    let consumer: BaseConsumer = config()
-        .set("group.id", "independent")
-        .set("isolation.level", "read_committed")
-        .set("enable.auto.commit", "false")
-        .set("enable.partition.eof", "true")
-        .create()
-        .expect("a consumer");
-    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("metadata");
-    let partitions = metadata.topics()[0].partitions().len();
-    let mut list = TopicPartitionList::new();
-    for partition in 0..partitions {
-        list.add_partition_offset(topic, partition as i32, Offset::Beginning).expect("a partition");
-    }
-    consumer.assign(&list).expect("assigned");
-    let (mut found, mut ended) = (Vec::new(), BTreeSet::new());
+/// What librdkafka tells while brokers come and go, and gets over by itself.
+fn passes(error: &KafkaError) -> bool {
+    use rdkafka::types::RDKafkaErrorCode::*;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            BrokerTransportFailure
+                | AllBrokersDown
+                | OperationTimedOut
+                | LeaderNotAvailable
+                | NotLeaderForPartition
+                | UnknownPartition
+        )
+    )
+}
+
+/// Leader and replicas in sync of each partition, once all have a leader.
+pub fn partitions(topic: &str) -> Vec<(i32, Vec<i32>)> {
+    let consumer: BaseConsumer = config().create().expect("a consumer");
     let started = Instant::now();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    while ended.len() < partitions {
-        assert!(started.elapsed() < PATIENCE, "{topic} was not read to its end");
-        match consumer.poll(Duration::from_millis(100)) {
-            Some(Ok(message)) => found.push(Read {
+    loop {
+        assert!(started.elapsed() < PATIENCE, "{topic} has no leaders");
+        match consumer.fetch_metadata(Some(topic), PATIENCE) {
+            Ok(found) => {
+                let found = found.topics()[0].partitions().iter().map(|one| (one.id(), one.leader(), one.isr().to_vec()));
+                let mut found: Vec<(i32, i32, Vec<i32>)> = found.collect();
+                found.sort_unstable_by_key(|(id, ..)| *id);
+                if !found.is_empty() && found.iter().all(|(_, leader, _)| *leader >= 0) {
+                    return found.into_iter().map(|(_, leader, in_sync)| (leader, in_sync)).collect();
+                }
+            }
+            Err(error) => assert!(passes(&error), "{topic}: {error}"),
+        }
+    }
+}
+
+/// What an independent reader meets.
+enum Met {
+    Record(Read),
+    /// Nothing more in this partition for now.
+    End(i32),
+    Nothing,
+}
+
+/// An independent reader of a topic's committed records, from the first one on.
+struct Follower {
+    topic: String,
+    consumer: BaseConsumer,
+    partitions: usize,
+}
+
+impl Follower {
+    fn new(topic: &str) -> Follower {
+        let consumer: BaseConsumer = config()
+            .set("group.id", "independent")
+            .set("isolation.level", "read_committed")
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .create()
+            .expect("a consumer");
+        let partitions = partitions(topic).len();
+        let mut list = TopicPartitionList::new();
+        for partition in 0..partitions {
+            list.add_partition_offset(topic, partition as i32, Offset::Beginning).expect("a partition");
+        }
+        consumer.assign(&list).expect("assigned");
+        Follower { topic: topic.to_owned(), consumer, partitions }
+    }
+
+    fn next(&self) -> Met {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match self.consumer.poll(Duration::from_millis(100)) {
+            Some(Ok(message)) => Met::Record(Read {
                 partition: message.partition(),
                 offset: message.offset(),
                 key: message.key().map(text),
@@ -181,17 +212,41 @@ pub fn read(topic: &str) -> Vec<Read> {
                     headers.iter().map(|header| (header.key.to_owned(), text(header.value.unwrap_or_default()))).collect()
                 }),
             }),
-            Some(Err(KafkaError::PartitionEOF(partition))) => drop(ended.insert(partition)),
-            // A broker went away: the library finds the partition's next leader by itself.
-            Some(Err(KafkaError::MessageConsumption(
-                RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown,
-            ))) => {}
-            Some(Err(error)) => panic!("{topic}: {error}"),
-            None => {}
+            Some(Err(KafkaError::PartitionEOF(partition))) => Met::End(partition),
+            Some(Err(error)) if passes(&error) => Met::Nothing,
+            Some(Err(error)) => panic!("{}: {error}", self.topic),
+            None => Met::Nothing,
+        }
+    }
+}
+
+/// All committed records of a topic, by partition and offset.
+pub fn read(topic: &str) -> Vec<Read> {
+    let follower = Follower::new(topic);
+    let (mut found, mut ended) = (Vec::new(), BTreeSet::new());
+    let started = Instant::now();
+    while ended.len() < follower.partitions {
+        assert!(started.elapsed() < PATIENCE, "{topic} was not read to its end");
+        match follower.next() {
+            Met::Record(record) => found.push(record),
+            Met::End(partition) => drop(ended.insert(partition)),
+            Met::Nothing => {}
         }
     }
     found.sort_by_key(|record| (record.partition, record.offset));
     found
+}
+
+/// Waits until a topic has so many committed records; `meanwhile` is asked again and again.
+pub fn await_records(topic: &str, wanted: usize, patience: Duration, mut meanwhile: impl FnMut()) {
+    let follower = Follower::new(topic);
+    let started = Instant::now();
+    let mut found = 0;
+    while found < wanted {
+        meanwhile();
+        assert!(started.elapsed() < patience, "{topic} has {found} records, and {wanted} are wanted");
+        found += usize::from(matches!(follower.next(), Met::Record(_)));
+    }
 }
 
 pub fn spec(topics: &[&str]) -> KafkaSpec {
@@ -240,7 +295,8 @@ pub fn drain(reader: &mut dyn PartitionReader, from: u64, limit: ReadLimit, want
                 assert!(chunk.start >= given.end && chunk.end > chunk.start, "ranges follow each other");
                 given.end = chunk.end;
                 let raw = chunk.raw.expect("raw bytes are kept");
-                let value = |&(start, end): &(u32, u32)| String::from_utf8_lossy(&raw.bytes[start as usize..end as usize]).into_owned();
+                let value =
+                    |&(start, end): &(u32, u32)| String::from_utf8_lossy(&raw.bytes[start as usize..end as usize]).into_owned();
                 given.good.extend(chunk.offsets.iter().copied().zip(raw.rows.iter().map(value)));
                 given.bad.extend(chunk.bad.iter().map(|bad| (bad.offset, bad.code.name())));
             }

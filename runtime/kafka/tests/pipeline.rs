@@ -47,7 +47,13 @@ fn kills_at_random_moments_change_nothing_between_topics() {
 
 #[test]
 fn a_kill_around_publication_changes_nothing_between_topics() {
-    for edge in ["commit::after_journal", "commit::amid_publish", "commit::after_publish", "recovery::after_fence", "recovery::before_live"] {
+    for edge in [
+        "commit::after_journal",
+        "commit::amid_publish",
+        "commit::after_publish",
+        "recovery::after_fence",
+        "recovery::before_live",
+    ] {
         let pipeline = Pipeline::new(7);
         if edge.starts_with("recovery::") {
             let mut command = pipeline.command("SEGNO_TESTING_BIN", &["run", "-q"]);
@@ -69,13 +75,9 @@ fn a_live_pipeline_recovers_and_replays_although_control_records_stand_behind_it
     let rows: usize = pipeline.expected.values().map(Vec::len).sum();
     let live_until = |wanted: usize| {
         let mut child = pipeline.command("SEGNO_BIN", &["run", "-q"]).spawn().expect("segno starts");
-        let started = Instant::now();
-        while read(&pipeline.output).len() < wanted {
-            assert!(started.elapsed() < 2 * PATIENCE, "the rows do not come");
-            if child.try_wait().expect("a child").is_some() {
-                panic!("{}", said(&finish(child)));
-            }
-        }
+        await_records(&pipeline.output, wanted, 2 * PATIENCE, || {
+            assert!(child.try_wait().expect("a child").is_none(), "the run ended")
+        });
         child.kill().expect("SIGKILL");
         finish(child);
     };
@@ -87,7 +89,8 @@ fn a_live_pipeline_recovers_and_replays_although_control_records_stand_behind_it
     pipeline.replay("live");
     // Everything is executed again, since the state is gone.
     std::fs::remove_dir_all(pipeline.folder.path().join("work")).expect("the work folder");
-    std::fs::remove_dir_all(pipeline.folder.path().join(format!("store/default/{}/single/manifest", pipeline.output))).expect("manifests");
+    std::fs::remove_dir_all(pipeline.folder.path().join(format!("store/default/{}/single/manifest", pipeline.output)))
+        .expect("manifests");
     transaction(&pipeline.input, 1, &["{\"id\":-2,\"key\":\"new\",\"price\":1}"], true);
     live_until(rows + 1);
     pipeline.replay("live, again");

@@ -4,6 +4,7 @@ use crate::lab::*;
 use crate::whole::*;
 use rdkafka::admin::AdminOptions;
 use rdkafka::{Offset, TopicPartitionList};
+use rustix::process::Signal;
 use serde_json::Value;
 
 fn run(pipeline: &Pipeline, args: &[&str]) -> (Option<i32>, String, String) {
@@ -89,6 +90,42 @@ fn records_that_are_gone_stop_the_run_until_the_loss_is_accepted_and_recorded() 
     let (code, _, said) = run(&pipeline, &["replay", "--from", &checkpoint, "--verify"]);
     assert_eq!(code, Some(0), "{said}");
     pipeline.complete();
+}
+
+#[test]
+fn retention_that_overtakes_a_running_process_stops_it_with_what_is_gone() {
+    let mut pipeline = Pipeline { until: "", ..Pipeline::new(24) };
+    let mut child = pipeline.command("SEGNO_BIN", &["run", "-q"]).spawn().expect("segno starts");
+    pipeline.await_rows(&mut child, 2 * PATIENCE);
+    // It stands still while records come and go. What a fetch under way had brought it already, it may read.
+    signal(&child, Signal::STOP);
+    let before = high(&pipeline.input);
+    let record = |id: i64| format!("{{\"id\":{id},\"key\":\"late\",\"price\":1}}");
+    values(&pipeline.input, LATE, (0..100).map(record));
+    values(&pipeline.input, LATE, (100..200).map(record));
+    let left = before + 160;
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&pipeline.input, LATE, Offset::Offset(left)).expect("a partition");
+    wait(admin().delete_records(&list, &AdminOptions::new())).expect("deleted");
+    signal(&child, Signal::CONT);
+    let output = finish(child);
+    let said = said(&output);
+    assert!(output.status.code() == Some(1) && said.contains("S012") && said.contains("--accept-data-loss"), "{said}");
+    let gone = said.split_once("offsets ").and_then(|(_, rest)| rest.split(' ').next()?.parse::<i64>().ok());
+    let gone = gone.unwrap_or_else(|| panic!("the first offset that is gone is not told: {said}"));
+    let range = format!("offsets {gone} to {} of {}/{LATE} are gone", left - 1, pipeline.input);
+    assert!((before..left).contains(&gone) && said.contains(&range), "{said}");
+
+    // Everything before the gap was read, and after it everything is.
+    pipeline.until = "until: latest,";
+    let (code, summary, said) = run(&pipeline, &["run", "-o", "json", "--accept-data-loss"]);
+    assert_eq!(code, Some(0), "{said}");
+    let summary: Value = serde_json::from_str(&summary).expect("a summary");
+    assert_eq!(summary["totals"]["lost"], left - gone, "{summary}");
+    let ids = (0..gone - before).chain(160..200);
+    let late = (1..).zip(ids).map(|(n, id)| format!("{{\"id\":{id},\"key\":\"late\",\"bids\":{n},\"total_price\":{n}}}"));
+    pipeline.expected.insert("late".to_owned(), late.collect());
+    pipeline.check("what retention left");
 }
 
 /// The number of the newest checkpoint.

@@ -1,7 +1,8 @@
 //! Another key than that of the input: two pipelines and a topic between them (examples/rekey), killed on both sides.
 
 use crate::lab::*;
-use crate::workers::{Worker, await_that, variable};
+use crate::whole::variable;
+use crate::workers::{Worker, all_live};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use segno_core::partitioner::partition_of;
@@ -79,7 +80,7 @@ fn two_pipelines_and_a_topic_between_them_change_the_key_exactly_once() {
         workers[killed] = example.start(files[killed]);
     }
     write(KILLS);
-    await_that(&mut workers, "every row", || read(&example.totals).len() >= RECORDS);
+    await_records(&example.totals, RECORDS, 2 * PATIENCE, || all_live(&mut workers));
     for worker in workers {
         assert_eq!(worker.leave(), Some(0));
     }

@@ -169,16 +169,17 @@ checkpoint: {{ store: \"file://store\", ephemeral: true, replay_debt: 1ms, keep:
 
     /// Waits until a running process has written every row, and ends it.
     pub fn end(&self, mut child: Child, patience: Duration) {
-        let started = Instant::now();
-        while read(&self.output).len() < self.rows() {
-            if child.try_wait().expect("a child").is_some() {
-                panic!("the run ended: {}", said(&finish(child)));
-            }
-            assert!(started.elapsed() < patience, "the rows do not come");
-        }
+        self.await_rows(&mut child, patience);
         signal(&child, Signal::TERM);
         let output = finish(child);
         assert!(output.status.success(), "{}", said(&output));
+    }
+
+    /// Waits until a running process has written every row.
+    pub fn await_rows(&self, child: &mut Child, patience: Duration) {
+        await_records(&self.output, self.rows(), patience, || {
+            assert!(child.try_wait().expect("a child").is_none(), "the run ended")
+        });
     }
 
     /// What a running process says of itself.
@@ -199,19 +200,7 @@ checkpoint: {{ store: \"file://store\", ephemeral: true, replay_debt: 1ms, keep:
 
     /// An independent reader finds what a direct computation says.
     pub fn check(&self, what: &str) {
-        let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for record in read(&self.output) {
-            let key = record.key.expect("a key");
-            found.entry(key).or_default().push(record.value.expect("a value"));
-        }
-        for (key, rows) in &self.expected {
-            let found = found.remove(key).unwrap_or_default();
-            let differs = (0..rows.len().max(found.len())).find(|&row| rows.get(row) != found.get(row));
-            if let Some(row) = differs {
-                panic!("{what}: key {key}, row {row}: {:?} is wanted and {:?} was found", rows.get(row), found.get(row));
-            }
-        }
-        assert!(found.is_empty(), "{what}: keys that nobody wrote: {found:?}");
+        compare(&self.output, &self.expected, what);
         assert_eq!(read(&self.dead).len(), self.bad, "{what}: dead letters");
     }
 
@@ -219,6 +208,22 @@ checkpoint: {{ store: \"file://store\", ephemeral: true, replay_debt: 1ms, keep:
         let output = finish(self.command("SEGNO_BIN", &["replay", "--from", "start", "--verify"]).spawn().expect("segno starts"));
         assert_eq!(output.status.code(), Some(0), "{what}: {}", said(&output));
     }
+}
+
+/// A topic holds for each key these rows, in this order, and nothing else.
+pub fn compare(topic: &str, expected: &BTreeMap<String, Vec<String>>, what: &str) {
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for record in read(topic) {
+        found.entry(record.key.expect("a key")).or_default().push(record.value.expect("a value"));
+    }
+    for (key, rows) in expected {
+        let found = found.remove(key).unwrap_or_default();
+        let differs = (0..rows.len().max(found.len())).find(|&row| rows.get(row) != found.get(row));
+        if let Some(row) = differs {
+            panic!("{what}: key {key}, row {row}: {:?} is wanted and {:?} was found", rows.get(row), found.get(row));
+        }
+    }
+    assert!(found.is_empty(), "{what}: keys that nobody wrote: {found:?}");
 }
 
 /// Does something again and again, as long as asked.

@@ -1,6 +1,7 @@
 //! Several processes share the shards of a pipeline: killed, stopped, sent away; every row once, per key in order.
 
 use crate::lab::*;
+use crate::whole::{compare, variable};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rdkafka::admin::{AdminOptions, NewPartitions};
@@ -16,13 +17,6 @@ const PARTITIONS: u32 = 6;
 /// Of the sessions here: a killed worker is missed after it.
 const SESSION: Duration = Duration::from_millis(1_500);
 const REBALANCES: usize = 10;
-
-pub fn variable(name: &str) -> PathBuf {
-    match std::env::var_os(name) {
-        Some(value) => PathBuf::from(value),
-        None => panic!("{name} is not set: run the tests with `make test`, which builds what they need"),
-    }
-}
 
 /// A pipeline that several processes run, and what it must give.
 struct Team {
@@ -72,7 +66,8 @@ impl Team {
             let (bids, total) = &mut self.totals[at];
             (*bids, *total) = (*bids + 1, *total + price);
             let row = format!("{{\"id\":{id},\"bids\":{bids},\"total_price\":{total}}}");
-            lines[partition_of(key.as_bytes(), PARTITIONS) as usize].push((key.clone(), format!("{{\"id\":{id},\"price\":{price}}}")));
+            lines[partition_of(key.as_bytes(), PARTITIONS) as usize]
+                .push((key.clone(), format!("{{\"id\":{id},\"price\":{price}}}")));
             self.expected.entry(key).or_default().push(row);
             self.written += 1;
         }
@@ -164,25 +159,18 @@ checkpoint: {{ {store}, replay_debt: 20ms, keep: 1000 }}
         await_that(workers, what, || met(&self.owners()));
     }
 
-    fn await_rows(&self, workers: &mut [Worker], what: &str) {
-        await_that(workers, what, || read(&self.output).len() >= self.written);
+    fn await_rows(&self, workers: &mut [Worker]) {
+        await_records(&self.output, self.written, 2 * PATIENCE, || all_live(workers));
     }
 
     /// An independent reader finds what a direct computation says.
     fn check(&self, what: &str) {
-        let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for record in read(&self.output) {
-            found.entry(record.key.expect("a key")).or_default().push(record.value.expect("a value"));
-        }
-        for (key, rows) in &self.expected {
-            let found = found.remove(key).unwrap_or_default();
-            let differs = (0..rows.len().max(found.len())).find(|&row| rows.get(row) != found.get(row));
-            if let Some(row) = differs {
-                panic!("{what}: key {key}, row {row}: {:?} is wanted and {:?} was found", rows.get(row), found.get(row));
-            }
-        }
-        assert!(found.is_empty(), "{what}: keys that nobody wrote: {found:?}");
-        assert_eq!(std::fs::read_dir(self.folder.path().join("dead")).map_or(0, |dead| dead.flatten().filter(|file| file.path().is_file()).count()), 0);
+        compare(&self.output, &self.expected, what);
+        assert_eq!(
+            std::fs::read_dir(self.folder.path().join("dead"))
+                .map_or(0, |dead| dead.flatten().filter(|file| file.path().is_file()).count()),
+            0
+        );
     }
 
     fn replay(&self, what: &str) {
@@ -241,13 +229,18 @@ impl Drop for Worker {
     }
 }
 
+/// No worker has ended.
+pub fn all_live(workers: &mut [Worker]) {
+    for worker in workers {
+        let ended = worker.child.try_wait().expect("a child");
+        assert!(ended.is_none(), "a worker ended with {ended:?}; it said: {}", worker.said());
+    }
+}
+
 pub fn await_that(workers: &mut [Worker], what: &str, mut met: impl FnMut() -> bool) {
     let started = Instant::now();
     while !met() {
-        for worker in workers.iter_mut() {
-            let ended = worker.child.try_wait().expect("a child");
-            assert!(ended.is_none(), "{what}: a worker ended with {ended:?}; it said: {}", worker.said());
-        }
+        all_live(workers);
         if started.elapsed() > 2 * PATIENCE {
             let said: Vec<String> = workers.iter().map(Worker::said).collect();
             panic!("{what} does not come; the workers said: {}", said.join("\n--\n"));
@@ -282,11 +275,11 @@ fn kills(store: Option<String>, what: &str) {
         said.push_str(&workers[killed].said());
         workers[killed] = team.start();
     }
-    team.await_rows(&mut workers, "every row");
+    team.await_rows(&mut workers);
     // Whoever is left holds all shards, and goes on.
     workers.truncate(1);
     team.write(300);
-    team.await_rows(&mut workers, "the rows after the kills");
+    team.await_rows(&mut workers);
     said.push_str(&workers[0].said());
     assert_eq!(workers.remove(0).leave(), Some(0));
     team.check(&format!("seed {seed}"));
@@ -323,13 +316,13 @@ fn a_worker_that_sleeps_past_its_session_writes_nothing_more() {
     let other = workers[1].id();
     team.await_owners(&mut workers[1..], "the other has all shards", |owners| owners.values().all(|owner| *owner == other));
     team.write(500);
-    team.await_rows(&mut workers[1..], "the rows while it sleeps");
+    team.await_rows(&mut workers[1..]);
     workers[sleeper].signal(Signal::CONT);
     // What it held is lost to it; then it is given shards again, and takes them over.
     let asleep = workers[sleeper].id();
     team.await_owners(&mut workers, "it has shards again", |owners| processes(owners).contains(&asleep));
     team.write(500);
-    team.await_rows(&mut workers, "the rows after it woke");
+    team.await_rows(&mut workers);
     assert!(workers[sleeper].said().contains("what=Lost"), "{}", workers[sleeper].said());
     for worker in workers {
         assert_eq!(worker.leave(), Some(0));
@@ -355,7 +348,7 @@ fn a_worker_that_leaves_hands_its_shards_over_at_once() {
     team.await_owners(&mut workers, "the second has all", |owners| owners.values().all(|owner| *owner == last));
     println!("## hand-over of a worker that leaves: {} ms", started.elapsed().as_millis());
     team.write(500);
-    team.await_rows(&mut workers, "every row");
+    team.await_rows(&mut workers);
     assert_eq!(workers.remove(0).leave(), Some(0));
     team.check("a worker that leaves");
     team.replay("a worker that leaves");
@@ -368,7 +361,7 @@ fn any_number_of_workers_gives_the_same_rows() {
     for count in [1, 2, 4] {
         (team.name, team.output) = (name("team"), topic("out", 3, &[]));
         let mut workers: Vec<Worker> = (0..count).map(|_| team.start()).collect();
-        team.await_rows(&mut workers, "every row");
+        team.await_rows(&mut workers);
         team.await_owners(&mut workers, "all have shards", |owners| processes(owners).len() == count);
         for worker in workers {
             assert_eq!(worker.leave(), Some(0));
@@ -384,7 +377,7 @@ fn a_partition_that_is_added_later_stops_every_worker() {
     let mut team = Team::new(54);
     team.write(300);
     let mut workers = vec![team.start(), team.start()];
-    team.await_rows(&mut workers, "every row");
+    team.await_rows(&mut workers);
     team.await_owners(&mut workers, "both have shards", |owners| processes(owners).len() == 2);
     let more = NewPartitions::new(&team.input, PARTITIONS as usize + 1);
     wait(admin().create_partitions([&more], &AdminOptions::new())).expect("an answer")[0].as_ref().expect("a partition");
@@ -424,7 +417,7 @@ fn a_record_in_another_partition_than_its_key_stops_or_becomes_a_dead_letter() {
     // Another way for bad records is another pipeline.
     (team.name, team.output) = (name("team"), topic("out", 3, &[]));
     workers.push(team.start_with("  on_error: dlq\n"));
-    team.await_rows(&mut workers, "every other row");
+    team.await_rows(&mut workers);
     let dead = || {
         let mut command = team.command(&["dlq", "show", "-q", "-o", "json"], &team.input, "  on_error: dlq\n");
         String::from_utf8_lossy(&command.output().expect("segno starts").stdout).into_owned()
