@@ -25,6 +25,8 @@ RESULT = re.compile(rb"^test result: .*?(\d+) passed; (\d+) failed", re.MULTILIN
 ORDER = ["segno-wire", "segno-sdk", "segno-core", "segno-input", "segno-plugin", "segno-proxy", "segno-durable", "segno-kafka",
          "segno-postgres", "segno", "segno-checker", "segno-simulation",
          "segno-faults"]
+# Tests at a time, where most of their time is waiting: for brokers that start, sessions that end, elections.
+AT_A_TIME = {"segno-kafka": 4}
 # Lines of a failed suite that are shown: its end names the failures.
 SHOWN = 150
 
@@ -81,7 +83,8 @@ def main():
     started = time.time()
     suites = {}
     for crate, folder, binary in build():
-        suites.setdefault(crate, []).append(([binary, "--show-output"], folder))
+        threads = [f"--test-threads={AT_A_TIME[crate]}"] if crate in AT_A_TIME else []
+        suites.setdefault(crate, []).append(([binary, "--show-output", *threads], folder))
     print(f"built in {time.time() - started:.0f} s", flush=True)
     suites["documentation"] = [(BUILD + ["--quiet", "--doc"], ROOT)]
     arguments = sys.argv[1:]
