@@ -74,8 +74,17 @@ pub fn see(chunk: &Chunk, into: &mut Vec<Seen>) {
     assert!(into.windows(2).all(|pair| pair[0].0 < pair[1].0), "offsets grow");
 }
 
-/// Reads with these limits in turn. A source that waits is asked again until it stands at `until`; one that ends, ends.
-pub fn read(reader: &mut dyn PartitionReader, from: u64, limits: &[ReadLimit], until: Option<u64>) -> Given {
+/// Where reading stops: at the end, wherever else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    AtEnd,
+    /// When it waits at this offset or behind it.
+    At(u64),
+    WhenItWaits,
+}
+
+/// Reads with these limits in turn.
+pub fn read(reader: &mut dyn PartitionReader, from: u64, limits: &[ReadLimit], stop: Stop) -> Given {
     let mut given = Given::default();
     let started = Instant::now();
     for limit in limits.iter().cycle() {
@@ -88,10 +97,12 @@ pub fn read(reader: &mut dyn PartitionReader, from: u64, limits: &[ReadLimit], u
                 see(&chunk, &mut given.records);
                 given.ends.push(chunk.end);
             }
-            Ok(Next::Waiting) => match until {
-                Some(until) if at < until => assert!(started.elapsed() < PATIENCE, "nothing comes at {at}, of {until}"),
-                _ => break,
-            },
+            Ok(Next::Waiting) => {
+                if stop == Stop::WhenItWaits || matches!(stop, Stop::At(end) if at >= end) {
+                    break;
+                }
+                assert!(started.elapsed() < PATIENCE, "nothing comes at {at}; wanted: {stop:?}");
+            }
             Ok(Next::End) => break,
             Err(error) => {
                 given.error = Some(error.code());

@@ -5,7 +5,7 @@
 //! Invariant: partition 0 of a fixture's source holds a few records, some of them bad, and ranges of offsets without
 //! any where the source can have such ranges.
 
-use crate::read::{ALL, Given, read};
+use crate::read::{ALL, Given, Stop, read};
 use segno_core::Code;
 use segno_core::source::{Next, PartitionReader, ReadLimit, ReadPlan, Source};
 
@@ -83,6 +83,10 @@ fn reader<F: Fixture>(fixture: &F, source: &dyn Source, offset: u64, mark: Optio
     }
 }
 
+fn stop<F: Fixture>(fixture: &F) -> Stop {
+    fixture.stops_at().map_or(Stop::AtEnd, Stop::At)
+}
+
 fn first(source: &dyn Source) -> u64 {
     source.first_offset(0, false).expect("a first offset")
 }
@@ -91,7 +95,7 @@ fn first(source: &dyn Source) -> u64 {
 fn whole<F: Fixture>(fixture: &F, limits: &[ReadLimit]) -> Given {
     let source = fixture.open();
     let from = first(&*source);
-    read(&mut *reader(fixture, &*source, from, None), from, limits, fixture.stops_at())
+    read(&mut *reader(fixture, &*source, from, None), from, limits, stop(fixture))
 }
 
 pub fn every_record_is_given_once_with_its_values<F: Fixture>() {
@@ -129,7 +133,7 @@ pub fn reading_from_any_position_gives_the_rest<F: Fixture>() {
         let mark = source.mark(0, position).expect("a mark");
         let rest: Vec<_> = wanted.records.iter().filter(|(offset, ..)| *offset >= position).cloned().collect();
         let mut reader = reader(&fixture, &*source, position, Some(mark));
-        let given = read(&mut *reader, position, PIECES[2], fixture.stops_at());
+        let given = read(&mut *reader, position, PIECES[2], stop(&fixture));
         assert_eq!((given.records, given.error), (rest, None), "from {position}");
     }
 }
@@ -151,7 +155,7 @@ pub fn the_end_is_said_as_often_as_it_is_asked_for<F: Fixture>() {
     let source = fixture.open();
     let from = first(&*source);
     let mut live = reader(&fixture, &*source, from, None);
-    let given = read(&mut *live, from, &[ALL], fixture.stops_at());
+    let given = read(&mut *live, from, &[ALL], stop(&fixture));
     let end = *given.ends.last().expect("a chunk");
     let returned = reader(&fixture, &*source, end, Some(source.mark(0, end).expect("a mark")));
     for mut reader in [live, returned] {
@@ -182,7 +186,7 @@ pub fn two_readers_of_a_partition_do_not_disturb_each_other<F: Fixture>() {
             crate::read::see(&chunk, &mut records);
             from = chunk.end;
         }
-        records.extend(read(&mut **reader, from, PIECES[0], fixture.stops_at()).records);
+        records.extend(read(&mut **reader, from, PIECES[0], stop(&fixture)).records);
         assert_eq!(records, *wanted);
     }
 }
@@ -193,7 +197,7 @@ pub fn columns_that_nobody_reads_change_no_position<F: Fixture>() {
     let source = fixture.open();
     let from = first(&*source);
     let mut reader = source.open(0, from, None, &ReadPlan::default()).expect("a reader");
-    let given = read(&mut *reader, from, &[ALL], fixture.stops_at());
+    let given = read(&mut *reader, from, &[ALL], stop(&fixture));
     let offsets = |given: &Given| given.records.iter().map(|(offset, ..)| *offset).collect::<Vec<_>>();
     assert_eq!((offsets(&given), given.ends.last()), (offsets(&wanted), wanted.ends.last()));
 }
@@ -256,14 +260,14 @@ pub fn what_comes_later_is_given_to_who_waits_and_to_who_returns<F: Growing>() {
     let source = fixture.open();
     let from = first(&*source);
     let mut waiting = reader(&fixture, &*source, from, None);
-    let given = read(&mut *waiting, from, &[ALL], fixture.stops_at());
+    let given = read(&mut *waiting, from, &[ALL], stop(&fixture));
     let end = *given.ends.last().expect("a chunk");
     let mark = source.mark(0, end).expect("a mark");
     let added: Vec<String> = (0..3).map(|_| fixture.grow()).collect();
     let returned = fixture.open();
     let returned = reader(&fixture, &*returned, end, Some(mark));
     for mut reader in [waiting, returned] {
-        let later = read(&mut *reader, end, PIECES[0], fixture.stops_at());
+        let later = read(&mut *reader, end, PIECES[0], stop(&fixture));
         assert_eq!(later.records.into_iter().map(|(_, text, _)| text).collect::<Vec<_>>(), added);
     }
 }

@@ -10,7 +10,7 @@ mod pieces;
 use super::files::FilesSource;
 use super::*;
 use arrow_cast::display::array_value_to_string;
-use segno_conformance::read::{ALL, Seen, see};
+use segno_conformance::read::{ALL, Seen, Stop, see};
 use segno_core::columns::{Column, ColumnType};
 use segno_core::source::{
     FilesSpec, FormatSpec, Next, NexmarkKind, NexmarkSpec, PartitionReader, ReadLimit, ReadPlan, TimeColumn,
@@ -63,7 +63,7 @@ fn timed(mut plan: ReadPlan, name: &str) -> ReadPlan {
 
 /// Reads until there is nothing more; also returns the ends of the chunks, and the error where it stopped.
 fn read(reader: &mut dyn PartitionReader, limits: &[ReadLimit]) -> (Vec<Seen>, Vec<u64>, Option<Code>) {
-    let given = segno_conformance::read::read(reader, 0, limits, None);
+    let given = segno_conformance::read::read(reader, 0, limits, Stop::WhenItWaits);
     (given.records, given.ends, given.error)
 }
 
