@@ -124,7 +124,8 @@ pub fn an_entry_that_is_there_already_names_who_wrote_it<F: Fixture>() {
 }
 
 pub fn the_end_is_found_whatever_the_hint_says<F: Fixture>() {
-    let objects = F::new().open();
+    let fixture = F::new();
+    let objects = fixture.open();
     assert_eq!(journal::find_end(&objects, 0).expect("a number"), 0);
     written(&objects, 77);
     for hint in [Some("64"), Some("1"), Some("9999"), Some("nonsense"), None] {
@@ -137,7 +138,8 @@ pub fn the_end_is_found_whatever_the_hint_says<F: Fixture>() {
 }
 
 pub fn entries_that_were_collected_are_no_gap_and_all_of_them_are<F: Fixture>() {
-    let objects = F::new().open();
+    let fixture = F::new();
+    let objects = fixture.open();
     written(&objects, 40);
     let collect = |sequences: std::ops::RangeInclusive<u64>| {
         sequences.for_each(|sequence| objects.delete(&name(sequence)).expect("an entry"));
@@ -157,7 +159,8 @@ pub fn entries_that_were_collected_are_no_gap_and_all_of_them_are<F: Fixture>() 
 }
 
 pub fn a_gap_a_replaced_and_a_damaged_entry_have_their_codes<F: Fixture>() {
-    let objects = F::new().open();
+    let fixture = F::new();
+    let objects = fixture.open();
     written(&objects, 5);
     let original = objects.get(&name(3)).expect("an answer").expect("an entry");
     let text = String::from_utf8(original.to_vec()).expect("JSON");
@@ -181,7 +184,8 @@ pub fn a_gap_a_replaced_and_a_damaged_entry_have_their_codes<F: Fixture>() {
 }
 
 pub fn details_are_read_back_or_known_to_be_gone<F: Fixture>() {
-    let objects = F::new().open();
+    let fixture = F::new();
+    let objects = fixture.open();
     let journal = written(&objects, 1);
     let (one, other) =
         (journal.put_detail(7, b"one".to_vec()).expect("written"), journal.put_detail(7, b"other".to_vec()).expect("written"));
