@@ -96,7 +96,7 @@ sinks:
   - name: out
     kafka: {{ brokers: \"{brokers}\", topic: {output}, key: kafka.key }}
     columns: [id, bids, total_price]
-dlq: {{ files: dead }}
+dlq: {{ files: dead-{name} }}
 work_dir: \"work-${{WORKER:-none}}\"
 epoch: {{ max_records: 20, max_delay: 20ms }}
 checkpoint: {{ {store}, replay_debt: 20ms, keep: 1000 }}
@@ -167,7 +167,7 @@ checkpoint: {{ {store}, replay_debt: 20ms, keep: 1000 }}
     fn check(&self, what: &str) {
         compare(&self.output, &self.expected, what);
         assert_eq!(
-            std::fs::read_dir(self.folder.path().join("dead"))
+            std::fs::read_dir(self.folder.path().join(format!("dead-{}", self.name)))
                 .map_or(0, |dead| dead.flatten().filter(|file| file.path().is_file()).count()),
             0
         );
