@@ -17,3 +17,4 @@ mod postgres;
 mod replay;
 mod s3;
 mod shards;
+mod tables;
