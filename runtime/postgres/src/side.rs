@@ -102,6 +102,11 @@ impl Snapshot {
         })?;
         let found: Vec<(&str, &str)> =
             prepared.columns().iter().map(|column| (column.name(), column.type_().name())).collect();
+        if !prepared.params().is_empty() {
+            let what = format!("{}: {shown} has parameters such as $1", self.server.whose());
+            return Err(Error::new(Code::SideTable, what)
+                .with_help("write the values into the query; ${NAME} stands for an environment variable"));
+        }
         let mut reasons = Vec::new();
         let mut converted = Vec::new();
         for column in wanted.columns {

@@ -207,6 +207,14 @@ fn a_query_that_writes_is_refused_and_writes_nothing() {
 }
 
 #[test]
+fn a_query_with_parameters_is_refused() {
+    let database = Database::new();
+    let error = query(&database, "SELECT $1::bigint AS id", &[column("id", ColumnType::I64)]).unwrap_err();
+    assert_eq!(error.code(), Code::SideTable, "{error}");
+    assert!(error.message().contains("$1"), "{error}");
+}
+
+#[test]
 fn a_user_who_may_not_read_is_told_so() {
     let database = Database::new();
     let role = format!("blind_{}", std::process::id());

@@ -234,6 +234,34 @@ fn other_rows_take_effect_between_two_epochs_at_a_restart_and_need_no_acceptance
 }
 
 #[test]
+fn a_shard_goes_on_with_the_rows_of_the_journal_where_they_were_read_later() {
+    let mut dimension = Dimension::new();
+    dimension.append(60);
+    dimension.complete();
+    dimension.change();
+    dimension.append(60);
+    dimension.complete();
+    // As in a worker that read long ago: its database says so. The shard comes to it with newer rows.
+    dimension.change();
+    dimension.append(60);
+    let long_ago = "CREATE FUNCTION clock_timestamp() RETURNS timestamptz LANGUAGE sql AS $$ SELECT timestamptz '2020-01-01' $$";
+    dimension.client.batch_execute(long_ago).expect("a clock");
+    let now = dimension.postgres.clone();
+    let path = format!("/segno?options=-c%20search_path%3D{}%2Cpg_catalog\"", dimension.schema);
+    dimension.postgres = now.replace("/segno\"", &path);
+    assert_ne!(dimension.postgres, now);
+    let output = dimension.run(&["run", "-q"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("another process read rows later"), "{}", text(&output.stderr));
+    assert_eq!(dimension.versions(), [1, 2]);
+    dimension.postgres = now;
+    dimension.append(60);
+    dimension.complete();
+    assert_eq!(dimension.versions(), [1, 2, 3]);
+    dimension.replay();
+}
+
+#[test]
 fn other_rows_excuse_no_other_change() {
     let mut dimension = Dimension::new();
     dimension.append(10);

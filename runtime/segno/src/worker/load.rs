@@ -29,7 +29,7 @@ pub struct Loaded {
     pub plan: Plan,
     pub blobs: Blobs,
     pub work_dir: PathBuf,
-    /// What the plan was put together from, to do it again with other rows.
+    /// What the plan was put together from, to do it again with other rows; the tables only where some are read again.
     pub(super) checked: Arc<Checked>,
     pub(super) tables: Vec<Vec<ReadTable>>,
     /// Of rows that were read again.
@@ -126,8 +126,10 @@ pub fn load(pipeline: Pipeline, mut databases: Databases) -> Result<Loaded, Vec<
     // What they saw is read: nothing holds the databases' old rows any longer.
     drop(databases);
     let (plan, blobs) = assemble(&pipeline, &engine, &checked, &read, asked)?;
+    let is_read_again = |table: &ReadTable| table.database.as_ref().is_some_and(|from| from.spec.refresh.is_some());
+    let tables = if read.iter().flatten().any(is_read_again) { read } else { Vec::new() };
     let (checked, newest) = (Arc::new(checked), Newest::default());
-    Ok(Loaded { pipeline, engine, plan, blobs, work_dir, checked, tables: read, newest, program: Mutex::default() })
+    Ok(Loaded { pipeline, engine, plan, blobs, work_dir, checked, tables, newest, program: Mutex::default() })
 }
 
 /// Puts the plan together, and runs every plugin's `init`; where `databases_asked` is false, not of those that want rows

@@ -141,9 +141,9 @@ fn each_error_has_its_code_place_and_help() {
         ("  - { id: two", "  - { id: two, plugin: b.wasm, tables: { t: {} } }", "C007 6:45 the table has no \"path\" | name the file: path: ./airports.csv, or a database: postgres: { url: …, table: … }"),
         ("  - { id: two", "  - { id: two, plugin: b.wasm, tables: { t: { path: a.csv, postgres: {} } } }", "C004 6:47 the table has both postgres and path | a table is a file or comes from a database: remove one of the two"),
         ("  - { id: two", "  - { id: two, plugin: b.wasm, tables: { t: { postgres: { url: \"postgres://h\" } } } }", "C007 6:57 postgres has neither \"table\" nor \"query\" | name the table: table: airports, or write query: SELECT …"),
-        ("  - { id: two", "  - { id: two, plugin: b.wasm, tables: { t: { postgres: { url: \"postgres://h\", table: a, query: b } } } }", "C004 6:89 postgres has both table and query | remove one of the two"),
-        ("  - { id: two", "  - { id: two, plugin: b.wasm, tables: { t: { postgres: { url: \"postgres://h\", query: \" ; \" } } } }", "C004 6:86 query is empty | write a SELECT, or name the table: table: airports"),
-        ("  - { id: two", "  - { id: two, plugin: b.wasm, tables: { t: { postgres: { url: \"postgres://h\", table: a, refresh: 10ms } } } }", "C004 6:98 refresh is 1s at least | every refresh reads the whole table"),
+        ("  - { id: two", "  - { id: two, plugin: b.wasm, tables: { t: { postgres: { url: \"postgres://h\", table: a, query: b } } } }", "C004 6:90 postgres has both table and query | remove one of the two"),
+        ("  - { id: two", "  - { id: two, plugin: b.wasm, tables: { t: { postgres: { url: \"postgres://h\", query: \" ; \" } } } }", "C004 6:87 query is empty | write a SELECT, or name the table: table: airports"),
+        ("  - { id: two", "  - { id: two, plugin: b.wasm, tables: { t: { postgres: { url: \"postgres://h\", table: a, refresh: 10ms } } } }", "C004 6:99 refresh is 1s at least | every refresh reads the whole table"),
         ("  - { id: two", "  - { id: two, plugin: b.wasm, tables: { t: { postgres: { url: \"postgres://h?sslmode=prefer\", table: a } } } }", "C004 6:64 sslmode prefer goes on in plaintext when somebody on the way says that the server has no TLS | write sslmode=verify-full (or verify-ca, require), or sslmode=disable where the network is trusted"),
         ("  - { id: two", "  - two", "C004 6:5 the step is a map of fields, not text | write `name: value` lines, indented below it"),
         // The sinks.
