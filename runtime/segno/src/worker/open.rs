@@ -414,7 +414,7 @@ fn change(shard: &mut Shard, history: &History, versions: &mut Versions<'_>, opt
             shard.change(before, Arc::clone(&shard.program), what)
         }
         Continuation::OldRows { what } => {
-            tracing::warn!("another process read rows later, and the shard goes on with those: {}", what.join("; "));
+            tracing::warn!("the rows of the journal were read later, and the shard goes on with those: {}", what.join("; "));
             let later = versions.get(&before)?;
             shard.program = Arc::new(Program { identity: before, ..Program::clone(&later.program) });
             Ok(())
