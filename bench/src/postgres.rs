@@ -8,7 +8,7 @@ use postgres::binary_copy::BinaryCopyInWriter;
 use postgres::types::{ToSql, Type};
 use postgres::{Client, NoTls};
 use segno_core::columns::{Column, ColumnType, Schema};
-use segno_core::pipeline::PostgresSinkSpec;
+use segno_core::pipeline::{DatabaseUrl, PostgresSinkSpec};
 use segno_core::sink::{Lineage, Ownership, RowOrigin, Sink, SinkRows};
 use segno_postgres::PostgresSink;
 use std::error::Error;
@@ -122,7 +122,8 @@ fn open(url: &str, client: &mut Client, key: &str) -> Result<PostgresSink, Box<d
     }
     client.batch_execute(&format!("CREATE TABLE {SCHEMA}.sunk ({})", columns.join(", ")))?;
     let key = if key.is_empty() { Vec::new() } else { vec![key.to_owned()] };
-    let spec = PostgresSinkSpec { url: url.to_owned(), table: format!("{SCHEMA}.sunk"), key, create_table: false };
+    let url = DatabaseUrl::parse(url, std::path::Path::new("")).map_err(|refused| refused.what)?;
+    let spec = PostgresSinkSpec { url, table: format!("{SCHEMA}.sunk"), key, create_table: false };
     let name = format!("bench-{}", spec.key.len());
     let mut sink = PostgresSink::open(&name, &spec, &schema())?;
     let owner = |name: &str| name.to_owned();

@@ -76,7 +76,7 @@ pub fn meta(epoch: u64) -> CheckpointMeta {
         chain: format!("chain {epoch}"),
         position: Position::default(),
         watermark: None,
-        identity: Identity { components: BTreeMap::new(), configuration: String::new(), engine: String::new() },
+        identity: Identity { components: BTreeMap::new(), configuration: String::new(), engine: String::new(), tables: None },
         marks: BTreeMap::new(),
         written_at_ms: 0,
         replay_debt_ms: 0,

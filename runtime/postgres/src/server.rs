@@ -1,16 +1,17 @@
-//! A database: reaching it, bounded waits, and what its refusals mean.
+//! A database: reaching it, bounded waits, and what its refusals mean to a sink or to a side table.
 //!
 //! Owns: connections and their settings, the map from SQLSTATE to codes. Does not own: statements (`table`, `marks`).
 //!
 //! Invariants: no wait is endless. An error names host and database, never the password. What may pass by itself is
 //! transient; what a person must mend is not.
 
-use futures::FutureExt;
+use crate::tls::{self, Connector};
+use segno_core::pipeline::DatabaseUrl;
 use segno_core::{Code, Error, Result};
 use std::future::Future;
 use std::time::Duration;
 use tokio_postgres::config::Host;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config};
 
 /// Until a connection stands, for each address; `connect_timeout` in the URL overrides it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,16 +29,26 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// Bytes that the peer's kernel does not acknowledge for so long end the connection.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// What a connection is for: whose name errors bear, and what they mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Sink,
+    SideTable,
+}
+
 pub struct Server {
-    sink: String,
+    purpose: Purpose,
+    /// As errors begin: `sink "scores"`.
+    whose: String,
     config: Config,
+    connector: Connector,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Server {
-    pub fn new(sink: &str, url: &str) -> Result<Server> {
-        let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
-            Error::new(Code::DatabaseRefused, format!("sink \"{sink}\": the url cannot be read"))
+    pub fn new(purpose: Purpose, whose: &str, url: &DatabaseUrl) -> Result<Server> {
+        let mut config: Config = url.for_client().parse().map_err(|error: tokio_postgres::Error| {
+            Error::new(Code::DatabaseRefused, format!("{whose}: the url cannot be read"))
                 .with_cause(causes(&error))
                 .with_help("write postgres://user:${PASSWORD}@host:5432/database; in the password, write % as %25, @ as %40, / as %2F")
         })?;
@@ -54,12 +65,22 @@ impl Server {
             .enable_all()
             .build()
             .map_err(|error| Error::new(Code::Internal, "the client cannot start").with_cause(error))?;
-        Ok(Server { sink: sink.to_owned(), config, runtime })
+        config.ssl_mode(tls::mode(url.tls()));
+        let connector = Connector::new(url.tls()).map_err(|refused| {
+            Error::new(Code::DatabaseInsecure, format!("{whose}: {}", refused.what))
+                .with_cause(refused.cause)
+                .with_help("correct the file that sslrootcert, sslcert or sslkey of the url names; all are in PEM")
+        })?;
+        Ok(Server { purpose, whose: whose.to_owned(), config, connector, runtime })
     }
 
-    /// Name of the sink, as messages show it.
-    pub fn sink(&self) -> &str {
-        &self.sink
+    /// Another one asks over the same connection.
+    pub fn set_whose(&mut self, whose: &str) {
+        whose.clone_into(&mut self.whose);
+    }
+
+    pub fn whose(&self) -> &str {
+        &self.whose
     }
 
     /// `host:port/database`.
@@ -83,15 +104,15 @@ impl Server {
         let outcome = self.runtime.block_on(async { tokio::time::timeout(ANSWER_TIMEOUT, exchange).await });
         match outcome {
             Ok(done) => done.map_err(|error| self.failed(what, &error)),
-            Err(_) => Err(self.error(Code::SinkFailed, what).with_cause(format!("no answer within {ANSWER_TIMEOUT:?}"))),
+            Err(_) => Err(self.error(self.unreachable(), what).with_cause(format!("no answer within {ANSWER_TIMEOUT:?}"))),
         }
     }
 
     pub fn connect(&self) -> Result<Client> {
         self.wait("connecting to", async {
-            let (client, connection) = self.config.connect(NoTls).await?;
+            let (client, connection) = self.connector.connect(&self.config).await?;
             // Its end is seen by the next statement.
-            tokio::spawn(connection.map(drop));
+            tokio::spawn(connection);
             // A commit that is answered must outlive a crash of the server: checkpoints rely on the mark.
             client
                 .batch_execute(&format!(
@@ -107,31 +128,60 @@ impl Server {
         })
     }
 
-    /// An error that names sink and database.
+    /// The code of what may pass by itself.
+    fn unreachable(&self) -> Code {
+        match self.purpose {
+            Purpose::Sink => Code::SinkFailed,
+            Purpose::SideTable => Code::TableUnread,
+        }
+    }
+
+    /// An error that names who asks and the database.
     pub fn error(&self, code: Code, what: &str) -> Error {
         let help = match code {
             Code::DatabaseRefused => "correct url in the pipeline file, or let an administrator grant what is missing",
+            Code::DatabaseInsecure => "let the server's certificate be signed for this host by an authority in sslrootcert; sslmode in the url says what is checked",
+            Code::SideTable => "correct table or query in the pipeline file; with query, columns can be renamed and converted",
+            Code::TableUnread => "start the pipeline again when the database can be reached; nothing was changed",
             Code::DiskFull => "nothing is lost: the shard goes on by itself when the database has space",
             Code::RowRefused => "nothing of this epoch was written to the table, and its journal entry is there: change the table so that it takes the rows",
             Code::TableUnfit => "the table was changed while it was written; `segno validate` says what is missing",
             _ => "nothing is lost: the epoch is in the journal, and it is written when the database can be reached",
         };
-        Error::new(code, format!("sink \"{}\": {what} {} failed", self.sink, self.shown())).with_help(help)
+        Error::new(code, format!("{}: {what} {} failed", self.whose, self.shown())).with_help(help)
     }
 
     pub fn failed(&self, what: &str, error: &tokio_postgres::Error) -> Error {
-        self.error(code_of(error), what).with_cause(causes(error))
+        self.error(self.code_of(error), what).with_cause(causes(error))
+    }
+
+    fn code_of(&self, error: &tokio_postgres::Error) -> Code {
+        let Some(state) = error.code() else {
+            // Without an answer of the server: the way to it, unless the library refused the settings.
+            let text = causes(error);
+            let any = |words: &[&str]| words.iter().any(|word| text.contains(word));
+            // A client certificate is refused after the handshake, by an alert.
+            return if self.connector.is_secure() && any(&["TLS", "ssl/tls alert", ":SSL routines:"]) {
+                Code::DatabaseInsecure
+            } else if any(&["authentication", "password missing", "invalid configuration"]) {
+                Code::DatabaseRefused
+            } else {
+                self.unreachable()
+            };
+        };
+        match (self.purpose, code_of(state.code())) {
+            // What a query may say, and what it says of its rows; writing where only reading is allowed.
+            (Purpose::SideTable, Some(Code::RowRefused | Code::TableUnfit)) => Code::SideTable,
+            (Purpose::SideTable, None) if state.code() == "25006" => Code::SideTable,
+            (Purpose::SideTable, None | Some(Code::DiskFull)) => Code::TableUnread,
+            (_, code) => code.unwrap_or(Code::SinkFailed),
+        }
     }
 }
 
-fn code_of(error: &tokio_postgres::Error) -> Code {
-    let Some(state) = error.code() else {
-        // Without an answer of the server: the way to it, unless the library refused the settings.
-        let text = causes(error);
-        let refused = ["authentication", "TLS", "password missing", "invalid configuration"];
-        return if refused.iter().any(|word| text.contains(word)) { Code::DatabaseRefused } else { Code::SinkFailed };
-    };
-    match state.code() {
+/// `None`: it may pass by itself.
+fn code_of(state: &str) -> Option<Code> {
+    Some(match state {
         // No space for data; other resources (memory, connections) come back.
         "53100" => Code::DiskFull,
         // No such database, no such schema, no privilege.
@@ -142,8 +192,8 @@ fn code_of(error: &tokio_postgres::Error) -> Code {
         // Statements are made for the table as it was at start.
         state if state.starts_with("42") => Code::TableUnfit,
         // Connection lost, shut down, deadlock, serialization, time-outs, read-only after a fail-over.
-        _ => Code::SinkFailed,
-    }
+        _ => return None,
+    })
 }
 
 /// What the server said, or what happened on the way to it.

@@ -7,7 +7,7 @@
 
 use crate::encode::{HEADER, Rows, TRAILER, last_of_each_key};
 use crate::marks::{Found, Mark, lock_statement, set_statement};
-use crate::server::Server;
+use crate::server::{Purpose, Server};
 use crate::table::{Standing, Table};
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::SinkExt;
@@ -24,6 +24,7 @@ use tokio_postgres::{Client, Statement};
 const PIECE_BYTES: usize = 256 * 1024;
 
 pub struct PostgresSink {
+    own_name: String,
     server: Server,
     table: Table,
     key: Vec<String>,
@@ -71,12 +72,13 @@ enum Standpoint {
 impl PostgresSink {
     /// Connects, and compares the table with the rows' schema. Changes nothing.
     pub fn open(name: &str, spec: &PostgresSinkSpec, schema: &Schema) -> Result<PostgresSink> {
-        let server = Server::new(name, &spec.url)?;
+        let server = Server::new(Purpose::Sink, &format!("sink \"{name}\""), &spec.url)?;
         let table = Table::new(&spec.table, schema, &spec.key);
         let client = server.connect()?;
         let standing = server.wait("looking at the table in", table.examine(&client))?;
         refuse(&server, &table, &standing, spec.create_table)?;
         Ok(PostgresSink {
+            own_name: name.to_owned(),
             server,
             table,
             key: spec.key.clone(),
@@ -104,15 +106,15 @@ impl PostgresSink {
         let Some(found) = found else {
             return Error::new(
                 Code::SinkMarkLost,
-                format!("sink \"{}\": its row in segno.marks of {} is gone", self.server.sink(), self.server.shown()),
+                format!("{}: its row in segno.marks of {} is gone", self.server.whose(), self.server.shown()),
             )
             .with_help("somebody removed it while this process ran; restore it, or run with --accept-change to start with the next epoch");
         };
         Error::new(
             Code::OwnershipLost,
             format!(
-                "sink \"{}\": its mark in {} is held by generation {}, and this process is generation {}",
-                self.server.sink(),
+                "{}: its mark in {} is held by generation {}, and this process is generation {}",
+                self.server.whose(),
                 self.server.shown(),
                 found.generation,
                 mark.generation()
@@ -220,7 +222,7 @@ impl PostgresSink {
     /// Names the sink in an error about a row.
     fn named(&self, error: Error) -> Error {
         let help = error.help().unwrap_or("reject such rows in a step").to_owned();
-        Error::new(error.code(), format!("sink \"{}\": {}", self.server.sink(), error.message())).with_help(help)
+        Error::new(error.code(), format!("{}: {}", self.server.whose(), error.message())).with_help(help)
     }
 }
 
@@ -250,7 +252,7 @@ fn standpoint(mark: &Mark, found: Option<Found>) -> Standpoint {
 
 /// Turns what is wrong with the table into one error.
 fn refuse(server: &Server, table: &Table, standing: &Standing, create_table: bool) -> Result<()> {
-    let shown = format!("sink \"{}\": the table {} in {}", server.sink(), standing.name, server.shown());
+    let shown = format!("{}: the table {} in {}", server.whose(), standing.name, server.shown());
     if let [_, ..] = &standing.reasons[..] {
         let reasons: Vec<&str> = standing.reasons.iter().map(|reason| reason.what.as_str()).collect();
         let mends: Vec<&str> = standing.reasons.iter().filter_map(|reason| reason.mend.as_deref()).collect();
@@ -270,7 +272,7 @@ fn refuse(server: &Server, table: &Table, standing: &Standing, create_table: boo
 
 impl Sink for PostgresSink {
     fn name(&self) -> &str {
-        self.server.sink()
+        &self.own_name
     }
 
     fn exactly_once(&self) -> bool {
@@ -283,7 +285,7 @@ impl Sink for PostgresSink {
     }
 
     fn take_over(&mut self, owner: &Ownership) -> Result<Held> {
-        let mark = Mark::new(owner.clone(), self.server.sink());
+        let mark = Mark::new(owner.clone(), &self.own_name);
         let session = self.take_session()?;
         let client = &session.client;
         let taken = self.server.wait("taking over the mark in", async {

@@ -56,7 +56,7 @@ impl Reason {
     }
 }
 
-fn quoted(name: &str) -> String {
+pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
@@ -65,7 +65,7 @@ fn quoted_list<'a>(names: impl Iterator<Item = &'a str>) -> String {
 }
 
 /// `schema.table` or `table`, each part in quotes. Neither part holds a point: the pipeline file is checked.
-fn quoted_path(path: &str) -> String {
+pub fn quoted_path(path: &str) -> String {
     path.split('.').map(quoted).collect::<Vec<_>>().join(".")
 }
 

@@ -1,13 +1,11 @@
 //! Connections that break in COMMIT, servers that crash, rows that a table refuses.
 
-use crate::lab::{Connection, Database, Epoch, owner, schema, spec};
+use crate::lab::{Connection, Database, OwnServer, Epoch, owner, schema, spec};
 use segno_core::sink::{Held, Sink};
 use segno_core::{Code, Kind};
 use segno_postgres::PostgresSink;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -140,47 +138,13 @@ fn what_a_server_says_becomes_the_code_that_tells_what_to_do() {
     assert_eq!(database.mark(), "0");
 }
 
-/// A server of its own, which may crash.
-struct Crashing {
-    folder: tempfile::TempDir,
-    script: PathBuf,
-}
-
-impl Crashing {
-    fn up() -> Crashing {
-        let script = Path::new(".").join("../../scripts/servers/servers.py");
-        let server = Crashing { folder: tempfile::tempdir().expect("a folder"), script };
-        server.order(&["up", "FOLDER", "--postgres"]);
-        server
-    }
-
-    fn order(&self, words: &[&str]) {
-        let folder = self.folder.path().to_string_lossy().into_owned();
-        let words = words.iter().map(|word| if *word == "FOLDER" { folder.as_str() } else { word });
-        let done = Command::new(&self.script).args(words).output().expect("scripts/servers/servers.py");
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    }
-
-    fn url(&self) -> String {
-        let text = std::fs::read_to_string(self.folder.path().join("servers.json")).expect("servers.json");
-        let servers: serde_json::Value = serde_json::from_str(&text).expect("servers.json");
-        servers["postgres"]["url"].as_str().expect("a url").to_owned()
-    }
-}
-
-impl Drop for Crashing {
-    fn drop(&mut self) {
-        self.order(&["down", "FOLDER"]);
-    }
-}
-
 /// Epochs that are written, and rows of each: long enough that a crash meets one.
 const EPOCHS: u64 = 60;
 const ROWS: u64 = 2_000;
 
 #[test]
 fn a_server_that_crashes_amid_epochs_loses_and_doubles_nothing() {
-    let server = Crashing::up();
+    let server = OwnServer::up();
     let spec = spec(&server.url(), "scores", &[], true);
     let (crash, crashes) = std::sync::mpsc::channel();
     let mut failures = 0;

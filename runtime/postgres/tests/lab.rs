@@ -3,9 +3,11 @@
 use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use segno_core::Result;
 use segno_core::columns::{Column, ColumnType, Schema};
-use segno_core::pipeline::PostgresSinkSpec;
+use segno_core::pipeline::{DatabaseUrl, PostgresSinkSpec};
 use segno_core::sink::{Lineage, Ownership, RowOrigin, Sink, SinkRows};
 use segno_postgres::PostgresSink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tokio_postgres::{Client, NoTls};
@@ -101,9 +103,13 @@ impl Drop for Database {
     }
 }
 
+pub fn database_url(url: &str) -> DatabaseUrl {
+    DatabaseUrl::parse(url, std::path::Path::new("")).expect("a url of a database")
+}
+
 pub fn spec(url: &str, table: &str, key: &[&str], create_table: bool) -> PostgresSinkSpec {
     let key = key.iter().map(|name| (*name).to_owned()).collect();
-    PostgresSinkSpec { url: url.to_owned(), table: table.to_owned(), key, create_table }
+    PostgresSinkSpec { url: database_url(url), table: table.to_owned(), key, create_table }
 }
 
 pub fn owner(generation: u64) -> Ownership {
@@ -166,5 +172,43 @@ impl Epoch {
     /// As in a recovery: without staging.
     pub fn publish(&self, sink: &mut PostgresSink) -> Result<()> {
         sink.publish(&self.rows(), &[])
+    }
+}
+
+/// A server of its own, which may crash and be set up anew.
+pub struct OwnServer {
+    folder: tempfile::TempDir,
+    script: PathBuf,
+}
+
+impl OwnServer {
+    pub fn up() -> OwnServer {
+        let script = Path::new(".").join("../../scripts/servers/servers.py");
+        let server = OwnServer { folder: tempfile::tempdir().expect("a folder"), script };
+        server.order(&["up", "FOLDER", "--postgres"]);
+        server
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn order(&self, words: &[&str]) {
+        let folder = self.folder.path().to_string_lossy().into_owned();
+        let words = words.iter().map(|word| if *word == "FOLDER" { folder.as_str() } else { word });
+        let done = Command::new(&self.script).args(words).output().expect("scripts/servers/servers.py");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    pub fn url(&self) -> String {
+        let text = std::fs::read_to_string(self.path("servers.json")).expect("servers.json");
+        let servers: serde_json::Value = serde_json::from_str(&text).expect("servers.json");
+        servers["postgres"]["url"].as_str().expect("a url").to_owned()
+    }
+}
+
+impl Drop for OwnServer {
+    fn drop(&mut self) {
+        self.order(&["down", "FOLDER"]);
     }
 }

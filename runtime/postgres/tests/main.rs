@@ -1,4 +1,4 @@
-//! The sink against a real server, whose address is in SEGNO_TEST_POSTGRES; `make test` starts one.
+//! Sinks and side tables against a real server, whose address is in SEGNO_TEST_POSTGRES; `make test` starts one.
 //!
 //! Owns: proofs that need PostgreSQL. Does not own: whole runs of the command (`runtime/segno/tests/postgres.rs`).
 
@@ -6,5 +6,7 @@ mod conformance;
 mod faults;
 mod lab;
 mod refusals;
+mod secured;
+mod side;
 mod types;
 mod writing;

@@ -139,7 +139,7 @@ fn a_refused_connection_names_the_host_and_never_the_password() {
         (url.rsplit_once('/').map(|(server, _)| format!("{server}/nowhere")).unwrap_or_default(), Code::DatabaseRefused, "nowhere"),
         (format!("postgres://segno:hunter2@{closed}/segno"), Code::SinkFailed, "refused"),
         (format!("postgres://segno:hun@ter2@{address}/segno"), Code::SinkFailed, "connecting"),
-        (format!("postgres://segno:hunter2@{address}/segno?sslmode=require"), Code::DatabaseRefused, "TLS"),
+        (format!("postgres://segno:hunter2@{address}/segno?sslmode=require"), Code::DatabaseInsecure, "TLS"),
         (format!("postgres://segno:hunter2@{address}/segno?colour=hunter2"), Code::DatabaseRefused, "url"),
     ] {
         let Err(error) = PostgresSink::open("out", &spec(&url, "t", &[], true), &schema()) else {

@@ -18,3 +18,4 @@ mod postgres;
 mod replay;
 mod s3;
 mod shards;
+mod tables;

@@ -50,6 +50,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("K007", "\"K007\"", "runtime/segno/tests/postgres.rs"),
     ("K020", "Code::DatabaseRefused", "runtime/postgres/tests/refusals.rs"),
     ("K021", "Code::TableUnfit", "runtime/postgres/tests/refusals.rs"),
+    ("K023", "Code::DatabaseInsecure", "runtime/postgres/tests/secured.rs"),
     ("K022", "Code::RowRefused", "runtime/postgres/tests/types.rs"),
     ("S007", "Code::SourceColumn", "runtime/input/src/source/tests/formats.rs"),
 ];

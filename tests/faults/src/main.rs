@@ -14,6 +14,7 @@ mod damage;
 mod disk;
 mod hostile;
 mod lab;
+mod memory;
 mod runbooks;
 mod scenarios;
 mod torture;

@@ -12,6 +12,7 @@ const CONFINED: &[(&str, &str)] = &[
     ("object_store", "runtime/durable"),
     ("rdkafka", "runtime/kafka"),
     ("tokio_postgres", "runtime/postgres"),
+    ("openssl", "runtime/postgres"),
 ];
 
 /// Files with this ending, without build folders.

@@ -71,6 +71,28 @@ pub struct Identity {
     pub configuration: String,
     /// Host parts that can change an answer: engine, decoders, key encoding, merge.
     pub engine: String,
+    /// Side tables that come from databases. `None` where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tables: Option<TableVersions>,
+}
+
+/// Which rows of databases a pipeline works with: data, not a part of the program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableVersions {
+    /// SHA-256 of the resolved pipeline without their rows: where it is the same, `configuration` differs in rows only.
+    pub program: String,
+    /// By `step.table`.
+    pub versions: BTreeMap<String, TableVersion>,
+}
+
+/// The rows of one table, as they were read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableVersion {
+    /// SHA-256 of the rows as `init` gets them.
+    pub sha256: String,
+    pub rows: u64,
+    /// When they were read, ms since 1970 UTC, by the database's clock: processes that read the same database compare it.
+    pub read_at_ms: i64,
 }
 
 /// A closed epoch: what was read, decided and written.

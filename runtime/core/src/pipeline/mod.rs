@@ -1,8 +1,10 @@
 //! The pipeline file: read, checked, and turned into a graph.
 //!
 //! - `spec`: what a pipeline file says, as plain data
+//! - `database`: what the URL of a database says
 //! - `graph`: the checked graph
 
+mod database;
 mod fields;
 mod file;
 pub mod graph;
@@ -14,4 +16,5 @@ mod tree;
 mod units;
 pub mod variables;
 
+pub use database::{ClientIdentity, DatabaseUrl, ServerCheck, Tls, UrlRefused};
 pub use spec::*;

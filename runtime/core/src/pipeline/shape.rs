@@ -208,12 +208,27 @@ pub static EXPECT: Shape = Shape {
     ],
 };
 
+/// What stands in the URL of a database.
+const DATABASE_URL: &str = "postgres://user:password@host:port/database. Behind ?, sslmode is disable (if not given), require (encrypted, whoever answers), verify-ca or verify-full (the certificate names the host, too); sslrootcert is a file with authorities (those of the system if not given), sslcert and sslkey are the client's.";
+
 pub static TABLE: Shape = Shape {
     name: "table",
-    doc: "A side table: a file that is read as a part of the configuration.",
+    doc: "A side table: a file, which is a part of the configuration, or rows of a database, which are data and may change.",
     fields: &[
-        required("path", Kind::Text, "Path of the file, relative to the pipeline file."),
+        field("path", Kind::Text, "Path of the file, relative to the pipeline file."),
         field("format", FORMAT, "json, csv or parquet; by the file's ending if not given."),
+        field("postgres", Kind::Map(&POSTGRES_TABLE), "Rows of a PostgreSQL database."),
+    ],
+};
+
+pub static POSTGRES_TABLE: Shape = Shape {
+    name: "postgres_table",
+    doc: "Rows of a database, read in one snapshot when the pipeline starts: the columns that the plugin declares, in the order of its key. They are kept in the checkpoint store under their digest; other rows are a new version, which takes effect between two epochs and needs no acceptance.",
+    fields: &[
+        required("url", Kind::Text, DATABASE_URL),
+        field("table", Kind::Text, "table or schema.table; or a query."),
+        field("query", Kind::Text, "A SELECT that gives the columns by name: to choose rows, to rename or to convert columns."),
+        field("refresh", Kind::Duration, "How often a running pipeline reads the rows again; at its start only if not given."),
     ],
 };
 
@@ -289,7 +304,7 @@ pub static POSTGRES_SINK: Shape = Shape {
     name: "postgres_sink",
     doc: "A table: the rows of an epoch and the epoch's number in one transaction.",
     fields: &[
-        required("url", Kind::Text, "postgres://user:password@host:port/database."),
+        required("url", Kind::Text, DATABASE_URL),
         required("table", Kind::Text, "table or schema.table."),
         field("key", TEXTS, "Columns of the primary key: the last row of each key wins. Without it every row is kept, under the source, partition, offset and index that caused it."),
         field("create_table", Kind::Bool, "True: the table is made when it is not there."),

@@ -77,8 +77,13 @@ impl Pipeline {
         });
         if !step.tables.is_empty() {
             let table = |table: &TableSpec| {
-                let format = format(&table.files.format, table.files.line_bytes_max);
-                (table.name.clone(), json!({"path": table.files.path, "format": format}))
+                let shown = match &table.from {
+                    TableOrigin::Files(files) => {
+                        json!({"path": files.path, "format": format(&files.format, files.line_bytes_max)})
+                    }
+                    TableOrigin::Postgres(postgres) => json!({"postgres": postgres_table(postgres)}),
+                };
+                (table.name.clone(), shown)
             };
             shown["tables"] = step.tables.iter().map(table).collect::<Map<_, _>>().into();
         }
@@ -147,7 +152,7 @@ fn sink_kind(kind: &SinkKind) -> Map<String, Value> {
             ("kafka", shown.into())
         }
         SinkKind::Postgres(postgres) => {
-            let mut shown = json!({"url": without_password(&postgres.url), "table": postgres.table, "create_table": postgres.create_table});
+            let mut shown = json!({"url": without_password(postgres.url.text()), "table": postgres.table, "create_table": postgres.create_table});
             if !postgres.key.is_empty() {
                 shown["key"] = json!(postgres.key);
             }
@@ -155,6 +160,18 @@ fn sink_kind(kind: &SinkKind) -> Map<String, Value> {
         }
     };
     Map::from_iter([(name.to_owned(), settings)])
+}
+
+fn postgres_table(spec: &PostgresTableSpec) -> Value {
+    let mut shown = json!({"url": without_password(spec.url.text())});
+    match &spec.rows {
+        TableRows::Table(table) => shown["table"] = json!(table),
+        TableRows::Query(query) => shown["query"] = json!(query),
+    }
+    if let Some(every) = spec.refresh {
+        shown["refresh"] = json!(show_duration(every));
+    }
+    shown
 }
 
 fn connection(connection: &KafkaConnection) -> Map<String, Value> {

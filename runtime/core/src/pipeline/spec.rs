@@ -6,6 +6,7 @@
 //! Invariants: step ids and sink names are unique and fit into object keys. A step reads the source or an earlier
 //! step. Paths are as written; `Pipeline::path` makes them relative to the folder of the pipeline file.
 
+use super::database::DatabaseUrl;
 use crate::columns::Column;
 use crate::source::{FilesSpec, SourceSpec, TimeColumn};
 use crate::{Error, Place};
@@ -212,8 +213,35 @@ pub enum Otherwise {
 #[derive(Clone, Debug, PartialEq)]
 pub struct TableSpec {
     pub name: String,
+    pub from: TableOrigin,
+}
+
+/// Where the rows of a side table come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TableOrigin {
     /// A finite file; path as written, `rooted_files` resolves it.
-    pub files: FilesSpec,
+    Files(FilesSpec),
+    /// A database. Other rows are another version of the table, not another pipeline.
+    Postgres(PostgresTableSpec),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PostgresTableSpec {
+    #[serde(skip)]
+    pub url: DatabaseUrl,
+    pub rows: TableRows,
+    /// How often a running pipeline reads it again. `None`: at its start only.
+    #[serde(skip)]
+    pub refresh: Option<Duration>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TableRows {
+    /// `table` or `schema.table`.
+    Table(String),
+    /// A SELECT.
+    Query(String),
 }
 
 /// Limits of a step. `None`: the engine's default.
@@ -288,11 +316,10 @@ pub const ROW_BYTES_MAX: u64 = 256 << 20;
 /// Default of `transaction_timeout`; the broker's own limit is 15 minutes.
 pub const TRANSACTION_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PostgresSinkSpec {
-    /// `postgres://user:password@host:port/database`. Holds a secret.
     #[serde(skip)]
-    pub url: String,
+    pub url: DatabaseUrl,
     /// `table` or `schema.table`.
     pub table: String,
     /// Columns of the primary key that the user chose: the last row of each key wins. Empty: every row is kept, under
@@ -301,12 +328,6 @@ pub struct PostgresSinkSpec {
     /// True: the table is made when it is not there.
     #[serde(skip)]
     pub create_table: bool,
-}
-
-impl std::fmt::Debug for PostgresSinkSpec {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PostgresSinkSpec").field("table", &self.table).field("key", &self.key).finish_non_exhaustive()
-    }
 }
 
 impl SinkKind {

@@ -10,6 +10,7 @@ use super::console::{Console, number, size};
 use super::plugin::load;
 use crate::shard::stop::Stop;
 use crate::worker::load as worker_load;
+use crate::worker::tables::Databases;
 use crate::worker::open::{RunOptions, open};
 use segno_core::columns::ColumnType;
 use segno_core::pipeline::Pipeline;
@@ -189,7 +190,7 @@ fn run_with(args: &CheckArgs, description: &Description, columns: &[ColumnSpec],
         error.causes().iter().fold(shown, |shown, cause| shown.with_cause(cause))
     };
     let pipeline = Pipeline::parse(&folder.join("pipeline.yaml"), &pipeline, &|_| None).map_err(first_of).map_err(unplaced)?;
-    let loaded = worker_load::load(pipeline).map_err(first_of).map_err(unplaced)?;
+    let loaded = worker_load::load(pipeline, Databases::default()).map_err(first_of).map_err(unplaced)?;
     let mut opened = open(&loaded, ShardId::Single, &RunOptions::default())?;
     opened.shard.run(&Stop::new(Arc::default()), &mut |_| {}).map_err(unplaced)?;
     let totals = &opened.shard.totals;

@@ -6,6 +6,7 @@ use super::console::{Console, Progress, number, size, table, time_ms, time_us};
 use super::pipeline::{placed, read};
 use super::{Outcome, PipelineFile, Shard};
 use crate::worker::plan::Plan;
+use crate::worker::tables::Databases;
 use crate::worker::open::{RunOptions, objects, open};
 use crate::worker::{archive, layout, load};
 use segno_core::persisted::{JournalBody, Manifest};
@@ -93,7 +94,7 @@ fn of_shard(mut json: Value, shard: Option<u32>) -> Value {
 }
 
 fn create(console: &Console, pipeline: &PipelineFile, shard: &Shard) -> Outcome {
-    let loaded = load::load(read(&pipeline.file)?)?;
+    let loaded = load::load(read(&pipeline.file)?, Databases::default())?;
     for shard in layout::chosen(&loaded.pipeline, shard.shard)? {
         let mut opened = open(&loaded, shard, &RunOptions::default()).map_err(|error| placed(&loaded.pipeline, error))?;
         opened.shard.checkpoint_now()?;
@@ -220,6 +221,10 @@ fn describe(manifest: &Manifest) -> String {
         text.push_str(&format!("  component      {step} {component}\n"));
     }
     text.push_str(&format!("  engine         {}\n", manifest.identity.engine));
+    for (table, version) in manifest.identity.tables.iter().flat_map(|tables| &tables.versions) {
+        let (rows, read_at) = (number(version.rows), time_ms(version.read_at_ms));
+        text.push_str(&format!("  side table     {table}: {rows} rows, {}, read at {read_at}\n", version.sha256));
+    }
     for partition in &manifest.position.partitions {
         text.push_str(&format!("  position       {} at {}\n", partition.name, partition.offset));
     }

@@ -5,6 +5,7 @@ use super::{Outcome, PipelineFile};
 use crate::worker::{layout, load};
 use crate::worker::open::{open_sink, sink_specs};
 use crate::worker::sources::open_one;
+use crate::worker::tables::Databases;
 use segno_core::columns::Schema;
 use segno_core::pipeline::graph::{Graph, PortRef};
 use segno_core::pipeline::{Pipeline, SinkKind};
@@ -18,7 +19,8 @@ use std::path::Path;
 pub struct ValidateArgs {
     #[command(flatten)]
     pipeline: PipelineFile,
-    /// Ask no server: topics are not looked for, tables of databases not compared with the rows that they are to take.
+    /// Ask no server: topics are not looked for, tables of databases not compared with the rows that they are to take, and
+    /// side tables not read.
     #[arg(long, env = "SEGNO_OFFLINE", value_parser = clap::builder::BoolishValueParser::new())]
     offline: bool,
 }
@@ -127,8 +129,9 @@ pub fn validate(console: &Console, args: &ValidateArgs) -> Outcome {
         "pipeline": pipeline.name,
         "warnings": warnings,
     });
-    // Also runs each plugin's `init`: that is where a plugin refuses its configuration.
-    let loaded = load::load(pipeline)?;
+    // Also runs each plugin's `init`, where it has what it wants: that is where a plugin refuses its configuration.
+    let databases = if args.offline { Databases::offline() } else { Databases::default() };
+    let loaded = load::load(pipeline, databases)?;
     check_sources(&loaded, args.offline)?;
     if !args.offline {
         layout::wanted(&loaded).map_err(|error| placed(&loaded.pipeline, error))?;

@@ -12,6 +12,8 @@ use crate::observe::{Server, Shards};
 use crate::shard::stop::Stop;
 use crate::worker::layout;
 use crate::worker::open::{RunOptions, folder};
+use crate::worker::refresh::Refresh;
+use crate::worker::tables::Databases;
 use crate::worker::run::{Summary, run as run_shard};
 use crate::worker::several::{Several, run_several};
 use segno_core::pipeline::{Sharding, SinkKind};
@@ -54,7 +56,7 @@ pub fn run(console: &Console, args: RunArgs) -> Outcome {
     let stopping = stop_on_signals()?;
     let pipeline = read_and_warn(console, &args.pipeline.file)?;
     let rows_on_stdout = pipeline.sinks.iter().chain(&pipeline.dlq).any(|sink| matches!(sink.kind, SinkKind::Stdout { .. }));
-    let loaded = load::load(pipeline)?;
+    let loaded = load::load(pipeline, Databases::default())?;
     check_sources(&loaded, false)?;
     let shards = layout::wanted(&loaded).map_err(|error| placed(&loaded.pipeline, error))?;
     // A store that cannot even be opened now is a mistake, not a failure that passes.
@@ -77,6 +79,7 @@ pub fn run(console: &Console, args: RunArgs) -> Outcome {
     let started = Instant::now();
     let show = |totals: &Totals| progress.set(|| progress_line(totals, started, stopping.load(Ordering::Relaxed)));
     let place = |error| placed(&loaded.pipeline, error);
+    let refresh = Refresh::start(&loaded)?;
     let (text, json) = if several {
         let run = run_several(&loaded, shards.len() as u32, &options, &stopping, &seen, &show);
         let run = run.map_err(|errors| errors.into_iter().map(place).collect::<Vec<Error>>())?;
@@ -87,6 +90,7 @@ pub fn run(console: &Console, args: RunArgs) -> Outcome {
         let run = run_shard(&loaded, ShardId::Single, &options, &stop, &observed, &mut |totals| show(totals)).map_err(place)?;
         (describe(&run), serde_json::json!(run))
     };
+    drop(refresh);
     drop(progress);
     if rows_on_stdout {
         // Standard output belongs to the rows.

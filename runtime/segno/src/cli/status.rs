@@ -108,6 +108,14 @@ fn describe(status: &Status, before: Option<&Status>) -> String {
         let mark = sink.mark.map_or(String::new(), |mark| format!(", holds epoch {}", number(mark)));
         text.push_str(&format!("  sink         {name}: {}{mark}\n", count(sink.rows, "row")));
     }
+    for (name, version) in &status.tables {
+        let digest = version.sha256.get(..12).unwrap_or_default();
+        text.push_str(&format!(
+            "  side table   {name}: {} rows, {digest}, read at {}\n",
+            number(version.rows),
+            time(version.read_at_ms * 1_000)
+        ));
+    }
     text.push_str(&format!("  dead letters {}, skipped {}\n", number(status.dead_letters), number(status.skipped)));
     for (step, broken) in &status.broken_expectations {
         text.push_str(&format!("  expectations {} of step {step} broken\n", number(*broken)));

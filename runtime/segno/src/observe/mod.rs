@@ -20,6 +20,7 @@ pub use shards::Shards;
 pub use status::{Health, PartitionStatus, SinkStatus, Status};
 
 use crate::shard::Progress;
+use segno_core::persisted::TableVersions;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// What is known of one shard now.
@@ -49,6 +50,11 @@ impl Observed {
         let mut status = self.lock();
         status.take(progress);
         self.metrics.take(progress, &status);
+    }
+
+    /// When the shard is opened.
+    pub fn set_tables(&self, tables: Option<&TableVersions>) {
+        self.lock().tables = tables.map(|tables| tables.versions.clone()).unwrap_or_default();
     }
 
     pub fn set_health(&self, health: Health, why: Option<String>) {

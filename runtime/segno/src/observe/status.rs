@@ -3,6 +3,7 @@
 //! Owns: its shape, which programs read: fields are added, never renamed.
 
 use crate::shard::Progress;
+use segno_core::persisted::TableVersion;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -65,6 +66,9 @@ pub struct Status {
     pub watermark_us: Option<i64>,
     pub partitions: Vec<PartitionStatus>,
     pub sinks: BTreeMap<String, SinkStatus>,
+    /// Rows of databases that are in use, by `step.table`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tables: BTreeMap<String, TableVersion>,
     /// What a recovery would have to execute again, ms.
     pub replay_debt_ms: u64,
     pub checkpoint_epoch: u64,
@@ -112,6 +116,7 @@ impl Status {
             watermark_us: None,
             partitions: Vec::new(),
             sinks: BTreeMap::new(),
+            tables: BTreeMap::new(),
             replay_debt_ms: 0,
             checkpoint_epoch: 0,
             checkpoint_at_ms: None,
@@ -150,6 +155,9 @@ impl Status {
         }
         for (name, mark) in &progress.marks {
             self.sinks.entry(name.clone()).or_default().mark = Some(*mark);
+        }
+        if let Some(tables) = progress.tables {
+            self.tables.clone_from(&tables.versions);
         }
         self.replay_debt_ms = progress.replay_debt.as_millis() as u64;
         self.state_bytes = progress.state_bytes;

@@ -33,7 +33,7 @@ use lane::{DEADLINE_ABORTS_MAX, Mode};
 use plan::Planner;
 use program::Program;
 use segno_core::columns::key::Keys;
-use segno_core::persisted::{Counts, Manifest, Position};
+use segno_core::persisted::{Change, Counts, Identity, JournalBody, Manifest, Position, TableVersions};
 use segno_core::protocol::cadence::ReplayDebt;
 use segno_core::protocol::close::EpochLimits;
 use segno_core::protocol::ownership::verdict;
@@ -164,6 +164,8 @@ pub struct Progress<'a> {
     pub broken: BTreeMap<String, u64>,
     pub state_bytes: u64,
     pub checkpoint: Option<CheckpointSeen>,
+    /// The rows of databases that the epoch was executed with.
+    pub tables: Option<&'a TableVersions>,
 }
 
 /// The newest checkpoint that this process made.
@@ -181,9 +183,16 @@ pub struct CheckpointCost {
     took: Duration,
 }
 
+/// Programs with rows of databases that were read after the shard was opened.
+pub trait NewerRows: Send {
+    /// A program with other rows than this identity's, and how they differ; everything that it names is archived.
+    fn than(&self, identity: &Identity) -> Result<Option<(Arc<Program>, Vec<String>)>>;
+}
+
 /// A shard that this process owns, at the end of its journal.
 pub struct Shard {
     pub program: Arc<Program>,
+    pub newer_rows: Box<dyn NewerRows>,
     pub planner: Planner,
     pub state: StateStore,
     pub journal: Journal,
@@ -240,6 +249,7 @@ impl Shard {
             if stop.ending() == Ending::Drop {
                 return Err(given_away());
             }
+            self.take_newer_rows()?;
             let started = Instant::now();
             let logical_time_ms = now_ms();
             let executed = self.execute(&input)?;
@@ -273,6 +283,7 @@ impl Shard {
                 broken: judged.broken,
                 state_bytes: self.state.bytes(),
                 checkpoint: self.checkpoint_seen.clone(),
+                tables: self.program.identity.tables.as_ref(),
             });
         }
         match stop.ending() {
@@ -280,6 +291,22 @@ impl Shard {
             Ending::HandOver => self.checkpoint_if_cheap(),
             Ending::Drop => Err(given_away()),
         }
+    }
+
+    /// Goes on with another program: from a checkpoint, with an entry in the journal, between two epochs.
+    pub fn change(&mut self, before: Identity, program: Arc<Program>, accepted: Vec<String>) -> Result<()> {
+        self.checkpoint_now()?;
+        let after = program.identity.clone();
+        tracing::info!(after_epoch = self.epoch, "the pipeline changes: {}", accepted.join("; "));
+        self.append(JournalBody::Change(Change { after_epoch: self.epoch, before, after, accepted }))?;
+        self.program = program;
+        Ok(())
+    }
+
+    /// Between the last committed epoch and the one that was read just now.
+    fn take_newer_rows(&mut self) -> Result<()> {
+        let Some((program, what)) = self.newer_rows.than(&self.program.identity)? else { return Ok(()) };
+        self.change(self.program.identity.clone(), program, what)
     }
 
     /// Whoever goes on either restores the checkpoint or executes again what came after the one before it.

@@ -10,6 +10,7 @@ use segno_core::pipeline::{OnError, SinkKind};
 use segno_plugin::{Limits, Template};
 use std::sync::Arc;
 
+#[derive(Clone)]
 pub struct Program {
     pub identity: Identity,
     pub graph: Graph,
@@ -25,6 +26,7 @@ pub struct Program {
     pub sink_targets: Vec<Option<SinkKind>>,
 }
 
+#[derive(Clone)]
 pub struct StepProgram {
     pub template: Arc<Template>,
     pub limits: Limits,

@@ -3,7 +3,7 @@
 //! Owns: writing what a run needs before its first epoch, and building the programs of old identities.
 //! Invariant: an object in the archive has the hash that is its name, or it is refused.
 
-use super::load::Loaded;
+use super::load::Blobs;
 use super::plan::{Archive, Plan, sha256_hex};
 use crate::shard::program::Program;
 use bytes::Bytes;
@@ -35,20 +35,19 @@ impl Archive for StoredArchive<'_> {
 }
 
 /// What a loaded pipeline brings along: nothing is read back for it.
-impl Archive for Loaded {
+impl Archive for Blobs {
     fn read(&self, sha256: &str) -> Result<Vec<u8>> {
-        self.blobs
-            .get(sha256)
+        self.get(sha256)
             .map(|bytes| bytes.to_vec())
             .ok_or_else(|| Error::new(Code::Internal, format!("the plan names {sha256}, which was not loaded")))
     }
 }
 
 /// Writes the plan and everything that it names, unless it is there.
-pub fn put(objects: &Objects, loaded: &Loaded) -> Result<()> {
-    let plan = loaded.plan.to_bytes()?;
+pub fn put(objects: &Objects, plan: &Plan, blobs: &Blobs) -> Result<()> {
+    let plan = plan.to_bytes()?;
     let plan = (sha256_hex(&plan), Arc::new(plan));
-    for (sha256, bytes) in loaded.blobs.iter().map(|(sha256, bytes)| (sha256.clone(), Arc::clone(bytes))).chain([plan]) {
+    for (sha256, bytes) in blobs.iter().map(|(sha256, bytes)| (sha256.clone(), Arc::clone(bytes))).chain([plan]) {
         if objects.head(&name(&sha256))? != Some(bytes.len() as u64) {
             objects.put(&name(&sha256), Bytes::from(bytes.to_vec()))?;
         }

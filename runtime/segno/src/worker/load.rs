@@ -1,36 +1,39 @@
-//! From a pipeline file to a plan: plugins described, side tables read, the graph checked.
+//! From a pipeline file to a plan: plugins described, the graph checked, `init` run with what it wants.
 //!
 //! Owns: everything that is read before a shard is opened, and the bytes that go into the archive.
-//! Does not own: the checks themselves (`segno_core::pipeline`, `segno-plugin`).
+//! Does not own: the checks themselves (`segno_core::pipeline`, `segno-plugin`), side tables (`tables`).
 
-use super::plan::{PLAN_VERSION, Plan, PlannedSink, PlannedSource, PlannedStep, sha256_hex};
+use super::plan::{PLAN_VERSION, Plan, PlannedSink, PlannedSource, PlannedStep, PlannedTable, sha256_hex};
 use crate::shard::program::Program;
+use super::refresh::Newest;
+use super::tables::{self, Databases, ReadTable};
 use arrow_array::RecordBatch;
-use arrow_select::concat::concat_batches;
+use segno_core::columns::Schema;
 use segno_core::columns::frame::init_message;
-use segno_core::columns::{Column, Schema};
 use segno_core::pipeline::graph::{self, Graph};
-use segno_core::pipeline::{Pipeline, SinkKind, StepSpec, rooted_files};
-use segno_core::source::{Next, ReadLimit, ReadPlan, SourceSpec};
+use segno_core::pipeline::{Pipeline, SinkKind, StepSpec};
 use segno_core::{Code, Error, Result};
 use segno_plugin::{Component, Engine};
 use segno_wire::Description;
-use segno_wire::describe::SideTable;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Rows of a side table at most: all of it is handed to `init` at once.
-pub const SIDE_TABLE_ROWS_MAX: usize = 4_000_000;
+/// Components and init messages by SHA-256.
+pub type Blobs = BTreeMap<String, Arc<Vec<u8>>>;
 
 /// A checked pipeline with everything that its plan names.
 pub struct Loaded {
     pub pipeline: Pipeline,
     pub engine: Engine,
     pub plan: Plan,
-    /// Components and init messages by SHA-256.
-    pub blobs: BTreeMap<String, Arc<Vec<u8>>>,
+    pub blobs: Blobs,
     pub work_dir: PathBuf,
+    /// What the plan was put together from, to do it again with other rows; the tables only where some are read again.
+    pub(super) checked: Arc<Checked>,
+    pub(super) tables: Vec<Vec<ReadTable>>,
+    /// Of rows that were read again.
+    pub(super) newest: Newest,
     program: Mutex<Option<Arc<Program>>>,
 }
 
@@ -41,7 +44,7 @@ impl Loaded {
         if let Some(program) = &*kept {
             return Ok(Arc::clone(program));
         }
-        let program = Arc::new(self.plan.program(&self.engine, self)?);
+        let program = Arc::new(self.plan.program(&self.engine, &self.blobs)?);
         *kept = Some(Arc::clone(&program));
         Ok(program)
     }
@@ -81,7 +84,7 @@ pub fn check(pipeline: &Pipeline, engine: &Engine) -> Result<Checked, Vec<Error>
     Ok(Checked { components, graph })
 }
 
-fn placed(error: Error, pipeline: &Pipeline, path: &str) -> Error {
+pub(super) fn placed(error: Error, pipeline: &Pipeline, path: &str) -> Error {
     if error.place().is_some() { error } else { error.with_place(pipeline.place(path)) }
 }
 
@@ -103,24 +106,47 @@ fn load_plugin(
     Ok((component, Arc::new(bytes)))
 }
 
-/// Everything that a run needs, short of a shard.
-pub fn load(pipeline: Pipeline) -> Result<Loaded, Vec<Error>> {
+/// Everything that a run needs, short of a shard. Databases that are not asked leave their plugins without `init`.
+pub fn load(pipeline: Pipeline, mut databases: Databases) -> Result<Loaded, Vec<Error>> {
     let work_dir = work_dir(&pipeline);
     let engine = Engine::new(Some(&cache_dir())).map_err(|error| vec![error])?;
     let checked = check(&pipeline, &engine)?;
+    let mut read = Vec::new();
+    let mut errors = Vec::new();
+    for (number, (step, (component, _))) in pipeline.steps.iter().zip(&checked.components).enumerate() {
+        match tables::read(&pipeline, number, step, &component.description, &mut databases) {
+            Ok(tables) => read.push(tables),
+            Err(error) => errors.push(error),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let asked = databases.are_asked();
+    // What they saw is read: nothing holds the databases' old rows any longer.
+    drop(databases);
+    let (plan, blobs) = assemble(&pipeline, &engine, &checked, &read, asked)?;
+    let is_read_again = |table: &ReadTable| table.database.as_ref().is_some_and(|from| from.spec.refresh.is_some());
+    let tables = if read.iter().flatten().any(is_read_again) { read } else { Vec::new() };
+    let (checked, newest) = (Arc::new(checked), Newest::default());
+    Ok(Loaded { pipeline, engine, plan, blobs, work_dir, checked, tables, newest, program: Mutex::default() })
+}
+
+/// Puts the plan together, and runs every plugin's `init`; where `databases_asked` is false, not of those that want rows
+/// of one.
+pub(super) fn assemble(
+    pipeline: &Pipeline,
+    engine: &Engine,
+    checked: &Checked,
+    tables: &[Vec<ReadTable>],
+    databases_asked: bool,
+) -> Result<(Plan, Blobs), Vec<Error>> {
     let mut blobs = BTreeMap::new();
     let mut steps = Vec::new();
     let mut errors = Vec::new();
     for (number, (step, (component, bytes))) in pipeline.steps.iter().zip(&checked.components).enumerate() {
-        let init = match side_tables(&pipeline, number, step, &component.description) {
-            Ok(tables) => init_message(&step.config, &tables),
-            Err(error) => {
-                errors.push(error);
-                continue;
-            }
-        };
-        let init = match init {
-            Ok(init) => init,
+        let Initial { whole: init, without, tables } = match initial(step, &tables[number]) {
+            Ok(initial) => initial,
             Err(error) => {
                 errors.push(Error::new(Code::Internal, format!("step \"{}\": {error}", step.id)));
                 continue;
@@ -128,13 +154,15 @@ pub fn load(pipeline: Pipeline) -> Result<Loaded, Vec<Error>> {
         };
         // Here and not at the first epoch: `init` is where a plugin refuses its configuration.
         let limits = super::plan::limits(&step.limits);
-        if let Err(error) = engine.template(component, &init, &limits) {
+        if (databases_asked || tables.is_empty())
+            && let Err(error) = engine.template(component, &init, &limits)
+        {
             let named = Error::new(error.code(), format!("step \"{}\": {}", step.id, error.message()));
             let named = match error.help() {
                 Some(help) => named.with_help(help),
                 None => named,
             };
-            errors.push(placed(named, &pipeline, &format!("steps[{number}]{}", said_about(error.message()))));
+            errors.push(placed(named, pipeline, &format!("steps[{number}]{}", said_about(error.message()))));
             continue;
         }
         let sha256 = sha256_hex(&init);
@@ -142,6 +170,8 @@ pub fn load(pipeline: Pipeline) -> Result<Loaded, Vec<Error>> {
             id: step.id.clone(),
             component: component.inspection.sha256.clone(),
             init: sha256.clone(),
+            init_without: without,
+            tables,
             on_error: step.on_error,
             limits: step.limits,
         });
@@ -177,8 +207,41 @@ pub fn load(pipeline: Pipeline) -> Result<Loaded, Vec<Error>> {
             PlannedSink { name: spec.name.clone(), format, target }
         })
         .collect();
-    let plan = Plan { version: PLAN_VERSION, sources, graph: checked.graph, steps, sinks };
-    Ok(Loaded { pipeline, engine, plan, blobs, work_dir, program: Mutex::default() })
+    let plan = Plan { version: PLAN_VERSION, sources, graph: checked.graph.clone(), steps, sinks };
+    Ok((plan, blobs))
+}
+
+/// What the `init` of a step gets.
+struct Initial {
+    whole: Vec<u8>,
+    /// SHA-256 of the message without rows of databases, where there are tables of databases.
+    without: Option<String>,
+    tables: Vec<PlannedTable>,
+}
+
+fn initial(step: &StepSpec, tables: &[ReadTable]) -> Result<Initial, segno_wire::WireError> {
+    let message = |rows: &dyn Fn(&ReadTable) -> RecordBatch| {
+        let tables: Vec<_> = tables.iter().map(|table| (rows(table), table.types.clone())).collect();
+        init_message(&step.config, &tables)
+    };
+    let mut planned = Vec::new();
+    for table in tables {
+        let Some(database) = &table.database else { continue };
+        let alone = init_message(&serde_json::Value::Null, &[(table.batch.clone(), table.types.clone())])?;
+        planned.push(PlannedTable {
+            name: table.name.clone(),
+            from: database.spec.clone(),
+            sha256: sha256_hex(&alone),
+            rows: table.batch.num_rows() as u64,
+            read_at_ms: database.read_at_ms,
+        });
+    }
+    let whole = message(&|table| table.batch.clone())?;
+    let without = message(&|table| match table.database {
+        Some(_) => table.batch.slice(0, 0),
+        None => table.batch.clone(),
+    })?;
+    Ok(Initial { whole, without: (!planned.is_empty()).then(|| sha256_hex(&without)), tables: planned })
 }
 
 /// The part of a step that a plugin's refusal speaks of: the SDK begins with `config.field:` or "side table `name`".
@@ -190,79 +253,6 @@ fn said_about(message: &str) -> String {
         Some(path) if path == "config" || (path.starts_with("config.") && !path.contains(' ')) => format!(".{path}"),
         _ => String::new(),
     }
-}
-
-/// Reads the side tables of a step, in the order of its plugin's description.
-fn side_tables(
-    pipeline: &Pipeline,
-    number: usize,
-    step: &StepSpec,
-    description: &Description,
-) -> Result<Vec<(RecordBatch, Vec<segno_core::columns::ColumnType>)>> {
-    let mut tables = Vec::new();
-    for wanted in &description.side_tables {
-        let Some(spec) = step.tables.iter().find(|table| table.name == wanted.name) else {
-            return Err(Error::new(
-                Code::SideTable,
-                format!("step \"{}\": the plugin reads a side table \"{}\", which the step does not name", step.id, wanted.name),
-            )
-            .with_help(format!("add tables: {{ {}: {{ path: …, format: csv }} }} to the step", wanted.name))
-            .with_place(pipeline.place(&format!("steps[{number}]"))));
-        };
-        let files = rooted_files(&pipeline.file, &spec.files);
-        let place = format!("steps[{number}].tables.{}", wanted.name);
-        let rows = read_table(SourceSpec::Files(files), wanted).map_err(|error| placed(error, pipeline, &place))?;
-        tables.push((rows, wanted.columns.iter().map(|column| column.kind).collect()));
-    }
-    if let Some(extra) = step.tables.iter().find(|table| !description.side_tables.iter().any(|t| t.name == table.name)) {
-        let known: Vec<&str> = description.side_tables.iter().map(|table| table.name.as_str()).collect();
-        return Err(Error::new(
-            Code::SideTable,
-            format!("step \"{}\": the plugin has no side table \"{}\"; it has: {}", step.id, extra.name, known.join(", ")),
-        )
-        .with_place(pipeline.place(&format!("steps[{number}].tables.{}", extra.name))));
-    }
-    Ok(tables)
-}
-
-fn read_table(spec: SourceSpec, table: &SideTable) -> Result<RecordBatch> {
-    let columns: Vec<Column> =
-        table.columns.iter().map(|column| Column::new(&column.name, column.kind, column.nullable)).collect();
-    let schema = Schema::new(columns.clone()).to_arrow();
-    let plan = ReadPlan { columns, time: None };
-    let source = segno_input::source::open_source(&spec)?;
-    let mut batches = Vec::new();
-    let mut rows = 0;
-    for partition in source.partitions()? {
-        let mut reader = source.open(partition.number, 0, None, &plan)?;
-        loop {
-            match reader.next(ReadLimit { rows: 65_536, bytes: 16 << 20 })? {
-                Next::Chunk(chunk) => {
-                    if let Some(bad) = chunk.bad.first() {
-                        return Err(Error::new(
-                            Code::SideTable,
-                            format!(
-                                "side table \"{}\": {} at offset {}: [{}] {}",
-                                table.name, partition.name, bad.offset, bad.code.name(), bad.reason
-                            ),
-                        )
-                        .with_help("a side table is configuration: every row must be readable"));
-                    }
-                    rows += chunk.columns.num_rows();
-                    if rows > SIDE_TABLE_ROWS_MAX {
-                        return Err(Error::new(
-                            Code::SideTable,
-                            format!("side table \"{}\" has more than {SIDE_TABLE_ROWS_MAX} rows", table.name),
-                        ));
-                    }
-                    batches.push(chunk.columns);
-                }
-                Next::Waiting | Next::End => break,
-            }
-        }
-    }
-    concat_batches(&schema, &batches)
-        .map_err(|error| Error::new(Code::Internal, "a side table could not be put together").with_cause(error))
 }
 
 fn user_cache() -> PathBuf {

@@ -1,6 +1,7 @@
 //! From a pipeline file to running shards.
 //!
 //! - `load`, `plan`: what runs, and its archived form
+//! - `tables`, `refresh`: side tables, read at the start and again
 //! - `archive`, `sources`: programs of old epochs, sources with lasting names
 //! - `layout`: which shards a pipeline has
 //! - `history`, `open`: what a shard left behind, and taking it over
@@ -18,7 +19,9 @@ pub mod open;
 pub mod plan;
 pub mod proposals;
 pub mod published;
+pub mod refresh;
 pub mod replay;
 pub mod run;
 pub mod several;
 pub mod sources;
+pub mod tables;

@@ -9,6 +9,7 @@ use super::archive::{self, Versions};
 use super::history::{History, Restored, SinkMarks, base_epoch, discard, restore};
 use super::layout;
 use super::load::Loaded;
+use super::refresh::NewerRows;
 use super::sources;
 use crate::shard::expect::Expect;
 use crate::shard::plan::Planner;
@@ -17,7 +18,7 @@ use crate::shard::recover::{differs, reexecute};
 use crate::shard::verify::Detail;
 use crate::shard::{BLOCK_ROWS, CheckpointCost, Settings, Shard, SinkSlot, Totals};
 use segno_core::columns::Schema;
-use segno_core::persisted::{Author, Change, EpochRecord, Fence, JournalBody, Position};
+use segno_core::persisted::{Author, EpochRecord, Fence, JournalBody, Position};
 use segno_core::pipeline::graph::Graph;
 use segno_core::pipeline::{Pipeline, ReplayDetail, SinkKind, SinkSpec, StoreUrl};
 use segno_core::protocol::cadence::ReplayDebt;
@@ -199,7 +200,7 @@ impl Opening<'_> {
         let journal = fence(objects, &author)?;
         fail_point!("recovery::after_fence");
         let marks = take_over(pipeline, *id, &mut sinks, author.generation, options)?;
-        archive::put(objects, loaded)?;
+        archive::put(objects, &loaded.plan, &loaded.blobs)?;
 
         let state_dir = folder.join("state");
         let read = restore(objects, journal.sequence(), &state_dir, &marks);
@@ -237,6 +238,7 @@ impl Opening<'_> {
             let planner = self.planner(&loaded.plan, &position, watermark)?;
             Shard {
                 program: Arc::clone(program),
+                newer_rows: Box::new(NewerRows::new(loaded, objects)),
                 planner,
                 state,
                 journal,
@@ -261,11 +263,13 @@ impl Opening<'_> {
                 checkpoint_cost: CheckpointCost::default(),
             }
         };
-        self.roll_forward(&mut shard, &history)?;
+        let mut versions = Versions::new(&loaded.engine, objects);
+        versions.add(&loaded.plan, Arc::clone(program));
+        self.roll_forward(&mut shard, &history, &mut versions)?;
         for slot in &mut shard.sinks {
             slot.sink.discard_uncommitted()?;
         }
-        change(&mut shard, &history, program, options)?;
+        change(&mut shard, &history, &mut versions, options)?;
         fail_point!("recovery::before_live");
         Ok((shard, history.last().map(|(_, record)| record.logical_time_ms)))
     }
@@ -283,10 +287,8 @@ impl Opening<'_> {
     }
 
     /// Executes the epochs after the base again, compares, publishes what they staged, applies their changes.
-    fn roll_forward(&self, shard: &mut Shard, history: &History) -> Result<()> {
+    fn roll_forward(&self, shard: &mut Shard, history: &History, versions: &mut Versions<'_>) -> Result<()> {
         let Opening { loaded, program, objects, .. } = self;
-        let mut versions = Versions::new(&loaded.engine, objects);
-        versions.add(&loaded.plan, Arc::clone(program));
         let mut running = program.identity.configuration.clone();
         let base = shard.epoch;
         for (stored, record) in history.epochs().filter(|(_, record)| record.epoch > base) {
@@ -394,27 +396,28 @@ pub fn read_detail(objects: &Objects, record: &EpochRecord) -> Result<Option<Det
     Ok(journal::read_detail(objects, detail)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
-/// A changed pipeline goes on only when the user accepts it, from a checkpoint, with an entry in the journal.
-fn change(shard: &mut Shard, history: &History, program: &Arc<Program>, options: &RunOptions) -> Result<()> {
+/// A changed pipeline goes on only when the user accepts it, from a checkpoint, with an entry in the journal. Other rows of
+/// databases are data: they need no acceptance.
+fn change(shard: &mut Shard, history: &History, versions: &mut Versions<'_>, options: &RunOptions) -> Result<()> {
     let changed_to = history.entries.iter().rev().find_map(|stored| match &stored.entry.body {
         JournalBody::Change(change) => Some(change.after.clone()),
         JournalBody::Epoch(record) => Some(record.identity.clone()),
         JournalBody::Fence(_) => None,
     });
-    let Continuation::Accepted { what } =
-        plan_continuation(changed_to.as_ref(), &program.identity, options.accept_change)?
-    else {
-        return Ok(());
-    };
+    let continuation = plan_continuation(changed_to.as_ref(), &shard.program.identity, options.accept_change)?;
     let Some(before) = changed_to else {
         return Ok(());
     };
-    shard.checkpoint_now()?;
-    shard.append(JournalBody::Change(Change {
-        after_epoch: shard.epoch,
-        before,
-        after: program.identity.clone(),
-        accepted: what,
-    }))?;
-    Ok(())
+    match continuation {
+        Continuation::Same => Ok(()),
+        Continuation::NewRows { what } | Continuation::Accepted { what } => {
+            shard.change(before, Arc::clone(&shard.program), what)
+        }
+        Continuation::OldRows { what } => {
+            tracing::warn!("the rows of the journal were read later, and the shard goes on with those: {}", what.join("; "));
+            let later = versions.get(&before)?;
+            shard.program = Arc::new(Program { identity: before, ..Program::clone(&later.program) });
+            Ok(())
+        }
+    }
 }

@@ -7,14 +7,15 @@
 //! Invariant: the plan's JSON is canonical (fields in declaration order, maps sorted), so equal plans have equal digests.
 
 use crate::shard::program::{Program, StepProgram};
-use segno_core::persisted::Identity;
+use segno_core::persisted::{Identity, TableVersion, TableVersions};
 use segno_core::pipeline::graph::Graph;
-use segno_core::pipeline::{LimitsSpec, OnError, SinkFormat, SinkKind};
+use segno_core::pipeline::{LimitsSpec, OnError, PostgresTableSpec, SinkFormat, SinkKind};
 use segno_core::source::{ReadPlan, SourceSpec, TimeColumn};
 use segno_core::{Code, Error, Result};
 use segno_plugin::{Engine, Limits};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
 pub const PLAN_VERSION: u32 = 1;
 
@@ -45,8 +46,27 @@ pub struct PlannedStep {
     pub component: String,
     /// SHA-256 of the init message (configuration and side tables), archived under it.
     pub init: String,
+    /// SHA-256 of the init message without rows of databases, where there are some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_without: Option<String>,
+    /// Side tables of databases: their rows are data, and other rows are another version of the plan.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<PlannedTable>,
     pub on_error: OnError,
     pub limits: LimitsSpec,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlannedTable {
+    pub name: String,
+    /// Where the rows come from, without address and secrets.
+    pub from: PostgresTableSpec,
+    /// SHA-256 of the rows as `init` gets them, and how many there are.
+    pub sha256: String,
+    pub rows: u64,
+    /// Decides nothing, so it is no part of what is archived.
+    #[serde(skip)]
+    pub read_at_ms: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,7 +101,27 @@ impl Plan {
             components: self.steps.iter().map(|step| (step.id.clone(), step.component.clone())).collect(),
             configuration: sha256_hex(&self.to_bytes()?),
             engine: format!("{} host/{}", engine.fingerprint(), HOST_VERSION),
+            tables: self.table_versions()?,
         })
+    }
+
+    fn table_versions(&self) -> Result<Option<TableVersions>> {
+        let mut versions = BTreeMap::new();
+        let mut without = self.clone();
+        for step in &mut without.steps {
+            if let Some(init) = step.init_without.take() {
+                step.init = init;
+            }
+            for table in &mut step.tables {
+                let sha256 = std::mem::take(&mut table.sha256);
+                let version = TableVersion { sha256, rows: std::mem::take(&mut table.rows), read_at_ms: table.read_at_ms };
+                versions.insert(format!("{}.{}", step.id, table.name), version);
+            }
+        }
+        if versions.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(TableVersions { program: sha256_hex(&without.to_bytes()?), versions }))
     }
 
     /// What each source decodes.

@@ -66,6 +66,7 @@ pub fn run(
         let mut committed = false;
         let opening = (Instant::now(), now_ms());
         let outcome = open(loaded, shard, options).and_then(|mut opened| {
+            observed.set_tables(opened.shard.program.identity.tables.as_ref());
             observed.set_health(Health::Live, None);
             was_live = true;
             // Detection is the silence before this process set to work, recovery what it took until here.

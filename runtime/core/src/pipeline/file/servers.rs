@@ -1,4 +1,4 @@
-//! Kafka and PostgreSQL in a pipeline file, as sources and as sinks.
+//! Kafka and PostgreSQL in a pipeline file, as sources, side tables and sinks.
 //!
 //! Owns: their settings. Does not own: reaching the servers (`segno-kafka`, `segno-postgres`).
 //!
@@ -7,10 +7,12 @@
 use crate::Code;
 use crate::pipeline::fields::{Fields, Reader, list};
 use crate::pipeline::shape;
+use crate::pipeline::{DatabaseUrl, UrlRefused};
 use crate::pipeline::spec::*;
 use crate::pipeline::tree::{Node, Value};
 use crate::source::{FormatSpec, KafkaConnection, KafkaSpec, KafkaStart, Partitioner, SourceSpec};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 /// Settings of librdkafka on which exactly-once depends, so that Segno sets them itself.
@@ -29,6 +31,9 @@ const OWN_SETTINGS: &[&str] = &[
 
 /// A transaction's time-out, whatever the file says: below it, an epoch cannot be written; brokers refuse more.
 const TRANSACTION_TIMEOUT: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(900);
+
+/// Each refresh reads the whole table.
+const REFRESH_MIN: Duration = Duration::from_secs(1);
 
 impl Reader {
     pub(super) fn kafka_source(
@@ -231,30 +236,10 @@ impl Reader {
 
     pub(super) fn postgres_sink(&mut self, node: &Node) -> Option<SinkKind> {
         let fields = self.fields(node, "postgres", &shape::POSTGRES_SINK.names())?;
-        let help = "write url: \"postgres://user:${PASSWORD}@host:5432/database\"";
-        let url = self.required(&fields, "url", "postgres", help).and_then(|node| {
-            let url = self.text(node, "url")?;
-            match url.starts_with("postgres://") || url.starts_with("postgresql://") {
-                true => Some(url),
-                false => self.invalid(&node.span, "url does not begin with postgres://", help),
-            }
-        });
-        let table = self.required(&fields, "table", "postgres", "name the table: table: scores").and_then(|node| {
-            let table = self.text(node, "table")?;
-            let part = |part: &str| {
-                part.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-                    && part.len() <= 63
-                    && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-            };
-            if table.split('.').count() > 2 || !table.split('.').all(part) {
-                return self.invalid(
-                    &node.span,
-                    format!("\"{}\" is not the name of a table", table.escape_debug()),
-                    "write table or schema.table, in lower case letters, digits and _",
-                );
-            }
-            Some(table)
-        });
+        let url = self.database_url(&fields);
+        let table = self
+            .required(&fields, "table", "postgres", "name the table: table: scores")
+            .and_then(|node| self.database_table(node));
         let key = match fields.get("key") {
             Some(node) => self.texts(node, "a key column").and_then(|texts| {
                 texts.into_iter().map(|(text, span)| self.column_path(&text, &span, "key")).collect()
@@ -266,5 +251,65 @@ impl Reader {
             None => Some(false),
         };
         Some(SinkKind::Postgres(PostgresSinkSpec { url: url?, table: table?, key: key?, create_table: create_table? }))
+    }
+
+    pub(super) fn postgres_table(&mut self, node: &Node) -> Option<PostgresTableSpec> {
+        let fields = self.fields(node, "postgres", &shape::POSTGRES_TABLE.names())?;
+        let url = self.database_url(&fields);
+        let rows = match (fields.get("table"), fields.get("query")) {
+            (Some(node), None) => self.database_table(node).map(TableRows::Table),
+            (None, Some(node)) => self.text(node, "query").and_then(|query| {
+                let query = query.trim().trim_end_matches(';').trim_end();
+                match query.is_empty() {
+                    true => self.invalid(&node.span, "query is empty", "write a SELECT, or name the table: table: airports"),
+                    false => Some(TableRows::Query(query.to_owned())),
+                }
+            }),
+            (Some(_), Some(_)) => {
+                let span = fields.key("query").map_or(fields.span(), |key| key.span.clone());
+                self.invalid(&span, "postgres has both table and query", "remove one of the two")
+            }
+            (None, None) => {
+                let help = "name the table: table: airports, or write query: SELECT …";
+                self.error(Code::MissingField, &fields.span(), "postgres has neither \"table\" nor \"query\"", help);
+                None
+            }
+        };
+        let refresh = match fields.get("refresh") {
+            None => Some(None),
+            Some(node) => self.duration(node, "refresh").and_then(|every| match every >= REFRESH_MIN {
+                true => Some(Some(every)),
+                false => self.invalid(&node.span, "refresh is 1s at least", "every refresh reads the whole table"),
+            }),
+        };
+        Some(PostgresTableSpec { url: url?, rows: rows?, refresh: refresh? })
+    }
+
+    fn database_url(&mut self, fields: &Fields<'_>) -> Option<DatabaseUrl> {
+        let help = "write url: \"postgres://user:${PASSWORD}@host:5432/database\"";
+        let node = self.required(fields, "url", "postgres", help)?;
+        let text = self.text(node, "url")?;
+        let folder = self.file.parent().map(Path::to_owned).unwrap_or_default();
+        match DatabaseUrl::parse(&text, &folder) {
+            Ok(url) => Some(url),
+            Err(UrlRefused { what, mend }) => self.invalid(&node.span, what, mend),
+        }
+    }
+
+    fn database_table(&mut self, node: &Node) -> Option<String> {
+        let table = self.text(node, "table")?;
+        let part = |part: &str| {
+            part.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+                && part.len() <= 63
+                && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        };
+        if table.split('.').count() > 2 || !table.split('.').all(part) {
+            return self.invalid(
+                &node.span,
+                format!("\"{}\" is not the name of a table", table.escape_debug()),
+                "write table or schema.table, in lower case letters, digits and _",
+            );
+        }
+        Some(table)
     }
 }

@@ -253,8 +253,17 @@ impl Reader {
     fn table(&mut self, name: &str, span: &Range<usize>, node: &Node) -> Option<TableSpec> {
         let named = self.check_name(name, span, "the table's name");
         let fields = self.fields(node, "the table", &shape::TABLE.names())?;
+        if let Some(node) = fields.get("postgres") {
+            for other in ["path", "format"] {
+                if let Some(key) = fields.key(other) {
+                    return self.invalid(&key.span, format!("the table has both postgres and {other}"), "a table is a file or comes from a database: remove one of the two");
+                }
+            }
+            let from = TableOrigin::Postgres(self.postgres_table(node)?);
+            return named.then_some(TableSpec { name: name.to_owned(), from });
+        }
         let path = self
-            .required(&fields, "path", "the table", "name the file: path: ./airports.csv")
+            .required(&fields, "path", "the table", "name the file: path: ./airports.csv, or a database: postgres: { url: …, table: … }")
             .and_then(|node| self.path(node, "path"))?;
         let files = match fields.get("format") {
             Some(node) => self.format(node)?,
@@ -282,7 +291,7 @@ impl Reader {
             return self.invalid(&span, "a side table cannot be raw", "use csv, json or parquet: a table has named columns");
         }
         let spec = FilesSpec { line_bytes_max: files.1, ..FilesSpec::new(name, path, files.0) };
-        named.then_some(TableSpec { name: name.to_owned(), files: spec })
+        named.then_some(TableSpec { name: name.to_owned(), from: TableOrigin::Files(spec) })
     }
 
     fn limits(&mut self, node: &Node) -> Option<LimitsSpec> {

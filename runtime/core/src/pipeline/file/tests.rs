@@ -138,7 +138,13 @@ fn each_error_has_its_code_place_and_help() {
         ("  - { id: two", "  - { id: two, plugin: b.wasm, config: { a: 1, a: 2 } }", "C005 6:48 \"a\" stands twice in config | remove one of the two: which one is meant cannot be known"),
         ("  - { id: two", "  - { id: two, plugin: b.wasm, tables: { t: { path: x.xlsx } } }", "C004 6:53 the ending of \"x.xlsx\" does not say which format it has | add format: csv, json or parquet"),
         ("  - { id: two", "  - { id: two, plugin: b.wasm, tables: { t: { path: x, format: raw } } }", "C004 6:64 a side table cannot be raw | use csv, json or parquet: a table has named columns"),
-        ("  - { id: two", "  - { id: two, plugin: b.wasm, tables: { t: {} } }", "C007 6:45 the table has no \"path\" | name the file: path: ./airports.csv"),
+        ("  - { id: two", "  - { id: two, plugin: b.wasm, tables: { t: {} } }", "C007 6:45 the table has no \"path\" | name the file: path: ./airports.csv, or a database: postgres: { url: …, table: … }"),
+        ("  - { id: two", "  - { id: two, plugin: b.wasm, tables: { t: { path: a.csv, postgres: {} } } }", "C004 6:47 the table has both postgres and path | a table is a file or comes from a database: remove one of the two"),
+        ("  - { id: two", "  - { id: two, plugin: b.wasm, tables: { t: { postgres: { url: \"postgres://h\" } } } }", "C007 6:57 postgres has neither \"table\" nor \"query\" | name the table: table: airports, or write query: SELECT …"),
+        ("  - { id: two", "  - { id: two, plugin: b.wasm, tables: { t: { postgres: { url: \"postgres://h\", table: a, query: b } } } }", "C004 6:90 postgres has both table and query | remove one of the two"),
+        ("  - { id: two", "  - { id: two, plugin: b.wasm, tables: { t: { postgres: { url: \"postgres://h\", query: \" ; \" } } } }", "C004 6:87 query is empty | write a SELECT, or name the table: table: airports"),
+        ("  - { id: two", "  - { id: two, plugin: b.wasm, tables: { t: { postgres: { url: \"postgres://h\", table: a, refresh: 10ms } } } }", "C004 6:99 refresh is 1s at least | every refresh reads the whole table"),
+        ("  - { id: two", "  - { id: two, plugin: b.wasm, tables: { t: { postgres: { url: \"postgres://h?sslmode=prefer\", table: a } } } }", "C004 6:64 sslmode prefer goes on in plaintext when somebody on the way says that the server has no TLS | write sslmode=verify-full (or verify-ca, require), or sslmode=disable where the network is trusted"),
         ("  - { id: two", "  - two", "C004 6:5 the step is a map of fields, not text | write `name: value` lines, indented below it"),
         // The sinks.
         ("sinks", "", "C007 1:1 the pipeline file has no \"sinks\" | add for example sinks: [{ files: ./out }]"),
@@ -301,7 +307,8 @@ fn every_setting_reaches_the_pipeline() {
     assert_eq!(step.limits.memory, Some(64 << 20));
     assert_eq!(step.limits.log_lines, Some(0));
     assert_eq!(step.limits.deadline, Some(Duration::from_secs(5)));
-    assert_eq!(step.tables[1].files.format, FormatSpec::Json);
+    let TableOrigin::Files(files) = &step.tables[1].from else { panic!("a file") };
+    assert_eq!(files.format, FormatSpec::Json);
     assert_eq!(pipeline.steps[1].from, Upstream::Step { step: 0, port: Some("late".to_owned()) });
     assert_eq!(pipeline.sinks[0].columns, Some(vec!["id".to_owned(), "nested.x".to_owned()]));
     assert_eq!(pipeline.sinks[1].from, Upstream::Step { step: 1, port: None });
