@@ -9,6 +9,7 @@ mod cluster;
 mod delayed;
 mod lab;
 mod pipeline;
+mod redrive;
 mod rejected;
 mod rekey;
 mod secured;

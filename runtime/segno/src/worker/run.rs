@@ -6,7 +6,7 @@
 //! Invariant: a restart is a recovery. Nothing of the failed shard's memory is used again.
 
 use super::load::Loaded;
-use super::open::{RunOptions, open};
+use super::open::{RunOptions, open, span};
 use crate::observe::{Health, Observed};
 use crate::shard::stop::Stop;
 use crate::shard::{Totals, now_ms};
@@ -64,14 +64,13 @@ pub fn run(
     let mut first_commit = None;
     loop {
         let mut committed = false;
+        let _inside = span(&loaded.pipeline, shard).entered();
         let opening = (Instant::now(), now_ms());
         let outcome = open(loaded, shard, options).and_then(|mut opened| {
             observed.set_health(Health::Live, None);
             was_live = true;
             // Detection is the silence before this process set to work, recovery what it took until here.
             tracing::info!(
-                %shard,
-                generation = opened.shard.generation,
                 epoch = opened.shard.epoch,
                 reexecuted = opened.shard.totals.reexecuted,
                 silent_ms = opened.last_epoch_at_ms.map(|at| (opening.1 - at).max(0)),
