@@ -19,3 +19,4 @@ mod redrive;
 mod replay;
 mod s3;
 mod shards;
+mod slow;

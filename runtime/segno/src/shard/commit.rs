@@ -174,7 +174,8 @@ impl Shard {
                 continue;
             }
             fail_point!("commit::amid_publish");
-            slot.sink.publish(&output.rows(epoch), objects)?;
+            let sink = || format!("sink \"{}\"", output.name);
+            self.waits.during(sink, || slot.sink.publish(&output.rows(epoch), objects))?;
             slot.mark = slot.mark.map(|_| epoch);
         }
         Ok(())

@@ -2,7 +2,7 @@
 //!
 //! - `feed`, `slot`, `plan`, `epoch`: reading ahead, merging, cutting an epoch
 //! - `program`, `step`, `lane`, `execute`: running it through the graph
-//! - `stop`: asking it to end
+//! - `stop`, `waits`: asking it to end, what it waits for
 //! - `expect`: does a step reject more than is expected?
 //! - `outputs`, `commit`: stage, journal, publish, apply
 //! - `picked`, `redrive`: dead letters are read again and go through the graph again
@@ -28,6 +28,7 @@ mod slot;
 pub mod step;
 pub mod stop;
 pub mod verify;
+pub mod waits;
 
 use execute::{Executed, Execution};
 use epoch::EpochInput;
@@ -47,6 +48,7 @@ use segno_durable::journal::Journal;
 use segno_durable::state::StateStore;
 use step::StateReader;
 use stop::{Ending, Stop};
+use waits::Waits;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -209,6 +211,7 @@ pub struct Shard {
     pub upload: Option<Upload>,
     pub checkpoint_seen: Option<CheckpointSeen>,
     pub checkpoint_cost: CheckpointCost,
+    pub waits: Waits,
 }
 
 impl StateReader for StateStore {
@@ -237,7 +240,8 @@ impl Shard {
             self.planner.give_up_lost(&self.position, self.watermark)?;
         }
         loop {
-            let input = match self.planner.next_epoch(&self.settings.epoch, stop.flag()) {
+            let (planner, limits) = (&mut self.planner, &self.settings.epoch);
+            let input = match self.waits.during(|| "records".to_owned(), || planner.next_epoch(limits, stop.flag())) {
                 Err(error) if error.code() == Code::OffsetsGone => {
                     self.outrun(error)?;
                     continue;

@@ -16,6 +16,7 @@ use crate::shard::plan::Planner;
 use crate::shard::program::Program;
 use crate::shard::recover::{differs, reexecute};
 use crate::shard::verify::Detail;
+use crate::shard::waits::Waits;
 use crate::shard::{BLOCK_ROWS, CheckpointCost, Settings, Shard, SinkSlot, Totals};
 use segno_core::columns::Schema;
 use segno_core::persisted::{Author, Change, EpochRecord, Fence, JournalBody, Position};
@@ -282,6 +283,7 @@ impl Opening<'_> {
                 upload: None,
                 checkpoint_seen: None,
                 checkpoint_cost: CheckpointCost::default(),
+                waits: Waits::default(),
             }
         };
         self.roll_forward(&mut shard, &history)?;

@@ -69,6 +69,7 @@ pub fn run(
         let outcome = open(loaded, shard, options).and_then(|mut opened| {
             observed.set_health(Health::Live, None);
             was_live = true;
+            opened.shard.waits = observed.waits.clone();
             // Detection is the silence before this process set to work, recovery what it took until here.
             tracing::info!(
                 epoch = opened.shard.epoch,
