@@ -92,8 +92,8 @@ class Team:
         """What a process logged: (wall time, fields)."""
         for line in self.said(number).splitlines():
             event = json.loads(line)
-            if event.get("fields", {}).get("message") == message:
-                yield seconds(event["timestamp"]), event["fields"]
+            if event.get("message") == message:
+                yield seconds(event["time"]), event
 
     def live(self, number):
         """When each shard became live in a process."""

@@ -139,6 +139,11 @@ pub struct DeadLetter {
     pub value: Vec<u8>,
 }
 
+/// Names a record in logs, dead letters and Kafka headers: the same on every run and replay.
+pub fn record_id(source: &str, partition: &str, offset: u64) -> String {
+    format!("{source}/{partition}/{offset}")
+}
+
 /// The columns of dead letters. `value` holds the bytes when they are UTF-8 without NUL (which not every sink can store),
 /// else `value_base64` does. They do not hold
 /// the epoch: output does not depend on where epochs end (the name of the published object tells it).

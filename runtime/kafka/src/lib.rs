@@ -3,12 +3,14 @@
 //! - `client`, `topics`, `queue`: librdkafka, its errors as codes, what it lacks a safe way for
 //! - `source`, `reader`: partitions of topics as partitions of a source
 //! - `group`: which shards each of several processes is given
+//! - `letters`: dead letters, read back
 //! - `sink`, `producer`, `marks`, `records`: an epoch's rows and its number in one transaction
 //!
 //! Owns: everything of librdkafka. Does not own: formats (`segno-input`), the contracts (`segno_core::{source, sink}`).
 
 mod client;
 mod group;
+mod letters;
 mod marks;
 #[cfg(feature = "testing")]
 mod planted;
@@ -21,6 +23,7 @@ mod source;
 mod topics;
 
 pub use group::{Change, Group, What};
+pub use letters::letters;
 pub use records::oversized;
 pub use sink::KafkaSink;
 pub use source::KafkaSource;

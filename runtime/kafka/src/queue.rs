@@ -94,6 +94,18 @@ impl PartitionQueue {
         }
     }
 
+    /// Where the partition ended when the broker last answered; the request itself is not waited for.
+    pub fn known_end(consumer: &BaseConsumer<Context>, topic: &str, partition: u32) -> Option<u64> {
+        let name = CString::new(topic).ok()?;
+        let (mut low, mut high) = (-1, -1);
+        // SAFETY: the client lives, and both numbers outlive the call.
+        let error = unsafe {
+            let client = consumer.client().native_ptr();
+            rd_kafka_get_watermark_offsets(client, name.as_ptr(), partition as i32, &mut low, &mut high)
+        };
+        if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR { u64::try_from(high).ok() } else { None }
+    }
+
     /// Serves logs and errors of the whole client.
     pub fn serve(&self) {
         client::serve(&self.consumer);

@@ -23,7 +23,13 @@ use std::io::Write;
 pub(crate) const ORIGIN: &str = "segno-origin";
 
 /// A dead letter that is not whole has it.
-const TRUNCATED: &str = "segno-truncated";
+pub(crate) const TRUNCATED: &str = "segno-truncated";
+
+/// Whose dead letter it is, beside the pipeline's name: several pipelines may share a topic.
+pub(crate) const TENANT: &str = "segno-tenant";
+
+/// The epoch in which a dead letter was rejected.
+pub(crate) const EPOCH: &str = "segno-epoch";
 
 /// A row on its way into a topic.
 pub(crate) struct Record<'a> {
@@ -292,13 +298,14 @@ impl<'a> Records<'a> {
             put("segno-source", source);
         }
         put("__connect.errors.connector.name", &owner.pipeline);
+        put(TENANT, &owner.tenant);
         put("__connect.errors.task.id", &owner.shard);
         put("__connect.errors.stage", if step.is_some() { "TRANSFORMATION" } else { "VALUE_CONVERTER" });
         put("__connect.errors.class.name", step.unwrap_or("segno"));
         put("__connect.errors.exception.class.name", code);
         put("__connect.errors.exception.message", self.text("reason", row).unwrap_or_default());
         put("segno-code", code);
-        put("segno-epoch", &self.rows.epoch.to_string());
+        put(EPOCH, &self.rows.epoch.to_string());
         if let Some(step) = step {
             put("segno-step", step);
         }

@@ -36,6 +36,8 @@ struct Known {
     consumer: Arc<BaseConsumer<Context>>,
     /// Partitions that it has: a client assigns each once.
     assigned: BTreeSet<u32>,
+    /// The client that reads each partition.
+    readers: BTreeMap<u32, Arc<BaseConsumer<Context>>>,
     /// Topic and partition, in the order of their numbers; only grows.
     partitions: Vec<(String, u32)>,
     /// Ids of topics.
@@ -69,6 +71,7 @@ impl KafkaSource {
         let known = Known {
             consumer: consumer(spec)?,
             assigned: BTreeSet::new(),
+            readers: BTreeMap::new(),
             partitions: Vec::new(),
             ids: BTreeMap::new(),
             ends: BTreeMap::new(),
@@ -214,6 +217,8 @@ impl Source for KafkaSource {
             known.consumer = consumer(&self.spec)?;
             known.assigned = BTreeSet::from([number]);
         }
+        let reader = Arc::clone(&known.consumer);
+        known.readers.insert(number, reader);
         let headers = messages.wants().unwrap_or_default().iter().map(|name| CString::new(name.as_str()));
         let headers = headers.collect::<Result<_, _>>().map_err(|_| Error::new(Code::SourceColumn, "the name of a header holds a zero"))?;
         let end = known.ends.get(&number).copied();
@@ -225,6 +230,13 @@ impl Source for KafkaSource {
         let known = self.known();
         let (topic, _) = known.partition(number)?;
         Ok(known.ids.get(&topic).copied().unwrap_or(0))
+    }
+
+    fn end(&self, number: u32) -> Option<u64> {
+        let known = self.known();
+        let (topic, partition) = known.partition(number).ok()?;
+        let end = PartitionQueue::known_end(known.readers.get(&number)?, &topic, partition)?;
+        Some(known.ends.get(&number).map_or(end, |last| end.min(*last)))
     }
 
     fn advise(&self, positions: &[(u32, u64)]) {

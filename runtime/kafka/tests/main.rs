@@ -11,6 +11,7 @@ mod delayed;
 mod expired;
 mod lab;
 mod pipeline;
+mod redrive;
 mod rejected;
 mod rekey;
 mod secured;

@@ -324,6 +324,7 @@ fn a_dead_letter_is_the_original_bytes_under_connects_header_names() {
         ("segno-origin", "events/in.put/3/5/0"),
         ("segno-source", "events"),
         ("segno-step", "clean"),
+        ("segno-tenant", "t"),
     ];
     let headers: Vec<(&str, &str)> = found[0].headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     assert_eq!(headers, expected);

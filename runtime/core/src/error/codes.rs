@@ -321,6 +321,11 @@ codes! {
     ExpectationBroken, "R013", Failed, "a step rejected more records than expect allows",
         "expect: of a step says how many of so many records it may reject. In the window that the message names it rejected more, so the run ended before the epoch was committed: nothing of the epoch is visible, and the next run reads it again. Look at the first rejected record and its reason. Then mend the producer or the plugin; or, where so many rejects are right, raise rejects (the change needs no acceptance: it decides no output); or let this window through with `segno run --accept-rejects`, which says what would have stopped and goes on. With else: warn this is a warning, and the run goes on by itself. Windows are counted in the records that reach the step, not in epochs, and the journal keeps the count, so a restart changes nothing.";
 
+    RedriveRefused, "R014", Failed, "dead letters cannot be redriven",
+        "`segno dlq redrive` reads the record of a dead letter from its source again and lets it enter the pipeline at the step that rejected it, so that what took it before does not take it twice. That cannot be where a step before that one keeps state, which the record has changed already, or where the source, the file or the step that the letter names is not in the pipeline any more. The message says which. --step, --code and --epoch choose letters; the others stay.";
+    RedriveRows, "R015", Failed, "a redriven record reaches its step with another number of rows than were rejected",
+        "One record may give several rows at a step, and the step may have rejected some of them and taken the others. Which ones is not known any more, and taking all of them again would write some twice. The record stays in the dead letters, with this code. It also happens when the plugins before that step now give another number of rows for the record.";
+
     NothingToReplay, "R007", Failed, "there is no history to replay",
         "The checkpoint store holds no journal of this pipeline. Run it first, or check checkpoint.store, name and tenant.";
     JournalCollected, "R008", Failed, "the oldest epochs were collected",

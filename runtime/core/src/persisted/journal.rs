@@ -197,9 +197,38 @@ pub struct Facts {
     /// Records that were gone before they were read, and that the user gave up.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<LostRange>,
+    /// Dead letters that the epoch put through the pipeline again. It reads nothing else and moves no position.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redrive: Option<Redrive>,
     /// Facts from outside (schema ids, versions of side inputs), by kind; each kind has its own version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub external: Vec<ExternalFact>,
+}
+
+/// The dead letters of one step that an epoch put through the pipeline again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redrive {
+    /// The step that rejected them, and at which they enter; `None`: they could not be decoded, and enter at the source.
+    pub step: Option<String>,
+    pub partitions: Vec<RedrivenPartition>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RedrivenPartition {
+    pub source: u32,
+    pub partition: u32,
+    /// In the order of offsets.
+    pub letters: Vec<RedrivenLetter>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RedrivenLetter {
+    /// Offset of the record.
+    pub offset: u64,
+    /// The epoch in which it was rejected.
+    pub epoch: u64,
+    /// How many rows of the record the step rejected then.
+    pub letters: u32,
 }
 
 /// Offsets of a partition that no epoch read: from one before which everything was read to the first that was left.

@@ -21,6 +21,14 @@ fn an_epoch_entry_is_read_and_written_as_it_always_was() {
 }
 
 #[test]
+fn an_epoch_of_redriven_letters_is_read_and_written_as_it_always_was() {
+    let entry: JournalEntry = keeps(include_str!("../../fixtures/journal-redrive-1.json"));
+    let JournalBody::Epoch(record) = entry.body else { panic!("an epoch") };
+    let redrive = record.facts.redrive.expect("a redrive");
+    assert_eq!((redrive.step.as_deref(), redrive.partitions[0].letters[1].offset), (Some("count"), 40));
+}
+
+#[test]
 fn fences_and_changes_are_read_and_written_as_they_always_were() {
     let fence: JournalEntry = keeps(include_str!("../../fixtures/journal-fence-1.json"));
     assert!(matches!(fence.body, JournalBody::Fence(fence) if fence.generation == 3));

@@ -224,6 +224,14 @@ impl Source for FilesSource {
         mark(&path, &file, offset)
     }
 
+    /// The length, where offsets count bytes.
+    fn end(&self, partition: u32) -> Option<u64> {
+        if self.spec.format == FormatSpec::Parquet {
+            return None;
+        }
+        Some(std::fs::metadata(self.path(partition).ok()?).ok()?.len())
+    }
+
     fn identity(&self) -> String {
         let FilesSpec { name, path, format, line_bytes_max, columns, .. } = &self.spec;
         format!("files name={name:?} path={path:?} format={format:?} line_bytes_max={line_bytes_max} columns={columns:?}")

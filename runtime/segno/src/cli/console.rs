@@ -1,4 +1,4 @@
-//! Data on standard output; notes, warnings, errors, progress and logs on standard error.
+//! Data on standard output; notes, warnings, errors and progress on standard error.
 //!
 //! Owns: both streams, and how a number, a size or a time is written for people.
 //!
@@ -9,7 +9,6 @@ use segno_core::Error;
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
-use tracing_subscriber::EnvFilter;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Output {
@@ -37,6 +36,11 @@ impl Console {
 
     pub fn is_json(&self) -> bool {
         self.output == Output::Json
+    }
+
+    /// Whether people read it on a terminal.
+    pub fn is_fancy(&self) -> bool {
+        self.fancy
     }
 
     /// A result: text for people, or the same as a JSON line.
@@ -116,29 +120,6 @@ impl Drop for Progress {
             bar.finish_and_clear();
         }
     }
-}
-
-/// Logs to standard error. A filter that cannot be read is named and left out, since a log must not stop a pipeline.
-pub fn start_log(console: &Console, verbose: u8, filter: Option<&str>) {
-    let level = match verbose {
-        0 => "warn",
-        1 => "info",
-        _ => "debug",
-    };
-    let filter = match filter.map(|filter| (filter, EnvFilter::try_new(filter))) {
-        Some((_, Ok(filter))) => filter,
-        Some((text, Err(error))) => {
-            console.note(&format!("the log filter \"{text}\" cannot be read ({error}); using {level}"));
-            EnvFilter::new(level)
-        }
-        None => EnvFilter::new(level),
-    };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    // A second start in one process (tests) keeps the first.
-    let _ = match console.output {
-        Output::Json => builder.json().try_init(),
-        Output::Text => builder.with_ansi(console.fancy).try_init(),
-    };
 }
 
 /// `1234567` as `1,234,567`.

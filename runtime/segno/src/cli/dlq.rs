@@ -1,15 +1,21 @@
-//! `segno dlq`: dead letters of a files sink.
+//! `segno dlq`: dead letters of a files sink, looked at and put through the pipeline again.
 //!
-//! Reads the published files, which hold the letters of committed epochs only, in the order of the epochs.
+//! Owns: arguments and words. Does not own: reading letters (`worker::letters`), the redrive (`worker::redrive`).
 
 use super::console::{Console, number, table};
-use super::pipeline::read;
+use super::pipeline::{placed, read, read_and_warn};
+use super::run::stop_on_signals;
 use super::{Outcome, PipelineFile, Shard};
-use segno_core::pipeline::{Pipeline, SinkFormat, SinkKind};
-use segno_core::{Code, Error, Result};
+use crate::worker::tables::Databases;
+use crate::worker::letters::{letters, record, text};
+use crate::worker::load;
+use crate::worker::open::RunOptions;
+use crate::worker::redrive::{Chosen, Redriving, Report};
+use segno_core::pipeline::Pipeline;
+use segno_core::{Code, Error};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 #[derive(clap::Subcommand)]
@@ -37,6 +43,37 @@ pub enum DlqCommand {
         #[arg(long, env = "SEGNO_LIMIT", default_value_t = 20)]
         limit: u64,
     },
+    /// Put dead letters through the pipeline again, each once, from the step that rejected them. The pipeline must not run.
+    Redrive(RedriveArgs),
+}
+
+#[derive(clap::Args)]
+pub struct RedriveArgs {
+    #[command(flatten)]
+    pipeline: PipelineFile,
+    #[command(flatten)]
+    shard: Shard,
+    /// Only letters with this code, as in D001.
+    #[arg(long, env = "SEGNO_CODE")]
+    code: Option<String>,
+    /// Only letters of this step.
+    #[arg(long, env = "SEGNO_STEP")]
+    step: Option<String>,
+    /// Only letters of these epochs: N, N..M, N.. or ..M; both ends are included.
+    #[arg(long, env = "SEGNO_EPOCH", value_name = "N..M", value_parser = parse_epochs)]
+    epoch: Option<RangeInclusive<u64>>,
+    /// Another plugin for a step, for these letters only; the pipeline keeps its own. May be given for several steps.
+    #[arg(long, env = "SEGNO_WITH", value_name = "STEP=PLUGIN", value_parser = parse_with, value_delimiter = ',')]
+    with: Vec<(String, PathBuf)>,
+    /// Also letters that were redriven before: their rows may be written twice.
+    #[arg(long, env = "SEGNO_AGAIN", value_parser = clap::builder::BoolishValueParser::new())]
+    again: bool,
+    /// Go on with changed plugins, configuration or graph; the change is recorded.
+    #[arg(long, env = "SEGNO_ACCEPT_CHANGE", value_parser = clap::builder::BoolishValueParser::new())]
+    accept_change: bool,
+    /// Threads that run plugins; one for each core if not given. Output does not depend on it.
+    #[arg(long, env = "SEGNO_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
 }
 
 pub fn run(console: &Console, command: DlqCommand) -> Outcome {
@@ -49,84 +86,98 @@ pub fn run(console: &Console, command: DlqCommand) -> Outcome {
             };
             show(console, &pipeline, &shard, wanted, limit)
         }
+        DlqCommand::Redrive(args) => again(console, args),
     }
 }
 
-/// A published file of dead letters, as its name says.
-#[derive(Debug)]
-struct File {
-    /// Its number, where there are several.
-    shard: Option<u32>,
-    epoch: u64,
-    path: PathBuf,
-}
-
-/// The published files of the dead letters, by shard and epoch.
-fn files(pipeline: &Pipeline, shard: &Shard) -> Result<Vec<File>> {
-    let not_kept = |why: &str| {
-        Error::new(Code::NotKept, format!("dead letters cannot be read back: {why}"))
-            .with_help("write dlq: { files: ./dead-letters } to keep them as JSON lines")
+fn parse_epochs(text: &str) -> Result<RangeInclusive<u64>, String> {
+    let one = |text: &str, open: u64| if text.is_empty() { Some(open) } else { text.parse::<u64>().ok().filter(|epoch| *epoch > 0) };
+    let range = match text.split_once("..") {
+        Some((from, to)) => one(from, 1).zip(one(to, u64::MAX)),
+        None => text.parse::<u64>().ok().filter(|epoch| *epoch > 0).map(|epoch| (epoch, epoch)),
     };
-    let Some(dlq) = &pipeline.dlq else { return Err(not_kept("the pipeline has no dlq")) };
-    let SinkKind::Files { path, format } = &dlq.kind else { return Err(not_kept("dlq is not a files sink")) };
-    if *format != SinkFormat::Json {
-        return Err(not_kept("they are not written as json"));
-    }
-    let folder = pipeline.path(path);
-    let entries = match std::fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => {
-            return Err(Error::new(Code::FileUnreadable, format!("{} cannot be read", folder.display())).with_cause(error));
-        }
-    };
-    let prefix = format!("{}-", dlq.name);
-    let named = |path: PathBuf| {
-        let name = path.file_name()?.to_str()?.strip_prefix(&prefix)?.strip_suffix(".jsonl")?;
-        let (of, epoch) = name.rsplit_once('-')?;
-        Some(File { shard: of.parse().ok(), epoch: epoch.parse().ok()?, path })
-    };
-    let mut files: Vec<File> = entries.flatten().filter_map(|entry| named(entry.path())).collect();
-    files.retain(|file| shard.shard.is_none() || file.shard == shard.shard);
-    files.sort_by_key(|file| (file.shard, file.epoch));
-    Ok(files)
+    let (from, to) = range.filter(|(from, to)| from <= to).ok_or("write an epoch, or a range such as 3..7, 3.. or ..7")?;
+    Ok(from..=to)
 }
 
-/// Hands over each letter with the shard and the epoch in its file's name, until `visit` says false.
-fn letters(pipeline: &Pipeline, shard: &Shard, mut visit: impl FnMut(Value) -> bool) -> Result<()> {
-    for File { shard, epoch, path } in files(pipeline, shard)? {
-        let failed = |error: std::io::Error| {
-            Error::new(Code::FileUnreadable, format!("{} cannot be read", path.display())).with_cause(error)
-        };
-        for line in BufReader::new(std::fs::File::open(&path).map_err(failed)?).lines() {
-            let line = line.map_err(failed)?;
-            let mut letter: Value = serde_json::from_str(&line).map_err(|error| {
-                Error::new(Code::FileUnreadable, format!("{} holds a line that is no dead letter", path.display())).with_cause(error)
-            })?;
-            if let Value::Object(fields) = &mut letter {
-                fields.insert("epoch".to_owned(), json!(epoch));
-                fields.extend(shard.map(|shard| ("shard".to_owned(), json!(shard))));
-            }
-            if !visit(letter) {
-                return Ok(());
-            }
-        }
-    }
-    Ok(())
+fn parse_with(text: &str) -> Result<(String, PathBuf), String> {
+    let (step, plugin) = text.split_once('=').filter(|(step, plugin)| !step.is_empty() && !plugin.is_empty()).ok_or("write STEP=PLUGIN.wasm")?;
+    // As the shell sees it, and not from the folder of the pipeline file.
+    let plugin = std::path::absolute(plugin).map_err(|error| error.to_string())?;
+    Ok((step.to_owned(), plugin))
 }
 
-fn text(letter: &Value, field: &str) -> String {
-    match &letter[field] {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+/// The pipeline with other plugins.
+fn replaced(mut pipeline: Pipeline, with: &[(String, PathBuf)]) -> Result<Pipeline, Error> {
+    for (id, plugin) in with {
+        let known: Vec<String> = pipeline.steps.iter().map(|step| step.id.clone()).collect();
+        let step = pipeline.steps.iter_mut().find(|step| step.id == *id).ok_or_else(|| {
+            Error::new(Code::Misunderstood, format!("--with: the pipeline has no step \"{id}\""))
+                .with_help(format!("its steps are: {}", known.join(", ")))
+        })?;
+        step.plugin.clone_from(plugin);
     }
+    Ok(pipeline)
+}
+
+fn again(console: &Console, args: RedriveArgs) -> Outcome {
+    let stopping = stop_on_signals()?;
+    let pipeline = read_and_warn(console, &args.pipeline.file)?;
+    let with = if args.with.is_empty() { None } else { Some(load::load(replaced(pipeline.clone(), &args.with)?, Databases::default())?) };
+    let loaded = load::load(pipeline, Databases::default())?;
+    let redriving = Redriving {
+        loaded: &loaded,
+        with: with.as_ref().unwrap_or(&loaded),
+        options: RunOptions {
+            accept_change: args.accept_change,
+            threads: args.threads.map(usize::from),
+            ..RunOptions::default()
+        },
+        chosen: Chosen {
+            shard: args.shard.shard,
+            step: args.step,
+            code: args.code,
+            epochs: args.epoch.unwrap_or(0..=u64::MAX),
+            again: args.again,
+        },
+        stopping: &stopping,
+    };
+    let progress = console.progress();
+    progress.set(|| "starting".to_owned());
+    let report = redriving
+        .run(&mut |records, rejected| {
+            progress.set(|| format!("{} records redriven, {} rejected again", number(records), number(rejected)));
+        })
+        .map_err(|error| placed(&loaded.pipeline, error))?;
+    drop(progress);
+    console.result(|| describe_redrive(&report), &report);
+    Ok(0)
+}
+
+fn describe_redrive(report: &Report) -> String {
+    let mut text = match report.redriven {
+        0 => format!("{}: no dead letter to redrive\n", report.pipeline),
+        records => format!("{}: {} records redriven, {} rejected again\n", report.pipeline, number(records), number(report.rejected_again)),
+    };
+    for (sink, rows) in &report.rows_out {
+        text.push_str(&format!("  wrote         {} rows to {sink}\n", number(*rows)));
+    }
+    if report.already > 0 {
+        text.push_str(&format!("  left out      {} that were redriven before; --again takes them too\n", number(report.already)));
+    }
+    for (code, letters) in &report.left_out {
+        text.push_str(&format!("  left out      {} with {code}, parts of which were taken\n", number(*letters)));
+    }
+    if report.stopped {
+        text.push_str("  stopped       the same command goes on with the rest\n");
+    }
+    text
 }
 
 fn list(console: &Console, pipeline: &PipelineFile, shard: &Shard) -> Outcome {
     let pipeline = read(&pipeline.file)?;
     let mut groups: BTreeMap<(String, String, String), (u64, String)> = BTreeMap::new();
-    letters(&pipeline, shard, |letter| {
+    letters(&pipeline, shard.shard, &mut |letter| {
         let group = (text(&letter, "code"), text(&letter, "step"), text(&letter, "source"));
         let entry = groups.entry(group).or_insert_with(|| (0, text(&letter, "reason")));
         entry.0 += 1;
@@ -145,10 +196,16 @@ fn list(console: &Console, pipeline: &PipelineFile, shard: &Shard) -> Outcome {
     }
     let mut rows = vec![["COUNT", "CODE", "STEP", "SOURCE", "FOR EXAMPLE"].map(str::to_owned).to_vec()];
     for ((code, step, source), (count, example)) in groups {
-        rows.push(vec![number(count), code, step, source, example]);
+        rows.push(vec![number(count), code, step, source, one_line(&example)]);
     }
     console.bytes(table(&rows).as_bytes());
     Ok(0)
+}
+
+/// A reason may be of several lines, and of anything.
+fn one_line(text: &str) -> String {
+    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    clean.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn show(
@@ -161,7 +218,7 @@ fn show(
     let pipeline = read(&pipeline.file)?;
     let mut shown = 0;
     let mut more = false;
-    letters(&pipeline, shard, |letter| {
+    letters(&pipeline, shard.shard, &mut |letter| {
         if !wanted(&letter) {
             return true;
         }
@@ -170,7 +227,9 @@ fn show(
             return false;
         }
         shown += 1;
-        console.result(|| describe(&letter), &letter);
+        let mut with_id = letter.clone();
+        with_id["record"] = json!(record(&letter));
+        console.result(|| describe(&letter), &with_id);
         true
     })?;
     if more {
@@ -190,6 +249,7 @@ fn describe(letter: &Value) -> String {
         text(letter, "offset"),
         text(letter, "epoch"),
     ));
+    head.push_str(&format!("  record {}\n", record(letter)));
     if !letter["step"].is_null() {
         head.push_str(&format!("  step   {}\n", text(letter, "step")));
     }
@@ -211,40 +271,31 @@ fn describe(letter: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
-
-    fn pipeline(folder: &Path, dlq: &str) -> Pipeline {
-        let yaml = format!(
-            "version: 1\nname: x\nsource: {{files: a, format: json}}\nsink: {{blackhole: }}\ndlq: {dlq}\ncheckpoint: {{store: \"s3://b\"}}\n"
-        );
-        Pipeline::parse(&folder.join("p.yaml"), &yaml, &|_| None).unwrap()
-    }
 
     #[test]
-    fn letters_come_in_the_order_of_their_epochs() {
-        let folder = tempfile::tempdir().unwrap();
-        let dead = folder.path().join("dead");
-        std::fs::create_dir_all(dead.join(".segno-staging")).unwrap();
-        let letter = |code: &str| format!("{{\"code\":\"{code}\",\"step\":null,\"reason\":\"r\"}}\n");
-        std::fs::write(dead.join("dlq-single-000000000010.jsonl"), letter("D002")).unwrap();
-        std::fs::write(dead.join("dlq-single-000000000009.jsonl"), letter("D001") + &letter("D003")).unwrap();
-        std::fs::write(dead.join("other-single-000000000001.jsonl"), "not ours").unwrap();
-        let mut found = Vec::new();
-        letters(&pipeline(folder.path(), "{files: ./dead}"), &Shard { shard: None }, |letter| {
-            found.push((text(&letter, "code"), letter["epoch"].as_u64().unwrap()));
-            true
-        })
-        .unwrap();
-        assert_eq!(found, [("D001".to_owned(), 9), ("D003".to_owned(), 9), ("D002".to_owned(), 10)]);
-    }
-
-    #[test]
-    fn letters_that_were_not_kept_are_an_error() {
-        let folder = Path::new("/nowhere");
-        for dlq in ["{blackhole: }", "{files: {path: a, format: csv}}"] {
-            assert_eq!(files(&pipeline(folder, dlq), &Shard { shard: None }).unwrap_err().code(), Code::NotKept);
+    fn epochs_are_one_or_a_range() {
+        assert_eq!(parse_epochs("3"), Ok(3..=3));
+        assert_eq!(parse_epochs("3..7"), Ok(3..=7));
+        assert_eq!(parse_epochs("3.."), Ok(3..=u64::MAX));
+        assert_eq!(parse_epochs("..7"), Ok(1..=7));
+        for wrong in ["", "0", "7..3", "a", "1..b", "-1"] {
+            assert!(parse_epochs(wrong).is_err(), "{wrong}");
         }
-        assert!(files(&pipeline(folder, "{files: ./none}"), &Shard { shard: None }).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_plugin_is_given_to_a_step_by_name() {
+        let (step, plugin) = parse_with("clean=mended.wasm").unwrap();
+        assert_eq!(step, "clean");
+        assert!(plugin.is_absolute() && plugin.ends_with("mended.wasm"));
+        for wrong in ["clean", "=a.wasm", "clean="] {
+            assert!(parse_with(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_reason_of_several_lines_is_one_row() {
+        assert_eq!(one_line("no such key\n  at line 2\tof\u{1b} it"), "no such key at line 2 of it");
     }
 
     #[test]

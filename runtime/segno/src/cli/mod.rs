@@ -1,6 +1,7 @@
 //! The command line.
 //!
 //! - `console`: data on standard output, everything else on standard error
+//! - `log`: what goes on, line by line
 //! - `report`: errors as people and as programs read them
 //! - one file for each group of commands
 //!
@@ -15,6 +16,7 @@ mod config;
 mod console;
 mod dlq;
 mod doctor;
+mod log;
 mod pipeline;
 mod plugin;
 mod replay;
@@ -73,7 +75,7 @@ enum Command {
     /// Look into keyed state.
     #[command(subcommand)]
     State(state::StateCommand),
-    /// Look at dead letters.
+    /// Look at dead letters, and put them through the pipeline again.
     #[command(subcommand)]
     Dlq(dlq::DlqCommand),
     /// Build a plugin's crate into a component.
@@ -127,7 +129,7 @@ pub fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     let console = Console::new(cli.global.output, cli.global.quiet);
-    console::start_log(&console, cli.global.verbose, cli.global.log.as_deref());
+    log::start(&console, cli.global.verbose, cli.global.log.as_deref());
     let outcome = match cli.command {
         Command::Run(args) => run::run(&console, args),
         Command::Validate(args) => pipeline::validate(&console, &args),

@@ -103,7 +103,7 @@ pub fn run(console: &Console, args: RunArgs) -> Outcome {
     Ok(0)
 }
 
-fn stop_on_signals() -> Result<Arc<AtomicBool>, Error> {
+pub fn stop_on_signals() -> Result<Arc<AtomicBool>, Error> {
     let failed = |error: std::io::Error| Error::new(Code::Internal, "signals cannot be handled").with_cause(error);
     let stopping = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {

@@ -5,6 +5,7 @@
 use super::console::{Console, count, number, size};
 use super::pipeline::read as read_pipeline;
 use super::{Outcome, PipelineFile, Shard};
+use crate::shard::now_ms;
 use crate::observe::{Status, ask};
 use crate::worker::load::work_dir;
 use segno_core::{Code, Error, Result};
@@ -98,6 +99,10 @@ fn describe(status: &Status, before: Option<&Status>) -> String {
     );
     if let Some(problem) = &status.problem {
         text.push_str(&format!("  problem      {problem}\n"));
+    }
+    if let (Some(what), Some(since)) = (&status.waits_for, status.waits_since_ms) {
+        let seconds = (now_ms() - since).max(0) as f64 / 1e3;
+        text.push_str(&format!("  waits for    {what}, {seconds:.1} s\n"));
     }
     let rate = before.map_or(String::new(), |before| {
         let per_second = status.records.saturating_sub(before.records) as f64 / TOP_INTERVAL.as_secs_f64();

@@ -21,11 +21,14 @@ pub use status::{Health, PartitionStatus, SinkStatus, Status};
 
 use crate::shard::Progress;
 use segno_core::persisted::TableVersions;
+use crate::shard::waits::Waits;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// What is known of one shard now.
 pub struct Observed {
     pub metrics: Metrics,
+    /// The shard says here what it waits for.
+    pub waits: Waits,
     status: Mutex<Status>,
 }
 
@@ -33,12 +36,17 @@ impl Observed {
     pub fn new(tenant: &str, pipeline: &str, shard: &str) -> Arc<Observed> {
         Arc::new(Observed {
             metrics: Metrics::new(tenant, pipeline, shard),
+            waits: Waits::default(),
             status: Mutex::new(Status::new(tenant, pipeline, shard)),
         })
     }
 
     pub fn status(&self) -> Status {
-        self.lock().clone()
+        let mut status = self.lock().clone();
+        if let Some(wait) = self.waits.now() {
+            (status.waits_for, status.waits_since_ms) = (Some(wait.what), Some(wait.since_ms));
+        }
+        status
     }
 
     fn lock(&self) -> MutexGuard<'_, Status> {

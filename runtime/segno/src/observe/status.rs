@@ -45,6 +45,12 @@ pub struct Status {
     pub health: Health,
     /// Why it is not live, or why it restarted last.
     pub problem: Option<String>,
+    /// What it waits for at the moment: records, or a sink that takes them slowly.
+    #[serde(default)]
+    pub waits_for: Option<String>,
+    /// Since when, ms since 1970 UTC.
+    #[serde(default)]
+    pub waits_since_ms: Option<i64>,
     pub restarts: u32,
     pub generation: u64,
     /// Last committed epoch.
@@ -103,6 +109,8 @@ impl Status {
             process: std::process::id(),
             health: Health::Recovering,
             problem: None,
+            waits_for: None,
+            waits_since_ms: None,
             restarts: 0,
             generation: 0,
             epoch: 0,

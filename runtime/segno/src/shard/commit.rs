@@ -14,6 +14,7 @@ use super::program::Program;
 use super::verify::Detail;
 use segno_core::persisted::{Counts, DetailRef, EpochRecord, ExpectWindow, Facts, JournalBody, StagedObject};
 use segno_core::protocol::ownership::{self, Fact, Next};
+use segno_core::sink::record_id;
 use segno_core::{Code, Error, Result};
 use segno_durable::fail_point;
 use std::collections::BTreeMap;
@@ -24,13 +25,20 @@ type Staged = BTreeMap<String, Vec<StagedObject>>;
 impl Shard {
     /// Makes an executed epoch durable and visible. After an error the shard must be recovered: whether the epoch is
     /// committed is then read from the journal.
-    pub(super) fn commit(&mut self, input: EpochInput, executed: Executed, windows: Vec<ExpectWindow>, logical_time_ms: i64) -> Result<Counts> {
+    pub(super) fn commit(
+        &mut self,
+        program: &Program,
+        input: EpochInput,
+        executed: Executed,
+        windows: Vec<ExpectWindow>,
+        logical_time_ms: i64,
+    ) -> Result<Counts> {
         let epoch = self.epoch + 1;
-        let outputs = self.outputs(&self.program, &input, &executed);
+        let outputs = self.outputs(program, &input, &executed);
         fail_point!("commit::before_stage");
         let staged = self.stage(epoch, &outputs)?;
         fail_point!("commit::after_stage");
-        let record = self.record(epoch, input, &executed, &outputs, staged, windows, logical_time_ms)?;
+        let record = self.record(epoch, program, input, &executed, &outputs, staged, windows, logical_time_ms)?;
         fail_point!("commit::after_detail");
         let mut fact = Fact::Staged;
         loop {
@@ -51,6 +59,11 @@ impl Shard {
                 }
                 Next::Committed => break,
             };
+        }
+        // Not before: an epoch that was not committed rejected nothing.
+        for letter in &executed.dead_letters {
+            let record = record_id(&letter.source, &letter.partition, letter.offset);
+            tracing::info!(record, step = letter.step.as_deref(), code = letter.code, "{}", letter.reason);
         }
         self.epoch = epoch;
         self.epoch_sequence = self.journal.sequence();
@@ -81,6 +94,7 @@ impl Shard {
     fn record(
         &mut self,
         epoch: u64,
+        program: &Program,
         input: EpochInput,
         executed: &Executed,
         outputs: &[Output],
@@ -93,14 +107,20 @@ impl Shard {
             .map_err(|error| Error::new(Code::Internal, "an epoch's detail cannot be written").with_cause(error))?;
         let detail: DetailRef = self.journal.put_detail(epoch, body)?;
         let rows_out = outputs.iter().map(|output| (output.name.clone(), output.batch.num_rows() as u64)).collect();
-        let graph = &self.program.graph;
+        let graph = &program.graph;
         let rejected = graph.steps.iter().zip(&executed.rejects).map(|(step, rejects)| (step.id.clone(), rejects.rejected.len() as u64));
         let rejected = rejected.filter(|(_, rejected)| *rejected > 0).collect();
+        let records = input.records() as u64;
+        // Dead letters are read again without moving anything: what is read next follows what was read last.
+        let (from, to, idle, watermark_in, watermark_out) = match &input.redrive {
+            None => (input.from, input.to, input.idle, input.watermark_in, input.watermark_out),
+            Some(_) => (self.position.clone(), self.position.clone(), Vec::new(), self.watermark, self.watermark),
+        };
         Ok(EpochRecord {
             epoch,
-            identity: self.program.identity.clone(),
+            identity: program.identity.clone(),
             counts: Counts {
-                records: input.records() as u64,
+                records,
                 bytes: input.bytes as u64,
                 rows_out,
                 dead_letters: executed.dead_letters.len() as u64,
@@ -110,18 +130,19 @@ impl Shard {
                 fuel: executed.fuel.clone(),
                 counters: executed.counters.clone(),
             },
-            from: input.from,
-            to: input.to,
-            idle: input.idle,
+            from,
+            to,
+            idle,
             logical_time_ms,
-            watermark_in: input.watermark_in,
-            watermark_out: input.watermark_out,
+            watermark_in,
+            watermark_out,
             batch_rows: self.settings.batch_rows,
             lanes: graph.steps.iter().map(|step| (step.id.clone(), step.lanes)).collect(),
             facts: Facts {
                 lane_scripts: executed.scripts.clone(),
                 new_partitions: input.new_partitions,
                 lost: input.lost,
+                redrive: input.redrive,
                 external: Vec::new(),
             },
             digests: executed.digests.clone(),
@@ -153,7 +174,8 @@ impl Shard {
                 continue;
             }
             fail_point!("commit::amid_publish");
-            slot.sink.publish(&output.rows(epoch), objects)?;
+            let sink = || format!("sink \"{}\"", output.name);
+            self.waits.during(sink, || slot.sink.publish(&output.rows(epoch), objects))?;
             slot.mark = slot.mark.map(|_| epoch);
         }
         Ok(())

@@ -10,7 +10,7 @@ use arrow_select::concat::concat_batches;
 use arrow_select::interleave::interleave_record_batch;
 use segno_core::Result;
 use segno_core::columns::digest::RowsDigest;
-use segno_core::persisted::{InputDigest, LostRange, PartitionPosition, Position};
+use segno_core::persisted::{InputDigest, LostRange, PartitionPosition, Position, Redrive};
 use segno_core::source::{Bad, Chunk, ReadPlan};
 use segno_core::{Code, Error};
 use std::collections::BTreeMap;
@@ -94,6 +94,8 @@ pub struct EpochInput {
     pub to: Position,
     pub idle: Vec<(u32, u32)>,
     pub new_partitions: Vec<(u32, u32)>,
+    /// Set where the rows are dead letters that go through the pipeline again.
+    pub redrive: Option<Redrive>,
     pub lost: Vec<LostRange>,
     pub watermark_in: Option<i64>,
     pub watermark_out: Option<i64>,
@@ -254,6 +256,7 @@ impl EpochBuilder {
             to,
             idle,
             new_partitions: Vec::new(),
+            redrive: None,
             lost: Vec::new(),
             watermark_in: self.watermark_in,
             watermark_out,

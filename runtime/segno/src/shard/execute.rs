@@ -8,12 +8,13 @@
 use super::epoch::EpochInput;
 use super::lane::{Mode, Rejected};
 use super::program::Program;
+use super::redrive::{self, Part, REDRIVEN, nothing};
 use super::step::{StateReader, StepChanges, StepRun, StreamRows};
 use arrow_array::BooleanArray;
 use arrow_select::filter::filter_record_batch;
 use segno_core::columns::digest::{RowsDigest, changes_digest};
 use segno_core::columns::json::row_to_json;
-use segno_core::persisted::{Digests, LaneScript};
+use segno_core::persisted::{Digests, LaneScript, Redrive};
 use segno_core::pipeline::{OnError, SinkKind};
 use segno_core::pipeline::graph::PortRef;
 use segno_core::sink::{DeadLetter, SinkRows};
@@ -106,9 +107,16 @@ impl Execution<'_> {
             stream_order: Vec::new(),
             lineages: BTreeMap::new(),
         };
+        let parts = self.parts()?;
         let rejections = AtomicU32::new(0);
         for (number, step) in graph.steps.iter().enumerate() {
             let rows = stream(&source, &streams, step.input)?;
+            let entering = match (parts.get(number), &self.input.redrive) {
+                (Some(Part::Beside), _) => Some(nothing(rows)),
+                (Some(Part::Entry), Some(redrive)) => Some(self.enter(redrive, rows, number, &mut letters)?),
+                _ => None,
+            };
+            let rows = entering.as_ref().unwrap_or(rows);
             let run = StepRun {
                 graph: step,
                 program: &self.program.steps[number],
@@ -155,6 +163,12 @@ impl Execution<'_> {
         }
         for (number, (sink, name)) in graph.sinks.iter().zip(&self.program.sink_names).enumerate() {
             let rows = stream(&source, &streams, sink.input)?;
+            let served = match sink.input {
+                PortRef::Source => parts.is_empty(),
+                PortRef::Step { step, .. } => matches!(parts.get(step), None | Some(Part::Entry | Part::Behind)),
+            };
+            let unserved = (!served).then(|| nothing(rows));
+            let rows = unserved.as_ref().unwrap_or(rows);
             let batch = rows.batch.project(&sink.columns).map_err(|error| {
                 Error::new(Code::Internal, format!("sink \"{name}\": columns could not be selected")).with_cause(error)
             })?;
@@ -165,10 +179,35 @@ impl Execution<'_> {
             executed.lineages.insert(format!("sink:{name}"), rows.lineage.clone());
             executed.sinks.push(SinkOutput { name: name.clone(), rows });
         }
+        if let Some(redrive) = &self.input.redrive {
+            executed.changes.insert(REDRIVEN.to_owned(), redrive::marks(redrive, &self.program.source_names, self.input));
+        }
         letters.letters.sort_by_key(|(order, _)| *order);
         executed.skipped = letters.skipped;
         executed.dead_letters = letters.letters.into_iter().map(|(_, letter)| letter).collect();
         Ok(executed)
+    }
+
+    /// Where each step stands, as seen from the one at which redriven records enter; empty where all of them are executed.
+    fn parts(&self) -> Result<Vec<Part>> {
+        let Some(id) = self.input.redrive.as_ref().and_then(|redrive| redrive.step.as_ref()) else { return Ok(Vec::new()) };
+        match self.program.graph.steps.iter().position(|step| step.id == *id) {
+            Some(entry) => Ok(redrive::parts(&self.program.graph, entry)),
+            None => Err(Error::new(Code::Internal, format!("letters of step \"{id}\" are redriven, and the plan has no such step"))),
+        }
+    }
+
+    /// The rows of redriven records that enter a step; a record of which it took rows before goes back to the dead letters.
+    fn enter(&self, redrive: &Redrive, rows: &StreamRows, step: usize, letters: &mut Letters) -> Result<StreamRows> {
+        let (entering, wrong) = redrive::entering(redrive, self.input, rows)?;
+        for (row, found, rejected) in wrong {
+            let reason = format!(
+                "the record gives {found} rows at step \"{}\", and {rejected} of its rows were rejected there: which of them were taken before cannot be known",
+                self.program.graph.steps[step].id
+            );
+            self.judge(letters, row, Some(step), Code::RedriveRows.name(), &reason)?;
+        }
+        Ok(entering)
     }
 
     fn digest(&self, rows: &StreamRows) -> (String, Vec<u64>) {

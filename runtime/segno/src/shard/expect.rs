@@ -11,6 +11,7 @@ use super::program::Program;
 use segno_core::persisted::{EpochRecord, ExpectWindow, FirstReject};
 use segno_core::pipeline::{Expectation, Otherwise};
 use segno_core::protocol::expect::{breaks, follow, window};
+use segno_core::sink::record_id;
 use segno_core::{Code, Error, Result};
 use std::collections::BTreeMap;
 
@@ -33,6 +34,11 @@ pub struct Judged {
 }
 
 impl Expect {
+    /// What becomes of the windows in an epoch of redriven records, which were counted when they were read first.
+    pub fn unmoved(&self) -> Judged {
+        Judged { windows: self.windows.clone(), broken: BTreeMap::new() }
+    }
+
     /// Counts an epoch's rejects; an error where a rule stops the run. `accept`: all rules only warn.
     pub fn judge(&self, program: &Program, input: &EpochInput, executed: &Executed, accept: bool) -> Result<Judged> {
         let mut judged = Judged::default();
@@ -78,6 +84,8 @@ pub fn windows_again(
     for recorded in &record.expect_windows {
         let mut at = window(before, &recorded.step, recorded.over);
         let steps = program.graph.steps.iter().zip(&executed.rejects);
+        // Redriven records were counted when they were read first.
+        let steps = steps.filter(|_| record.facts.redrive.is_none());
         for (_, rejects) in steps.filter(|(step, _)| step.id == recorded.step) {
             fill(&mut at, program, input, rejects, |_| {});
         }
@@ -130,5 +138,7 @@ fn stopped(window: &ExpectWindow, rule: &Expectation) -> Error {
 
 fn warn(window: &ExpectWindow, rule: &Expectation) {
     let code = Code::ExpectationBroken.name();
-    tracing::warn!(code, step = window.step, rejects = window.rejects, over = window.over, "{}", describe(window, rule));
+    let first = window.first.as_ref();
+    let record = first.map(|first| record_id(&first.source, &first.partition, first.offset));
+    tracing::warn!(code, record, step = window.step, rejects = window.rejects, over = window.over, "{}", describe(window, rule));
 }

@@ -444,7 +444,7 @@ impl<'a> LaneRun<'a> {
             *self.result.counters.entry(name).or_default() += delta;
         }
         for line in observed.logs {
-            tracing::info!(target: "plugin", step = %context.graph.id, lane = self.lane, level = line.level, "{}", line.message);
+            tracing::info!(target: "plugin", step = %context.graph.id, lane = self.lane, plugin_level = line.level, "{}", line.message);
         }
         match outcome {
             Ok(done) => {

@@ -2,9 +2,10 @@
 //!
 //! - `feed`, `slot`, `plan`, `epoch`: reading ahead, merging, cutting an epoch
 //! - `program`, `step`, `lane`, `execute`: running it through the graph
-//! - `stop`: asking it to end
+//! - `stop`, `waits`: asking it to end, what it waits for
 //! - `expect`: does a step reject more than is expected?
 //! - `outputs`, `commit`: stage, journal, publish, apply
+//! - `picked`, `redrive`: dead letters are read again and go through the graph again
 //! - `recover`, `verify`: taking over, executing again, comparing
 //!
 //! Owns: the epoch loop. Does not own: building programs and opening stores (`worker`).
@@ -18,13 +19,16 @@ pub mod expect;
 pub mod feed;
 pub mod lane;
 pub mod outputs;
+mod picked;
 pub mod plan;
 pub mod program;
 pub mod recover;
+pub mod redrive;
 mod slot;
 pub mod step;
 pub mod stop;
 pub mod verify;
+pub mod waits;
 
 use execute::{Executed, Execution};
 use epoch::EpochInput;
@@ -44,6 +48,7 @@ use segno_durable::journal::Journal;
 use segno_durable::state::StateStore;
 use step::StateReader;
 use stop::{Ending, Stop};
+use waits::Waits;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -215,6 +220,7 @@ pub struct Shard {
     pub upload: Option<Upload>,
     pub checkpoint_seen: Option<CheckpointSeen>,
     pub checkpoint_cost: CheckpointCost,
+    pub waits: Waits,
 }
 
 impl StateReader for StateStore {
@@ -226,10 +232,15 @@ impl StateReader for StateStore {
 impl Shard {
     /// Runs until the input ends or it is asked to stop; `watch` is told after each epoch.
     pub fn run(&mut self, stop: &Stop, watch: &mut dyn FnMut(&Progress<'_>)) -> Result<()> {
-        self.run_epochs(stop, watch).map_err(|error| match self.checkpoints.current_generation() {
+        self.run_epochs(stop, watch).map_err(|error| self.judged(error))
+    }
+
+    /// An error as it counts: after a take-over it is that of a process that lost the shard.
+    fn judged(&self, error: Error) -> Error {
+        match self.checkpoints.current_generation() {
             Ok(current) => verdict(error, current, self.generation),
             Err(_) => error,
-        })
+        }
     }
 
     fn run_epochs(&mut self, stop: &Stop, watch: &mut dyn FnMut(&Progress<'_>)) -> Result<()> {
@@ -238,7 +249,8 @@ impl Shard {
             self.planner.give_up_lost(&self.position, self.watermark)?;
         }
         loop {
-            let input = match self.planner.next_epoch(&self.settings.epoch, stop.flag()) {
+            let (planner, limits) = (&mut self.planner, &self.settings.epoch);
+            let input = match self.waits.during(|| "records".to_owned(), || planner.next_epoch(limits, stop.flag())) {
                 Err(error) if error.code() == Code::OffsetsGone => {
                     self.outrun(error)?;
                     continue;
@@ -250,41 +262,7 @@ impl Shard {
                 return Err(given_away());
             }
             self.take_newer_rows()?;
-            let started = Instant::now();
-            let logical_time_ms = now_ms();
-            let executed = self.execute(&input)?;
-            let execute = started.elapsed();
-            let failed_calls = failed_calls(&executed);
-            let judged = self.expect.judge(&self.program, &input, &executed, self.settings.accept_rejects)?;
-            let counts = self.commit(input, executed, judged.windows, logical_time_ms)?;
-            for (step, broken) in &judged.broken {
-                *self.totals.broken_expectations.entry(step.clone()).or_default() += broken;
-            }
-            let commit = started.elapsed() - execute;
-            let since_last = last.elapsed();
-            self.debt.add(execute, since_last);
-            last = Instant::now();
-            self.checkpoint_when_due()?;
-            watch(&Progress {
-                totals: &self.totals,
-                counts: &counts,
-                position: &self.position,
-                watermark: self.watermark,
-                generation: self.generation,
-                epoch: self.epoch,
-                committed_at_ms: now_ms(),
-                execute,
-                commit,
-                since_last,
-                replay_debt: self.debt.estimate(),
-                lags: self.planner.lags(),
-                marks: self.marks(),
-                failed_calls,
-                broken: judged.broken,
-                state_bytes: self.state.bytes(),
-                checkpoint: self.checkpoint_seen.clone(),
-                tables: self.program.identity.tables.as_ref(),
-            });
+            self.one_epoch(&Arc::clone(&self.program), input, &mut last, watch)?;
         }
         match stop.ending() {
             Ending::Rest => self.checkpoint_now(),
@@ -315,6 +293,56 @@ impl Shard {
         if self.debt.estimate() > self.checkpoint_cost.took { self.checkpoint_now() } else { Ok(()) }
     }
 
+    /// Executes, judges and commits an epoch; `program` is that of the pipeline, or what a redrive has instead.
+    fn one_epoch(
+        &mut self,
+        program: &Program,
+        input: EpochInput,
+        last: &mut Instant,
+        watch: &mut dyn FnMut(&Progress<'_>),
+    ) -> Result<()> {
+        let _inside = tracing::error_span!("epoch", epoch = self.epoch + 1).entered();
+        let started = Instant::now();
+        let logical_time_ms = now_ms();
+        let executed = self.execute(program, &input)?;
+        let execute = started.elapsed();
+        let failed_calls = failed_calls(&executed);
+        let judged = match &input.redrive {
+            None => self.expect.judge(program, &input, &executed, self.settings.accept_rejects)?,
+            Some(_) => self.expect.unmoved(),
+        };
+        let counts = self.commit(program, input, executed, judged.windows, logical_time_ms)?;
+        for (step, broken) in &judged.broken {
+            *self.totals.broken_expectations.entry(step.clone()).or_default() += broken;
+        }
+        let commit = started.elapsed() - execute;
+        let since_last = last.elapsed();
+        self.debt.add(execute, since_last);
+        *last = Instant::now();
+        self.checkpoint_when_due()?;
+        watch(&Progress {
+            totals: &self.totals,
+            counts: &counts,
+            position: &self.position,
+            watermark: self.watermark,
+            generation: self.generation,
+            epoch: self.epoch,
+            committed_at_ms: now_ms(),
+            execute,
+            commit,
+            since_last,
+            replay_debt: self.debt.estimate(),
+            lags: self.planner.lags(),
+            marks: self.marks(),
+            failed_calls,
+            broken: judged.broken,
+            state_bytes: self.state.bytes(),
+            checkpoint: self.checkpoint_seen.clone(),
+            tables: program.identity.tables.as_ref(),
+        });
+        Ok(())
+    }
+
     /// Records are gone before they were read. What was committed must not need them: a recovery from here reads nothing
     /// before them.
     fn outrun(&mut self, error: Error) -> Result<()> {
@@ -328,9 +356,9 @@ impl Shard {
     }
 
     /// Executes, again when a deadline expired; the calls of the last attempt are split like any other failure.
-    fn execute(&self, input: &EpochInput) -> Result<Executed> {
+    fn execute(&self, program: &Program, input: &EpochInput) -> Result<Executed> {
         let execution = Execution {
-            program: &self.program,
+            program,
             input,
             state: &self.state,
             batch_rows: self.settings.batch_rows,
@@ -341,7 +369,7 @@ impl Shard {
         loop {
             match execution.execute(Mode::Live { deadline_aborts }) {
                 Err(error) if error.code() == Code::DeadlineExpired && deadline_aborts < DEADLINE_ABORTS_MAX => {
-                    tracing::warn!(code = error.code().name(), epoch = self.epoch + 1, "{error}; the epoch runs again");
+                    tracing::warn!(code = error.code().name(), "{error}; the epoch runs again");
                     deadline_aborts += 1;
                 }
                 other => return other,

@@ -9,8 +9,9 @@
 
 use super::epoch::{EpochBuilder, EpochInput};
 use super::feed::{CHUNKS_AHEAD, Feed, SlotId};
+use super::picked;
 use super::slot::{Loaded, Slot, next_offset, take};
-use segno_core::persisted::{EpochRecord, LostRange, PartitionPosition, Position};
+use segno_core::persisted::{EpochRecord, LostRange, PartitionPosition, Position, Redrive};
 use segno_core::protocol::close::{EpochLimits, Filling, closes};
 use segno_core::protocol::merge::{Head, Pick, pick};
 use segno_core::source::{Next, ReadPlan, Source};
@@ -225,6 +226,11 @@ impl Planner {
 
     /// Reads exactly the epoch of a record: its ranges, its idle partitions.
     pub fn recorded_epoch(&mut self, record: &EpochRecord) -> Result<EpochInput> {
+        if let Some(redrive) = &record.facts.redrive {
+            let mut input = self.redriven(&record.from, redrive)?.everything()?;
+            input.redrive = Some(redrive.clone());
+            return Ok(input);
+        }
         self.follow(record)?;
         self.lost.clone_from(&record.facts.lost);
         for slot in &mut self.slots {
@@ -280,6 +286,20 @@ impl Planner {
         }
         input.new_partitions.clone_from(&record.facts.new_partitions);
         Ok(input)
+    }
+
+    /// A planner of records that were dead letters, and of nothing else; `position` is that of the shard.
+    pub fn redriven(&self, position: &Position, redrive: &Redrive) -> Result<Planner> {
+        picked::planner(&self.sources, &self.plans, self.rules, position, &redrive.partitions)
+    }
+
+    /// All that is left, as one epoch.
+    fn everything(&mut self) -> Result<EpochInput> {
+        match self.fill(None)? {
+            Some(input) => Ok(input),
+            None => EpochBuilder::new(&self.plans, self.position(), self.watermark, self.rules.by_event_time)
+                .finish(self.position(), Vec::new(), self.watermark),
+        }
     }
 
     /// Tells sources how far committed reading is.

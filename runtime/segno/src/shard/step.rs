@@ -206,9 +206,12 @@ impl StepRun<'_> {
         } else {
             let next = AtomicUsize::new(0);
             let done: Mutex<Vec<Option<Result<LaneResult>>>> = Mutex::new(busy.iter().map(|_| None).collect());
+            // Lines of the threads belong to the epoch as well.
+            let span = tracing::Span::current();
             std::thread::scope(|scope| {
                 for _ in 0..threads {
                     scope.spawn(|| {
+                        let _inside = span.enter();
                         loop {
                             let at = next.fetch_add(1, Ordering::Relaxed);
                             let Some(&lane) = busy.get(at) else { return };

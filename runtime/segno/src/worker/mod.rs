@@ -6,6 +6,7 @@
 //! - `layout`: which shards a pipeline has
 //! - `history`, `open`: what a shard left behind, and taking it over
 //! - `run`: running it, with restarts
+//! - `letters`, `redrive`: dead letters, and putting them through the pipeline again
 //! - `several`, `proposals`: the shards of this process, and who says which they are
 //! - `replay`, `published`: executing history again, comparing it and published files with the journal
 //!
@@ -14,12 +15,14 @@
 pub mod archive;
 pub mod history;
 pub mod layout;
+pub mod letters;
 pub mod load;
 pub mod open;
 pub mod plan;
 pub mod proposals;
 pub mod published;
 pub mod refresh;
+pub mod redrive;
 pub mod replay;
 pub mod run;
 pub mod several;

@@ -9,6 +9,7 @@ use super::archive::{self, Versions};
 use super::history::{History, Restored, SinkMarks, base_epoch, discard, restore};
 use super::layout;
 use super::load::Loaded;
+use super::plan::Plan;
 use super::refresh::NewerRows;
 use super::sources;
 use crate::shard::expect::Expect;
@@ -16,6 +17,7 @@ use crate::shard::plan::Planner;
 use crate::shard::program::Program;
 use crate::shard::recover::{differs, reexecute};
 use crate::shard::verify::Detail;
+use crate::shard::waits::Waits;
 use crate::shard::{BLOCK_ROWS, CheckpointCost, Settings, Shard, SinkSlot, Totals};
 use segno_core::columns::Schema;
 use segno_core::persisted::{Author, EpochRecord, Fence, JournalBody, Position};
@@ -152,7 +154,13 @@ fn take_over(
     Ok(SinkMarks { held, accept_change: options.accept_change })
 }
 
-/// Opens a shard of a loaded pipeline.
+/// Whose lines in the log are whose: around everything that is done for a shard. Never left out, whatever the filter says.
+pub fn span(pipeline: &Pipeline, shard: ShardId) -> tracing::Span {
+    let (tenant, name) = (&pipeline.tenant, &pipeline.name);
+    tracing::error_span!("shard", tenant, pipeline = name, %shard, generation = tracing::field::Empty)
+}
+
+/// Opens a shard of a loaded pipeline, within its `span`.
 pub fn open(loaded: &Loaded, shard: ShardId, options: &RunOptions) -> Result<Opened> {
     let pipeline = &loaded.pipeline;
     let program = loaded.program()?;
@@ -171,6 +179,7 @@ pub fn open(loaded: &Loaded, shard: ShardId, options: &RunOptions) -> Result<Ope
     }
     let author = generation::take(&objects, &writer, &format!("{}/journal", objects.url()))?;
     let ours = author.generation;
+    tracing::Span::current().record("generation", ours);
     let opening = Opening { loaded, shard, options, program, objects };
     let opened = opening.owned(sinks, &folder, author);
     match opened {
@@ -180,6 +189,21 @@ pub fn open(loaded: &Loaded, shard: ShardId, options: &RunOptions) -> Result<Ope
             Err(_) => error,
         }),
     }
+}
+
+/// What reads the input of a shard as a plan has it, from a position on.
+pub fn planner(
+    loaded: &Loaded,
+    shard: ShardId,
+    options: &RunOptions,
+    plan: &Plan,
+    position: &Position,
+    watermark: Option<i64>,
+) -> Result<Planner> {
+    let pipeline = &loaded.pipeline;
+    let rules = sources::time_rules(pipeline, plan);
+    let sources = sources::open(pipeline, plan, shard)?;
+    Planner::new(sources, plan.read_plans(), rules, threads(pipeline, shard, options), position, watermark)
 }
 
 /// A shard on its way to be open.
@@ -208,7 +232,7 @@ impl Opening<'_> {
         confirm(generation::since(objects, author.generation)?, author.generation)?;
         let (history, Restored { base, state, manifest }) = read?;
         journal.leave_hint()?;
-        tracing::info!(?base, generation = author.generation, "recovering");
+        tracing::info!(?base, "recovering");
         // A sink that is new, or was replaced on purpose, starts with the next epoch.
         let end = history.last().map_or(0, |(_, record)| record.epoch);
         for (slot, (_, held)) in sinks.iter_mut().zip(&marks.held) {
@@ -261,6 +285,7 @@ impl Opening<'_> {
                 upload: None,
                 checkpoint_seen: None,
                 checkpoint_cost: CheckpointCost::default(),
+                waits: Waits::default(),
             }
         };
         let mut versions = Versions::new(&loaded.engine, objects);
@@ -274,16 +299,8 @@ impl Opening<'_> {
         Ok((shard, history.last().map(|(_, record)| record.logical_time_ms)))
     }
 
-    fn planner(&self, plan: &super::plan::Plan, position: &Position, watermark: Option<i64>) -> Result<Planner> {
-        let pipeline = &self.loaded.pipeline;
-        Planner::new(
-            sources::open(pipeline, plan, self.shard)?,
-            plan.read_plans(),
-            sources::time_rules(pipeline, plan),
-            threads(pipeline, self.shard, self.options),
-            position,
-            watermark,
-        )
+    fn planner(&self, plan: &Plan, position: &Position, watermark: Option<i64>) -> Result<Planner> {
+        planner(self.loaded, self.shard, self.options, plan, position, watermark)
     }
 
     /// Executes the epochs after the base again, compares, publishes what they staged, applies their changes.
@@ -401,9 +418,11 @@ pub fn read_detail(objects: &Objects, record: &EpochRecord) -> Result<Option<Det
 fn change(shard: &mut Shard, history: &History, versions: &mut Versions<'_>, options: &RunOptions) -> Result<()> {
     let changed_to = history.entries.iter().rev().find_map(|stored| match &stored.entry.body {
         JournalBody::Change(change) => Some(change.after.clone()),
-        JournalBody::Epoch(record) => Some(record.identity.clone()),
-        JournalBody::Fence(_) => None,
+        // A redrive may have had another plugin; the pipeline did not change.
+        JournalBody::Epoch(record) if record.facts.redrive.is_none() => Some(record.identity.clone()),
+        JournalBody::Epoch(_) | JournalBody::Fence(_) => None,
     });
+    let changed_to = changed_to.or_else(|| history.manifests.first().map(|found| found.manifest.identity.clone()));
     let continuation = plan_continuation(changed_to.as_ref(), &shard.program.identity, options.accept_change)?;
     let Some(before) = changed_to else {
         return Ok(());

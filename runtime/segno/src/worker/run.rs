@@ -6,7 +6,7 @@
 //! Invariant: a restart is a recovery. Nothing of the failed shard's memory is used again.
 
 use super::load::Loaded;
-use super::open::{RunOptions, open};
+use super::open::{RunOptions, open, span};
 use crate::observe::{Health, Observed};
 use crate::shard::stop::Stop;
 use crate::shard::{Totals, now_ms};
@@ -64,15 +64,15 @@ pub fn run(
     let mut first_commit = None;
     loop {
         let mut committed = false;
+        let _inside = span(&loaded.pipeline, shard).entered();
         let opening = (Instant::now(), now_ms());
         let outcome = open(loaded, shard, options).and_then(|mut opened| {
             observed.set_tables(opened.shard.program.identity.tables.as_ref());
             observed.set_health(Health::Live, None);
             was_live = true;
+            opened.shard.waits = observed.waits.clone();
             // Detection is the silence before this process set to work, recovery what it took until here.
             tracing::info!(
-                %shard,
-                generation = opened.shard.generation,
                 epoch = opened.shard.epoch,
                 reexecuted = opened.shard.totals.reexecuted,
                 silent_ms = opened.last_epoch_at_ms.map(|at| (opening.1 - at).max(0)),
