@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Keyed state of 1 GiB: what epochs, journal and checkpoints cost, and how long a recovery takes.
 
-    bench/state.py [--keys 5000000] [--pairs 7] [--updates 12000000]
+    bench/state.py [--keys 5000000] [--pairs 7] [--updates 12000000] [--s3]
 
-`make bench` sets SEGNO_BIN, SEGNO_BENCH and SEGNO_COMPONENTS. The state is one text of 200 random characters for each
+`make bench` sets SEGNO_BIN, SEGNO_BENCH and SEGNO_COMPONENTS. With `--s3`, run by `scripts/servers/servers.py run --s3 --`, journal and
+checkpoints go to that S3 server, whose folder is read for the measures, and recovery starts without anything but the bucket. The state is one text of 200 random characters for each
 key. Updates touch 5 % of the keys for as many records as one checkpoint interval takes, then another 5 %. Runs with
 checkpoints (`replay_debt: 10s`) alternate with runs that make one at their end only; epochs and journal are the same, since
 without them nothing is exactly once. Rates are taken between the first and the last epoch of a run, from the journal, so that
@@ -35,7 +36,7 @@ steps:
     key: key
 sinks: [{{ blackhole: {{}} }}]
 work_dir: work
-checkpoint: {{ store: "file://store", ephemeral: true, replay_debt: {debt}, keep: 1000 }}
+checkpoint: {{ store: "{store}", ephemeral: true, replay_debt: {debt}, keep: 1000 }}
 epoch: {{ {epoch} }}
 """
 # All checkpoints are kept, so that the journal has every epoch of a run.
@@ -44,8 +45,13 @@ OFF = {"debt": "24h", "epoch": "max_delay: 500ms"}
 
 
 class Lab:
-    def __init__(self, folder, keys, updates):
+    def __init__(self, folder, keys, updates, in_s3):
         self.folder, self.keys, self.updates, self.files = folder, keys, updates, 0
+        self.url, self.store = "file://store", self.path("store")
+        if in_s3:
+            bucket = os.environ["SEGNO_TEST_S3_BUCKET"]
+            self.url, self.store = f"s3://{bucket}/bench", os.path.join(os.environ["SEGNO_TEST_SERVERS"], "s3/objects", bucket, "bench")
+            os.environ.update(AWS_ENDPOINT_URL=os.environ["SEGNO_TEST_S3"], AWS_ALLOW_HTTP="true", AWS_REGION="us-east-1")
 
     def path(self, *parts):
         return os.path.join(self.folder, *parts)
@@ -59,11 +65,11 @@ class Lab:
 
     def command(self, settings):
         with open(self.path("pipeline.yaml"), "w") as file:
-            file.write(PIPELINE.format(components=COMPONENTS, **settings))
+            file.write(PIPELINE.format(components=COMPONENTS, store=self.url, **settings))
         return [SEGNO, "run", "--quiet", "-o", "json", self.path("pipeline.yaml")]
 
     def epochs(self, after):
-        folder = self.path("store/default/state/single/journal")
+        folder = os.path.join(self.store, "default/state/single/journal")
         names = sorted(name for name in os.listdir(folder) if int(name) > after)
         entries = [json.load(open(os.path.join(folder, name))) for name in names]
         return [entry["body"] for entry in entries if entry["body"]["kind"] == "epoch"], int(names[-1]) if names else after
@@ -88,10 +94,11 @@ def main():
     parser.add_argument("--keys", type=int, default=5_000_000)
     parser.add_argument("--updates", type=int, default=12_000_000)
     parser.add_argument("--pairs", type=int, default=7)
+    parser.add_argument("--s3", action="store_true")
     arguments = parser.parse_args()
     folder = tempfile.mkdtemp(prefix="segno-state-")
     try:
-        lab = Lab(folder, arguments.keys, arguments.updates)
+        lab = Lab(folder, arguments.keys, arguments.updates, arguments.s3)
         lab.add("load")
         rate, end, _ = lab.run(ON, 0)
         size = stored(lab.path("work/state")) / 2**30
@@ -112,7 +119,7 @@ def main():
         settings = {"debt": "5s", "epoch": "max_delay: 500ms"}
         lab.add("update")
         process = subprocess.Popen(lab.command(settings), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        manifests = lab.path("store/default/state/single/manifest")
+        manifests = os.path.join(lab.store, "default/state/single/manifest")
         newest = max(os.listdir(manifests))
         # Killed when the replay debt is nearly full: shortly before the second checkpoint of this run.
         while process.poll() is None and max(os.listdir(manifests)) == newest:

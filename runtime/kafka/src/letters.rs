@@ -37,7 +37,7 @@ pub fn letters(spec: &KafkaSinkSpec, tenant: &str, pipeline: &str, visit: &mut d
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
         .set("queued.max.messages.kbytes", FETCHED_AHEAD_KIB)
-        .create_with_context(Context::default());
+        .create_with_context(Context::new(&spec.connection));
     let consumer: Arc<BaseConsumer<Context>> = config.map(Arc::new).map_err(|error| wrong_setting(&error))?;
     let found = topics::describe(consumer.client(), std::slice::from_ref(&spec.topic), || serve(&consumer))?;
     for partition in 0..found.first().map_or(0, |topic| topic.partitions) {
