@@ -7,14 +7,15 @@ import org.apache.kafka.streams.StreamsBuilder;
 import org.apache.kafka.streams.StreamsConfig;
 
 /** Kafka Streams: bytes from topic to topic, through a filter and a map, exactly once.
- *  Arguments: brokers, input, output, guarantee, records after which it ends (0: on SIGTERM), folder. */
+ *  Arguments: brokers, input, output, guarantee, records after which it ends (0: on SIGTERM), folder,
+ *  milliseconds between commits. */
 public class Copy {
     public static void main(String[] args) throws Exception {
         Properties settings = new Properties();
         settings.put(StreamsConfig.APPLICATION_ID_CONFIG, args[2]);
         settings.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, args[0]);
         settings.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, args[3]);
-        settings.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, 100);
+        settings.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, Integer.parseInt(args[6]));
         settings.put(StreamsConfig.REPLICATION_FACTOR_CONFIG, 1);
         settings.put(StreamsConfig.STATE_DIR_CONFIG, args[5]);
         settings.put(StreamsConfig.producerPrefix("acks"), "all");
