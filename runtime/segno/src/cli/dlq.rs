@@ -2,8 +2,8 @@
 //!
 //! Owns: arguments and words. Does not own: reading letters (`worker::letters`), the redrive (`worker::redrive`).
 
-use super::console::{Console, number, table};
-use super::pipeline::{placed, read, read_and_warn};
+use super::console::{Console, count, number, table};
+use super::pipeline::{placed, read, step_position};
 use super::run::stop_on_signals;
 use super::{Outcome, PipelineFile, Shard};
 use crate::worker::tables::Databases;
@@ -12,7 +12,7 @@ use crate::worker::load;
 use crate::worker::open::RunOptions;
 use crate::worker::redrive::{Chosen, Redriving, Report};
 use segno_core::pipeline::Pipeline;
-use segno_core::{Code, Error};
+use segno_core::Error;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -110,19 +110,18 @@ fn parse_with(text: &str) -> Result<(String, PathBuf), String> {
 /// The pipeline with other plugins.
 fn replaced(mut pipeline: Pipeline, with: &[(String, PathBuf)]) -> Result<Pipeline, Error> {
     for (id, plugin) in with {
-        let known: Vec<String> = pipeline.steps.iter().map(|step| step.id.clone()).collect();
-        let step = pipeline.steps.iter_mut().find(|step| step.id == *id).ok_or_else(|| {
-            Error::new(Code::Misunderstood, format!("--with: the pipeline has no step \"{id}\""))
-                .with_help(format!("its steps are: {}", known.join(", ")))
-        })?;
-        step.plugin.clone_from(plugin);
+        let step = step_position(&pipeline, id)?;
+        pipeline.steps[step].plugin.clone_from(plugin);
     }
     Ok(pipeline)
 }
 
 fn again(console: &Console, args: RedriveArgs) -> Outcome {
     let stopping = stop_on_signals()?;
-    let pipeline = read_and_warn(console, &args.pipeline.file)?;
+    let pipeline = read(&args.pipeline.file)?;
+    if let Some(step) = &args.step {
+        step_position(&pipeline, step)?;
+    }
     let with = if args.with.is_empty() { None } else { Some(load::load(replaced(pipeline.clone(), &args.with)?, Databases::default())?) };
     let loaded = load::load(pipeline, Databases::default())?;
     let redriving = Redriving {
@@ -146,7 +145,7 @@ fn again(console: &Console, args: RedriveArgs) -> Outcome {
     progress.set(|| "starting".to_owned());
     let report = redriving
         .run(&mut |records, rejected| {
-            progress.set(|| format!("{} records redriven, {} rejected again", number(records), number(rejected)));
+            progress.set(|| format!("{} redriven, {} rejected again", count(records, "record"), number(rejected)));
         })
         .map_err(|error| placed(&loaded.pipeline, error))?;
     drop(progress);
@@ -157,10 +156,13 @@ fn again(console: &Console, args: RedriveArgs) -> Outcome {
 fn describe_redrive(report: &Report) -> String {
     let mut text = match report.redriven {
         0 => format!("{}: no dead letter to redrive\n", report.pipeline),
-        records => format!("{}: {} records redriven, {} rejected again\n", report.pipeline, number(records), number(report.rejected_again)),
+        records => {
+            let records = count(records, "record");
+            format!("{}: {records} redriven, {} rejected again\n", report.pipeline, number(report.rejected_again))
+        },
     };
     for (sink, rows) in &report.rows_out {
-        text.push_str(&format!("  wrote         {} rows to {sink}\n", number(*rows)));
+        text.push_str(&format!("  wrote         {} to {sink}\n", count(*rows, "row")));
     }
     if report.already > 0 {
         text.push_str(&format!("  left out      {} that were redriven before; --again takes them too\n", number(report.already)));

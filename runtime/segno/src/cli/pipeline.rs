@@ -116,6 +116,14 @@ pub fn placed(pipeline: &Pipeline, error: Error) -> Error {
     }
 }
 
+/// Where a step stands that was named on the command line.
+pub fn step_position(pipeline: &Pipeline, id: &str) -> Result<usize, Error> {
+    let ids: Vec<&str> = pipeline.steps.iter().map(|step| step.id.as_str()).collect();
+    ids.iter().position(|one| *one == id).ok_or_else(|| {
+        Error::new(Code::UnknownStep, format!("the pipeline has no step \"{id}\"")).with_help(format!("its steps are: {}", ids.join(", ")))
+    })
+}
+
 /// An error of the checkpoint store, shown where the pipeline file names it.
 pub fn at_store(pipeline: &Pipeline, error: Error) -> Error {
     if error.place().is_some() { error } else { error.with_place(pipeline.place("checkpoint.store")) }

@@ -5,7 +5,7 @@
 
 use super::checkpoint::kept;
 use super::console::{Console, number};
-use super::pipeline::read;
+use super::pipeline::{read, step_position};
 use super::{Outcome, PipelineFile, Shard};
 use crate::worker::load::{self, cache_dir};
 use crate::worker::layout;
@@ -163,9 +163,7 @@ fn find(pipeline: &Pipeline, id: &str, table: Option<&str>) -> Result<Table, sup
     let engine = Engine::new(Some(&cache_dir()))?;
     let checked = load::check(pipeline, &engine)?;
     let ids: Vec<&str> = pipeline.steps.iter().map(|step| step.id.as_str()).collect();
-    let number = ids.iter().position(|one| *one == id).ok_or_else(|| {
-        Error::new(Code::UnknownStep, format!("the pipeline has no step \"{id}\"")).with_help(format!("its steps are: {}", ids.join(", ")))
-    })?;
+    let number = step_position(pipeline, id)?;
     let tables = &checked.components[number].0.description.tables;
     let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
     let at = match table {
