@@ -33,12 +33,8 @@ pub enum DlqCommand {
         pipeline: PipelineFile,
         #[command(flatten)]
         shard: Shard,
-        /// Only letters with this code, as in D001.
-        #[arg(long, env = "SEGNO_CODE")]
-        code: Option<String>,
-        /// Only letters of this step.
-        #[arg(long, env = "SEGNO_STEP")]
-        step: Option<String>,
+        #[command(flatten)]
+        which: Which,
         /// The most letters to print; 0 for all.
         #[arg(long, env = "SEGNO_LIMIT", default_value_t = 20)]
         limit: u64,
@@ -48,17 +44,23 @@ pub enum DlqCommand {
 }
 
 #[derive(clap::Args)]
-pub struct RedriveArgs {
-    #[command(flatten)]
-    pipeline: PipelineFile,
-    #[command(flatten)]
-    shard: Shard,
+pub struct Which {
     /// Only letters with this code, as in D001.
     #[arg(long, env = "SEGNO_CODE")]
     code: Option<String>,
     /// Only letters of this step.
     #[arg(long, env = "SEGNO_STEP")]
     step: Option<String>,
+}
+
+#[derive(clap::Args)]
+pub struct RedriveArgs {
+    #[command(flatten)]
+    pipeline: PipelineFile,
+    #[command(flatten)]
+    shard: Shard,
+    #[command(flatten)]
+    which: Which,
     /// Only letters of these epochs: N, N..M, N.. or ..M; both ends are included.
     #[arg(long, env = "SEGNO_EPOCH", value_name = "N..M", value_parser = parse_epochs)]
     epoch: Option<RangeInclusive<u64>>,
@@ -79,7 +81,7 @@ pub struct RedriveArgs {
 pub fn run(console: &Console, command: DlqCommand) -> Outcome {
     match command {
         DlqCommand::List { pipeline, shard } => list(console, &pipeline, &shard),
-        DlqCommand::Show { pipeline, shard, code, step, limit } => {
+        DlqCommand::Show { pipeline, shard, which: Which { code, step }, limit } => {
             let wanted = |letter: &Value| {
                 code.as_ref().is_none_or(|code| text(letter, "code").eq_ignore_ascii_case(code))
                     && step.as_ref().is_none_or(|step| text(letter, "step") == *step)
@@ -119,7 +121,7 @@ fn replaced(mut pipeline: Pipeline, with: &[(String, PathBuf)]) -> Result<Pipeli
 fn again(console: &Console, args: RedriveArgs) -> Outcome {
     let stopping = stop_on_signals()?;
     let pipeline = read(&args.pipeline.file)?;
-    if let Some(step) = &args.step {
+    if let Some(step) = &args.which.step {
         step_position(&pipeline, step)?;
     }
     let with = if args.with.is_empty() { None } else { Some(load::load(replaced(pipeline.clone(), &args.with)?, Databases::default())?) };
@@ -134,8 +136,8 @@ fn again(console: &Console, args: RedriveArgs) -> Outcome {
         },
         chosen: Chosen {
             shard: args.shard.shard,
-            step: args.step,
-            code: args.code,
+            step: args.which.step,
+            code: args.which.code,
             epochs: args.epoch.unwrap_or(0..=u64::MAX),
             again: args.again,
         },

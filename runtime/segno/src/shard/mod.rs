@@ -115,6 +115,8 @@ impl Totals {
         self.reexecuted += other.reexecuted;
         for (sum, more) in [
             (&mut self.rows_out, &other.rows_out),
+            (&mut self.rejected, &other.rejected),
+            (&mut self.broken_expectations, &other.broken_expectations),
             (&mut self.fuel, &other.fuel),
             (&mut self.counters, &other.counters),
         ] {
@@ -461,4 +463,31 @@ fn failed_calls(executed: &Executed) -> BTreeMap<String, u64> {
 /// Logical processing time of an epoch: journalled, so that a replay sees the same.
 pub fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sum_of_two_totals_has_every_number_of_both() {
+        let named = || BTreeMap::from([("a".to_owned(), 1)]);
+        let one = Totals {
+            epochs: 1,
+            records: 1,
+            bytes: 1,
+            rows_out: named(),
+            dead_letters: 1,
+            skipped: 1,
+            lost: 1,
+            rejected: named(),
+            broken_expectations: named(),
+            fuel: named(),
+            counters: named(),
+            checkpoints: 1,
+            reexecuted: 1,
+        };
+        let doubled = serde_json::json!(one.clone().plus(&one)).to_string();
+        assert_eq!(doubled, serde_json::json!(one).to_string().replace(":1", ":2"));
+    }
 }
