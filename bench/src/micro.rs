@@ -8,6 +8,7 @@ use segno_core::columns::ColumnType;
 use segno_core::columns::frame::{BatchMessage, EffectsLimits, RowSet, init_message, parse_effects};
 use segno_plugin::{Engine, Limits, Template};
 use segno_sdk::Plugin;
+use segno_wire::BatchShape;
 use std::error::Error;
 use std::hint::black_box;
 use std::path::Path;
@@ -109,7 +110,7 @@ pub fn run(components: &Path) -> Result<(), Box<dyn Error>> {
         let mut batch = BatchMessage::new(&mut out, 1);
         batch.columns(std::slice::from_ref(&value), &[declared.kind], &RowSet::Range(0..ROWS)).unwrap();
         batch.finish().unwrap();
-        let answer = instance.process(&out, ROWS, |answer| parse_effects(answer, &pass.description, ROWS, 0, &limits));
+        let answer = instance.process(&out, ROWS, |answer| parse_effects(answer, &pass.description, &BatchShape::of_records(ROWS, 0), &limits));
         black_box(answer.unwrap().value.unwrap().ports.len());
     });
     println!("{:34} {:8.1} ns per record (1,024 records of 100 B, host and guest)", "boundary, pass through", crossing / ROWS as f64);

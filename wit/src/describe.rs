@@ -27,6 +27,8 @@ pub struct Description {
     pub inputs: Vec<InputPort>,
     /// True when every batch carries the records' event times.
     pub event_time: bool,
+    /// True when it sets timers: every batch carries watermarks, and the timers that are due. A keyed step.
+    pub timers: bool,
     pub outputs: Vec<OutputPort>,
     /// Keyed state. A plugin with tables is a keyed step.
     pub tables: Vec<StateTable>,
@@ -55,6 +57,15 @@ pub enum OutputKind {
     Extend,
     /// The port's columns only.
     Emit,
+    /// The key's columns, then the port's: rows that a record or a timer caused. A keyed step.
+    PerKey,
+}
+
+impl Description {
+    /// True when the pipeline has to say by which columns records belong together.
+    pub fn is_keyed(&self) -> bool {
+        self.timers || !self.tables.is_empty() || self.outputs.iter().any(|port| port.kind == OutputKind::PerKey)
+    }
 }
 
 /// One column.
@@ -82,7 +93,14 @@ pub struct StateColumn {
     pub nullable: bool,
     /// The table's version that brought it; values of older versions do not have it.
     pub since: u16,
+    /// What each item of a list holds; empty for a single value. A list is kept as the bytes of its items.
+    pub items: Vec<StateColumn>,
 }
+
+/// The word for a list among the types of state columns.
+pub const LIST: &str = "list";
+/// How deep lists may hold lists.
+pub const LIST_DEPTH_MAX: usize = 4;
 
 /// Rows that the pipeline hands to `init`.
 #[derive(Clone, Debug, PartialEq, Eq)]

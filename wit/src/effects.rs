@@ -1,13 +1,31 @@
 //! Owns checking a plugin's answer against its description and its batch, so that a host can use it as it is.
 //! Does not own merging, state or what happens to a rejected record.
-//! Invariant: after `EffectsReader::parse` every cause is a row of the batch, every key index is one of its keys, every
-//! column has its declared type, and no rejected row causes output.
+//! Invariant: after `EffectsReader::parse` every cause is a record or a due timer of the batch, every key index is one of
+//! its keys, every column has its declared type, no rejected record causes output, and no timer extends a record.
 
 use crate::ColumnType;
-use crate::describe::{ColumnSpec, Description};
+use crate::describe::{ColumnSpec, Description, OutputKind, OutputPort};
 use crate::error::{Fault, Result, WireError};
 use crate::frame::{Check, FrameReader};
 use crate::message::{MessageKind, MessageReader, effects};
+
+/// What an answer may refer to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BatchShape<'b> {
+    /// Records and due timers.
+    pub events: usize,
+    /// Which of the events are timers, ascending.
+    pub timers: &'b [u32],
+    /// Distinct keys.
+    pub keys: usize,
+}
+
+impl BatchShape<'_> {
+    /// The shape of a batch without timers.
+    pub const fn of_records(records: usize, keys: usize) -> Self {
+        BatchShape { events: records, timers: &[], keys }
+    }
+}
 
 /// A plugin's answer, checked.
 #[derive(Clone, Copy, Debug)]
@@ -16,13 +34,11 @@ pub struct EffectsReader<'a> {
 }
 
 impl<'a> EffectsReader<'a> {
-    /// Checks the whole answer to a batch of `rows` records with `keys` distinct keys. `check` below [`Check::Values`]
-    /// is raised to it.
+    /// Checks the whole answer to a batch. `check` below [`Check::Values`] is raised to it.
     pub fn parse(
         bytes: &'a [u8],
         description: &Description,
-        rows: usize,
-        keys: usize,
+        batch: &BatchShape<'_>,
         check: Check,
     ) -> Result<Self> {
         let message = MessageReader::parse(bytes, MessageKind::Effects)?;
@@ -34,11 +50,12 @@ impl<'a> EffectsReader<'a> {
                     .outputs
                     .get(index)
                     .ok_or(Fault::SectionUnexpected.into())
-                    .and_then(|port| check_output(section.bytes, &port.columns, rows, check)),
+                    .and_then(|port| check_output(section.bytes, port, batch, check)),
                 effects::MUTATIONS if index < description.tables.len() => {
-                    check_mutations(section.bytes, keys, check)
+                    check_mutations(section.bytes, batch.keys, check)
                 }
-                effects::REJECTS if index == 0 => check_rejects(section.bytes, rows, check),
+                effects::TIMERS if index == 0 && description.timers => check_timers(section.bytes, batch, check),
+                effects::REJECTS if index == 0 => check_rejects(section.bytes, batch, check),
                 _ => Err(Fault::SectionUnexpected.into()),
             }
             .map_err(|error| error.in_section(section.kind, section.index))?;
@@ -55,6 +72,11 @@ impl<'a> EffectsReader<'a> {
     /// The changes of a table: key indices, then values (null deletes).
     pub fn mutations(&self, table: u16) -> Option<FrameReader<'a>> {
         self.frame(effects::MUTATIONS, table)
+    }
+
+    /// The timers that change: causes, times, numbers, and whether each is set.
+    pub fn timers(&self) -> Option<FrameReader<'a>> {
+        self.frame(effects::TIMERS, 0)
     }
 
     /// The rejected records: causes, then reasons.
@@ -97,12 +119,38 @@ impl<'a> EffectsReader<'a> {
     }
 }
 
-fn check_output(bytes: &[u8], columns: &[ColumnSpec], rows: usize, check: Check) -> Result<()> {
+fn check_output(bytes: &[u8], port: &OutputPort, batch: &BatchShape<'_>, check: Check) -> Result<()> {
+    let columns: &[ColumnSpec] = &port.columns;
     let frame = open(bytes, columns.len() + 1, check)?;
-    check_indices(&frame, rows, false, Fault::CauseRange, Fault::CauseOrder)?;
+    check_indices(&frame, batch.events, false, Fault::CauseRange, Fault::CauseOrder)?;
+    if port.kind == OutputKind::Extend {
+        check_causes_are_records(&frame, batch)?;
+    }
     for (index, column) in columns.iter().enumerate() {
         frame.expect(index + 1, column.kind, column.nullable)?;
     }
+    Ok(())
+}
+
+/// A timer has no record that could be extended or rejected.
+fn check_causes_are_records(frame: &FrameReader<'_>, batch: &BatchShape<'_>) -> Result<()> {
+    if batch.timers.is_empty() {
+        return Ok(());
+    }
+    let causes = frame.expect(0, ColumnType::U32, false)?.data().as_chunks::<4>().0;
+    let is_timer = |cause: &[u8; 4]| batch.timers.binary_search(&u32::from_le_bytes(*cause)).is_ok();
+    match causes.iter().position(is_timer) {
+        None => Ok(()),
+        Some(row) => Err(WireError::new(Fault::CauseTimer).at_column(0).at_row(row)),
+    }
+}
+
+fn check_timers(bytes: &[u8], batch: &BatchShape<'_>, check: Check) -> Result<()> {
+    let frame = open(bytes, 4, check)?;
+    check_indices(&frame, batch.events, false, Fault::CauseRange, Fault::CauseOrder)?;
+    frame.expect(1, ColumnType::Timestamp, false)?;
+    frame.expect(2, ColumnType::U32, false)?;
+    frame.expect(3, ColumnType::Bool, false)?;
     Ok(())
 }
 
@@ -113,9 +161,10 @@ fn check_mutations(bytes: &[u8], keys: usize, check: Check) -> Result<()> {
     Ok(())
 }
 
-fn check_rejects(bytes: &[u8], rows: usize, check: Check) -> Result<()> {
+fn check_rejects(bytes: &[u8], batch: &BatchShape<'_>, check: Check) -> Result<()> {
     let frame = open(bytes, 2, check)?;
-    check_indices(&frame, rows, true, Fault::CauseRange, Fault::CauseOrder)?;
+    check_indices(&frame, batch.events, true, Fault::CauseRange, Fault::CauseOrder)?;
+    check_causes_are_records(&frame, batch)?;
     frame.expect(1, ColumnType::Utf8, false)?;
     Ok(())
 }

@@ -23,7 +23,7 @@ mod state;
 mod types;
 
 pub use describe::{Description, DescriptionError};
-pub use effects::EffectsReader;
+pub use effects::{BatchShape, EffectsReader};
 pub use error::{Fault, Result, WireError};
 pub use frame::{
     ALIGNMENT_BYTES, Bits, BoolBuilder, CANONICAL_NAN, Check, Column, ColumnBuilder,
@@ -32,5 +32,5 @@ pub use frame::{
 };
 pub use message::{MessageKind, MessageReader, MessageWriter, Section};
 pub use short::same_bytes;
-pub use state::{StateReader, StateWriter, decode_state};
+pub use state::{StateReader, StateValue, StateWriter, decode_state};
 pub use types::{ColumnType, DECIMAL_PRECISION_MAX, UnknownType};

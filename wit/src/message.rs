@@ -51,21 +51,23 @@ pub mod batch {
     pub const KEYS: u16 = 2;
     /// A frame of one nullable binary column: for each distinct key its value in table `index`.
     pub const STATES: u16 = 3;
-    /// Due timers. Reserved: specified, not sent yet.
+    /// A frame with the due timers: the record before which each fires, the index of its key, its time, its number, the
+    /// watermark while it fires.
     pub const TIMERS: u16 = 4;
     /// A frame of one timestamp column: the records' event times.
     pub const TIMES: u16 = 5;
-    /// Eight bytes: the watermark in microseconds, little-endian, signed.
-    pub const WATERMARK: u16 = 6;
+    /// A frame that says how the watermark moves: a record, and the watermark from it on.
+    pub const WATERMARKS: u16 = 6;
 }
 
 /// Section kinds of effects.
 pub mod effects {
     /// A frame with the rows of output port `index`: the cause, then the port's columns.
+    /// Causes are records and due timers of the batch, counted together in the order in which they happen.
     pub const OUTPUT: u16 = 1;
     /// A frame with the changes of table `index`: key index, nullable value (null deletes).
     pub const MUTATIONS: u16 = 2;
-    /// Timers to set. Reserved: specified, not read yet.
+    /// A frame with the timers that change: cause, time, number, true to set and false to delete.
     pub const TIMERS: u16 = 3;
     /// A frame with the rejected records: cause, reason.
     pub const REJECTS: u16 = 4;

@@ -5,7 +5,7 @@
 //! brought it.
 
 use crate::ColumnType;
-use crate::describe::StateTable;
+use crate::describe::{StateColumn, StateTable};
 use crate::error::{Fault, Result};
 use crate::frame::{Fixed, Value};
 use crate::short::append;
@@ -38,6 +38,19 @@ impl<'o> StateWriter<'o> {
     #[inline]
     pub fn fixed<T: Fixed>(&mut self, value: T) {
         value.append(self.out);
+    }
+
+    /// A list: `write` appends its items, one after the other.
+    ///
+    /// # Panics
+    /// Past 4 GiB, as [`StateWriter::bytes`].
+    #[inline]
+    pub fn list(&mut self, write: impl FnOnce(&mut StateWriter<'_>)) {
+        let at = self.out.len();
+        self.out.extend_from_slice(&[0; 4]);
+        write(&mut StateWriter { out: self.out });
+        let length = u32::try_from(self.out.len() - at - 4).expect("a state value is shorter than 4 GiB");
+        self.out[at..at + 4].copy_from_slice(&length.to_le_bytes());
     }
 
     /// A text or a byte string.
@@ -122,6 +135,15 @@ impl<'a> StateReader<'a> {
         core::str::from_utf8(self.bytes()?).map_err(|_| Fault::StateValue.into())
     }
 
+    /// The items of a list: read them until [`StateReader::is_empty`].
+    pub fn list(&mut self) -> Result<Self> {
+        Ok(Self { rest: self.bytes()?, version: self.version })
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     /// Checks that nothing follows the last field.
     pub fn finish(self) -> Result<()> {
         if self.rest.is_empty() {
@@ -132,26 +154,43 @@ impl<'a> StateReader<'a> {
     }
 }
 
-/// Decodes a value into one [`Value`] for each column of its table, as `state get` and tests need it. Columns that are
-/// younger than the value are null, or zero where the table says that they cannot be null.
-pub fn decode_state<'a>(table: &StateTable, bytes: &'a [u8]) -> Result<Vec<Value<'a>>> {
+/// A field of a state value: a value, or a list of items, each with its own fields.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StateValue<'a> {
+    One(Value<'a>),
+    List(Vec<Vec<StateValue<'a>>>),
+}
+
+/// Decodes a value into one [`StateValue`] for each column of its table, as `state get` and tests need it. Columns that
+/// are younger than the value are null, or zero or empty where the table says that they cannot be null.
+pub fn decode_state<'a>(table: &StateTable, bytes: &'a [u8]) -> Result<Vec<StateValue<'a>>> {
     let mut reader = StateReader::begin(bytes, table.version)?;
-    let mut values = Vec::with_capacity(table.columns.len());
-    for (index, column) in table.columns.iter().enumerate() {
-        let value = if reader.lacks(column.since) {
-            if column.nullable {
-                Value::Null
-            } else {
-                zero(column.kind)
-            }
-        } else {
-            decode_field(&mut reader, column.kind, column.nullable)
-                .map_err(|error| error.at_column(index))?
-        };
-        values.push(value);
-    }
+    let values = decode_fields(&mut reader, &table.columns)?;
     reader.finish()?;
     Ok(values)
+}
+
+fn decode_fields<'a>(reader: &mut StateReader<'a>, columns: &[StateColumn]) -> Result<Vec<StateValue<'a>>> {
+    let field = |(index, column): (usize, &StateColumn)| {
+        let lacks = reader.lacks(column.since);
+        if !column.items.is_empty() {
+            let mut items = Vec::new();
+            if !lacks {
+                let mut list = reader.list().map_err(|error| error.at_column(index))?;
+                while !list.is_empty() {
+                    items.push(decode_fields(&mut list, &column.items).map_err(|error| error.at_column(index))?);
+                }
+            }
+            return Ok(StateValue::List(items));
+        }
+        let value = match (lacks, column.nullable) {
+            (true, true) => Value::Null,
+            (true, false) => zero(column.kind),
+            (false, _) => decode_field(reader, column.kind, column.nullable).map_err(|error| error.at_column(index))?,
+        };
+        Ok(StateValue::One(value))
+    };
+    columns.iter().enumerate().map(field).collect()
 }
 
 fn zero(kind: ColumnType) -> Value<'static> {

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use segno_wire::describe::Description;
 use segno_wire::json::Json;
 use segno_wire::{
-    Bits, BoolBuilder, Check, ColumnBuilder, ColumnType, EffectsReader, Fault, Fixed, FixedBuilder,
+    BatchShape, Bits, BoolBuilder, Check, ColumnBuilder, ColumnType, EffectsReader, Fault, Fixed, FixedBuilder,
     FrameReader, FrameWriter, MessageKind, MessageReader, MessageWriter, Payload, Value,
-    VarBuilder, decode_state,
+    StateValue, VarBuilder, decode_state,
 };
 
 const FRAMES: &str = include_str!("../vectors/frames.json");
@@ -298,10 +298,14 @@ fn an_answer_is_accepted_or_refused_by_its_name() {
     let mut description = String::new();
     print(file.get("description").unwrap(), &mut description);
     let description = Description::parse(description.as_bytes()).unwrap();
-    let (rows, keys) = (number(&file, "rows"), number(&file, "keys"));
+    let timers: Vec<u32> = list(&file, "timers").iter().map(|timer| match timer {
+        Json::Number(text) => text.parse().unwrap(),
+        other => panic!("not an event: {other:?}"),
+    }).collect();
+    let batch = BatchShape { events: number(&file, "events"), timers: &timers, keys: number(&file, "keys") };
     for case in list(&file, "cases") {
         let bytes = unhex(text(case, "hex"));
-        let fault = EffectsReader::parse(&bytes, &description, rows, keys, Check::Canonical)
+        let fault = EffectsReader::parse(&bytes, &description, &batch, Check::Canonical)
             .err()
             .map(|error| error.fault.name().to_owned());
         assert_eq!(
@@ -362,9 +366,9 @@ fn a_state_value_gives_its_fields_or_is_refused_by_its_name() {
         let values: Vec<_> = decode_state(table, &bytes)
             .unwrap()
             .into_iter()
-            .map(shown)
+            .map(shown_state)
             .collect();
-        let wanted: Vec<_> = list(case, "values").iter().map(expected).collect();
+        let wanted: Vec<_> = list(case, "values").iter().map(expected_state).collect();
         assert_eq!(values, wanted, "{}", text(case, "name"));
     }
     for case in list(&file, "malformed") {
@@ -373,6 +377,37 @@ fn a_state_value_gives_its_fields_or_is_refused_by_its_name() {
             .err()
             .map(|error| error.fault.name());
         assert_eq!(fault, Some(text(case, "fault")), "{}", text(case, "name"));
+    }
+}
+
+/// A field of a state value, or the items of a list.
+#[derive(Debug, PartialEq)]
+enum Shown {
+    One(Option<String>),
+    List(Vec<Vec<Shown>>),
+}
+
+fn shown_state(value: StateValue<'_>) -> Shown {
+    match value {
+        StateValue::One(value) => Shown::One(shown(value)),
+        StateValue::List(items) => {
+            Shown::List(items.into_iter().map(|item| item.into_iter().map(shown_state).collect()).collect())
+        }
+    }
+}
+
+fn expected_state(json: &Json<'static>) -> Shown {
+    match json {
+        Json::Array(items) => Shown::List(
+            items
+                .iter()
+                .map(|item| match item {
+                    Json::Array(fields) => fields.iter().map(expected_state).collect(),
+                    other => panic!("not an item: {other:?}"),
+                })
+                .collect(),
+        ),
+        one => Shown::One(expected(one)),
     }
 }
 

@@ -268,14 +268,15 @@ def messages():
 
 
 def effects():
-    """All against the description in the file, for a batch of 3 records with 2 distinct keys."""
+    """All against the description in the file, for a batch of 3 records and a timer behind them, with 2 distinct keys."""
     column = lambda name, kind, nullable: {"name": name, "type": kind, "nullable": nullable}
     description = {
         "abi": 1, "name": "example", "version": "1",
-        "inputs": [{"name": "in", "columns": []}], "event_time": False,
+        "inputs": [{"name": "in", "columns": []}], "event_time": False, "timers": True,
         "outputs": [{"name": "kept", "kind": "extend", "columns": []},
                     {"name": "seen", "kind": "emit",
-                     "columns": [column("n", "i64", False), column("note", "utf8", True)]}],
+                     "columns": [column("n", "i64", False), column("note", "utf8", True)]},
+                    {"name": "total", "kind": "per_key", "columns": []}],
         "tables": [{"name": "counts", "version": 1, "columns": [column("n", "u64", False)]}],
         "side_tables": [],
     }
@@ -283,14 +284,17 @@ def effects():
     seen = lambda causes, numbers, notes: (1, 1, frame(len(causes), [("u32", causes), ("i64", numbers), ("utf8", notes)]))
     change = lambda keys, values: (2, 0, frame(len(keys), [("u32", keys), ("binary", values)]))
     reject = lambda causes, reasons: (4, 0, frame(len(causes), [("u32", causes), ("utf8", reasons)]))
+    keyed = lambda causes: (1, 2, frame(len(causes), [("u32", causes)]))
+    timer = lambda causes, times, numbers, sets: (3, 0, frame(len(causes), [
+        ("u32", causes), ("timestamp", times), ("u32", numbers), ("bool", sets)]))
     cases = [
         ("nothing", [], None),
         ("all at once", [kept(["0", "2"]), seen(["0", "0", "2"], ["1", "2", "3"], ["a", None, ""]),
                          change(["0", "1"], ["0100" + "01" * 8, None]), reject(["1"], ["no"])], None),
-        ("a cause past the batch", [kept(["0", "3"])], "cause-range"),
+        ("a cause past the batch", [kept(["0", "4"])], "cause-range"),
         ("causes that descend", [kept(["1", "0"])], "cause-order"),
         ("a null cause", [kept(["0", None])], "column-null"),
-        ("an unknown port", [(1, 2, frame(0, [("u32", [])]))], "section-unexpected"),
+        ("an unknown port", [(1, 3, frame(0, [("u32", [])]))], "section-unexpected"),
         ("a port without its columns", [(1, 1, frame(1, [("u32", ["0"])]))], "column-count"),
         ("a port with a column too many", [(1, 0, frame(1, [("u32", ["0"]), ("i64", ["1"])]))], "column-count"),
         ("no cause", [(1, 0, frame(1, [("i64", ["0"])]))], "column-type"),
@@ -302,8 +306,21 @@ def effects():
         ("keys that descend", [change(["1", "0"], [None, None])], "key-order"),
         ("an unknown table", [(2, 1, frame(0, [("u32", []), ("binary", [])]))], "section-unexpected"),
         ("a state that is text", [(2, 0, frame(1, [("u32", ["0"]), ("utf8", ["a"])]))], "column-type"),
-        ("timers", [(3, 0, frame(0, []))], "section-unexpected"),
-        ("a reject past the batch", [reject(["3"], ["no"])], "cause-range"),
+        ("timers", [timer(["0", "3", "3"], ["-1", "5", "5"], ["0", "1", "1"], [True, True, False])], None),
+        ("no timers", [timer([], [], [], [])], None),
+        ("a second list of timers", [(3, 1, timer([], [], [], [])[2])], "section-unexpected"),
+        ("a timer of a cause past the batch", [timer(["4"], ["1"], ["0"], [True])], "cause-range"),
+        ("timers of causes that descend", [timer(["1", "0"], ["1", "1"], ["0", "0"], [True, True])], "cause-order"),
+        ("a timer without a time", [timer(["1"], [None], ["0"], [True])], "column-null"),
+        ("a timer whose number is signed",
+         [(3, 0, frame(1, [("u32", ["1"]), ("timestamp", ["1"]), ("i32", ["0"]), ("bool", [True])]))], "column-type"),
+        ("a timer that may or may not be set", [timer(["1"], ["1"], ["0"], [None])], "column-null"),
+        ("a timer with a column too few",
+         [(3, 0, frame(1, [("u32", ["1"]), ("timestamp", ["1"]), ("u32", ["0"])]))], "column-count"),
+        ("a timer causes a row of the key", [keyed(["1", "3"])], None),
+        ("a timer causes a row that extends", [kept(["3"])], "cause-timer"),
+        ("a timer is rejected", [reject(["3"], ["no"])], "cause-timer"),
+        ("a reject past the batch", [reject(["4"], ["no"])], "cause-range"),
         ("a record rejected twice", [reject(["1", "1"], ["no", "no"])], "cause-order"),
         ("a reject without a reason", [reject(["1"], [None])], "column-null"),
         ("a second list of rejects",
@@ -311,7 +328,7 @@ def effects():
         ("a rejected record that causes output", [kept(["0", "1"]), reject(["1"], ["no"])], "rejected-cause"),
         ("a frame that is none", [(1, 0, b"SGN1")], "frame-short"),
     ]
-    return {"description": description, "rows": 3, "keys": 2, "cases": [
+    return {"description": description, "events": 4, "timers": [3], "keys": 2, "cases": [
         {"name": name, "hex": message(b"SGE1", sections).hex(), "fault": fault} for name, sections, fault in cases]}
 
 
@@ -320,16 +337,20 @@ def states():
     table = {"name": "example", "version": 2, "columns": [
         column("flag", "bool", False), column("n", "i32", True), column("x", "f64", False),
         column("text", "utf8", True), column("bytes", "binary", False),
-        column("later", "u64", False, 2), column("last", "decimal128(10,2)", True, 2)]}
+        column("later", "u64", False, 2), column("last", "decimal128(10,2)", True, 2),
+        {"name": "items", "type": "list", "nullable": False, "since": 2, "columns": [
+            column("at", "timestamp", False), column("note", "utf8", True, 2)]}]}
     head = "01" + "01" + "feffffff" + "000000000000f83f" + "01" + "02000000" + "c3a9" + "01000000" + "ff"
     values = [True, "-2", "3ff8000000000000", "é", "ff"]
-    tail = "0700000000000000" + "01" + "2a" + "00" * 15
+    number = "0700000000000000" + "01" + "2a" + "00" * 15
+    item = "0500000000000000" + "01" + "01000000" + "41"
+    tail = number + "17000000" + item + "0600000000000000" + "00"
     valid = [
-        ("version 2", "0200" + head + tail, [*values, "7", "42"]),
+        ("version 2", "0200" + head + tail, [*values, "7", "42", [["5", "A"], ["6", None]]]),
         ("version 2 with nulls",
-         "0200" + "00" + "00" + "0000000000000000" + "00" + "00000000" + "00" * 8 + "00",
-         [False, None, "0000000000000000", None, "", "0", None]),
-        ("version 1: later columns are filled in", "0100" + head, [*values, "0", None]),
+         "0200" + "00" + "00" + "0000000000000000" + "00" + "00000000" + "00" * 8 + "00" + "00" * 4,
+         [False, None, "0000000000000000", None, "", "0", None, []]),
+        ("version 1: later columns are filled in", "0100" + head, [*values, "0", None, []]),
     ]
     bad = [
         ("nothing", "", "state-short"),
@@ -339,6 +360,9 @@ def states():
         ("version 2 without its columns", "0200" + head, "state-short"),
         ("version 1 with later columns", "0100" + head + tail, "state-trailing"),
         ("a byte too many", "0200" + head + tail + "00", "state-trailing"),
+        ("a list that is longer than its value", "0200" + head + number + "18000000" + item, "state-short"),
+        ("a list that ends amid an item", "0200" + head + number + "08000000" + "05" + "00" * 7, "state-short"),
+        ("a list with half an item behind a whole one", "0200" + head + number + "0f000000" + item + "06", "state-short"),
         ("a presence of 2", "0200" + "01" + "02", "state-presence"),
         ("a bool of 2", "0200" + "02", "state-value"),
         ("a text of 4 GiB", "0200" + "00" + "00" + "00" * 8 + "01" + "ffffffff" + "41", "state-short"),

@@ -26,11 +26,22 @@ pub struct Lab {
     pub keep: u32,
     /// Added to the environment of every command.
     pub variables: Vec<(String, String)>,
+    /// The steps, as items of the list; `COMPONENTS` is the folder of the plugins.
+    pub steps: String,
+    /// The columns of the output.
+    pub columns: String,
     /// Further sinks, as items of the list.
     pub sinks: String,
     /// The tenant that `settings` name, if any.
     pub tenant: String,
 }
+
+const STEPS: &str = "  - id: count
+    plugin: \"COMPONENTS/keyed_count.wasm\"
+    key: key
+    on_error: dlq
+";
+const COLUMNS: &str = "id, key, price, bids, total_price";
 
 /// What decides no output, and may differ between runs.
 pub const SETTINGS: &str = "epoch: { max_records: 300 }\n";
@@ -59,6 +70,8 @@ impl Lab {
             checkpoint_store: "store: \"file://store\", ephemeral: true".to_owned(),
             keep: 1_000,
             variables: Vec::new(),
+            steps: STEPS.to_owned(),
+            columns: COLUMNS.to_owned(),
             sinks: String::new(),
             tenant: "default".to_owned(),
         };
@@ -93,19 +106,16 @@ source:
   columns: {{ id: i64, key: utf8, at: timestamp }}
   on_error: dlq
 steps:
-  - id: count
-    plugin: \"{}/keyed_count.wasm\"
-    key: key
-    on_error: dlq
-sinks:
+{}sinks:
   - name: out
     files: {{ path: out }}
-    columns: [id, key, price, bids, total_price]
+    columns: [{}]
 {}dlq: {{ files: {{ path: dead }} }}
 work_dir: work
 checkpoint: {{ {}, replay_debt: 1ms, keep: {} }}
 {}",
-            components.display(),
+            self.steps.replace("COMPONENTS", &components.display().to_string()),
+            self.columns,
             self.sinks,
             self.checkpoint_store,
             self.keep,

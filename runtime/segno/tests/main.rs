@@ -9,6 +9,7 @@ mod absence;
 mod change;
 mod cli;
 mod damage;
+mod event_time;
 mod invariance;
 mod kills;
 mod lab;

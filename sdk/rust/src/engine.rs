@@ -15,6 +15,7 @@ use crate::output::Outputs;
 use crate::record::Input;
 use crate::side::SideTables;
 use crate::state::{BatchStates, States};
+use crate::timer::{DueTimers, Timers};
 use crate::transform::{Context, Plugin, Reject};
 
 /// The name of the only input port.
@@ -66,6 +67,7 @@ pub struct Engine<T: Plugin> {
     plugin: T,
     output: T::Output,
     tables: <T::State as States>::Tables,
+    timers: Timers,
     rejects: Rejects,
     answer: Vec<u8>,
 }
@@ -86,6 +88,7 @@ impl<T: Plugin> Engine<T> {
                 columns: Vec::new(),
             }],
             event_time: <T::Input<'static> as Input>::EVENT_TIME,
+            timers: T::TIMERS,
             outputs: Vec::new(),
             tables: Vec::new(),
             side_tables: Vec::new(),
@@ -124,6 +127,7 @@ impl<T: Plugin> Engine<T> {
             plugin: T::init(config, tables)?,
             output: T::Output::default(),
             tables: Default::default(),
+            timers: Timers::new(T::TIMERS),
             rejects: Rejects::default(),
             answer: Vec::new(),
         })
@@ -179,23 +183,45 @@ impl<T: Plugin> Engine<T> {
         let mut context: Context<'_, T> = Context {
             out: &mut self.output,
             state: &mut self.tables,
+            timers: &mut self.timers,
         };
         // A macro, because a closure that is called in several places is not inlined.
         macro_rules! take {
             ($row:expr) => {
-                let row = $row;
-                context.out.at(row as u32);
+                take!($row, $row as u32)
+            };
+            ($row:expr, $event:expr) => {
+                let (row, event) = ($row, $event);
+                context.out.at(event);
                 T::State::at(context.state, keys, row);
                 let record = T::Input::read(&columns, row);
                 if let Err(reject) = self.plugin.process(record, &mut context) {
                     context.out.undo();
-                    self.rejects.push(row as u32, reject);
+                    self.rejects.push(event, reject);
                 }
             };
         }
+        if T::TIMERS {
+            context.timers.begin();
+            let mut due = DueTimers::open(&message, open)?;
+            for row in 0..=rows {
+                while let Some(one) = due.take(row, context.timers) {
+                    context.out.at(one.event);
+                    context.timers.at(one.event);
+                    T::State::at_key(context.state, one.key);
+                    self.plugin.on_timer(one.timer, &mut context);
+                }
+                if row < rows {
+                    due.reach(row, context.timers);
+                    let event = row as u32 + due.taken();
+                    context.timers.at(event);
+                    take!(row, event);
+                }
+            }
+        }
         // The sandbox looks at fuel and deadline at each turn of a loop: several records share a turn. With state a turn
         // is long enough; sharing it was measured to be slower.
-        let mut row = 0;
+        let mut row = if T::TIMERS { rows } else { 0 };
         while !T::State::KEYED && row + TURN_RECORDS <= rows {
             take!(row);
             take!(row + 1);
@@ -217,10 +243,11 @@ impl<T: Plugin> Engine<T> {
 
     fn write(&mut self, changed: u16, source: &[u8]) -> Result<(), WireError> {
         let rejects = u16::from(self.rejects.rows > 0);
-        let sections = self.output.used() + changed + rejects;
+        let sections = self.output.used() + changed + self.timers.used() + rejects;
         let mut message = MessageWriter::begin(&mut self.answer, MessageKind::Effects, sections);
         self.output.write(source, &mut message)?;
         T::State::write(&self.tables, &mut message)?;
+        self.timers.write(&mut message)?;
         if rejects > 0 {
             message.section(message::effects::REJECTS, 0, |out| {
                 self.rejects.write(source, out)

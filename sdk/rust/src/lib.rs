@@ -76,6 +76,9 @@
 //! # }
 //! ```
 //!
+//! A plugin that works with event time says `const TIMERS: bool = true` and implements `on_timer`; [`window`] has windows
+//! of all kinds.
+//!
 //! A plugin's crate is a library of two kinds, `crate-type = ["cdylib", "rlib"]`: the module that becomes a component,
 //! and ordinary Rust for tests. `#[inline]` on `process` lets the compiler build it into the loop over the records, which
 //! is worth a nanosecond or two for each.
@@ -98,17 +101,20 @@ mod state;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 mod time;
+mod timer;
 mod transform;
+pub mod window;
 
 pub use config::{Config, ConfigError, Place};
 pub use engine::{Engine, INPUT_PORT};
 pub use observe::{Level, count};
-pub use output::{Emit, Extend, Keep, Output, OutputField, Outputs, Port, SINGLE_PORT};
+pub use output::{Emit, Extend, Keep, Output, OutputField, Outputs, PerKey, Port, SINGLE_PORT};
 pub use record::{Input, InputField};
 pub use segno_sdk_derive::{Config, Input, Output, Outputs, State, TableRow};
 pub use side::{SideTables, Table, TableKey, TableRow};
 pub use state::{Keyed, State, StateField, States};
 pub use time::{Date, Decimal, Timestamp};
+pub use timer::{Timer, Timers};
 pub use transform::{Context, Outcome, Plugin, Reject, Transform};
 
 /// What the macros write; not for authors.
@@ -134,7 +140,7 @@ pub mod prelude {
     pub use crate::testing::Harness;
     pub use crate::{
         Config, Context, Date, Decimal, Emit, Extend, Input, Keep, Level, Outcome, Output, Outputs,
-        Plugin as _, Reject, State, Table, TableRow, Timestamp, Transform, count, log, reject,
+        PerKey, Plugin as _, Reject, State, Table, TableRow, Timer, Timers, Timestamp, Transform, count, log, reject,
     };
 }
 

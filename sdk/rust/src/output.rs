@@ -94,6 +94,9 @@ pub struct Extend<R: Output>(Rows<R::Columns>);
 /// A port whose rows have their own columns only.
 pub struct Emit<R: Output>(Rows<R::Columns>);
 
+/// A port whose rows are the key's columns plus columns of their own: what a record or a timer of the key brings about.
+pub struct PerKey<R: Output>(Rows<R::Columns>);
+
 /// A port that passes input rows on as they are: a filter.
 #[derive(Default)]
 pub struct Keep(Rows<NoColumns>);
@@ -116,6 +119,15 @@ impl<R: Output> Emit<R> {
     }
 }
 
+impl<R: Output> PerKey<R> {
+    /// Gives this row for the current key, caused by the current record or timer.
+    #[inline]
+    pub fn push(&mut self, row: R::Row<'_>) {
+        self.0.cause();
+        R::push(row, &mut self.0.columns);
+    }
+}
+
 impl Keep {
     /// Gives the current input row.
     #[inline]
@@ -131,6 +143,12 @@ impl<R: Output> Default for Extend<R> {
 }
 
 impl<R: Output> Default for Emit<R> {
+    fn default() -> Self {
+        Self(Rows::default())
+    }
+}
+
+impl<R: Output> Default for PerKey<R> {
     fn default() -> Self {
         Self(Rows::default())
     }
@@ -214,6 +232,7 @@ macro_rules! port {
 port! {
     (R: Output) Extend<R>, OutputKind::Extend, R::Columns, |columns| R::describe(columns);
     (R: Output) Emit<R>, OutputKind::Emit, R::Columns, |columns| R::describe(columns);
+    (R: Output) PerKey<R>, OutputKind::PerKey, R::Columns, |columns| R::describe(columns);
     () Keep, OutputKind::Extend, NoColumns, |_columns| ();
 }
 

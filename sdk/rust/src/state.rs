@@ -216,6 +216,8 @@ pub trait States {
     /// The key of each record; empty for a plugin without tables.
     fn keys<'a>(batch: &BatchStates<'a>, rows: usize) -> Result<&'a [[u8; 4]], String>;
     fn at(tables: &mut Self::Tables, keys: &[[u8; 4]], row: usize);
+    /// Makes a key of the batch the current one.
+    fn at_key(tables: &mut Self::Tables, key: usize);
     /// Encodes what changed and says how many tables did.
     fn collect(tables: &mut Self::Tables, columns: &Self::Columns<'_>) -> u16;
     fn write(tables: &Self::Tables, message: &mut MessageWriter<'_>) -> Result<(), WireError>;
@@ -234,6 +236,7 @@ impl States for () {
     }
     #[inline(always)]
     fn at(_tables: &mut (), _keys: &[[u8; 4]], _row: usize) {}
+    fn at_key(_tables: &mut (), _key: usize) {}
     fn collect(_tables: &mut (), _columns: &()) -> u16 {
         0
     }
@@ -268,7 +271,11 @@ impl<S: State> States for S {
     }
     #[inline(always)]
     fn at(tables: &mut Keyed<S>, keys: &[[u8; 4]], row: usize) {
-        tables.key = u32::from_le_bytes(keys[row]) as usize;
+        Self::at_key(tables, u32::from_le_bytes(keys[row]) as usize);
+    }
+    #[inline(always)]
+    fn at_key(tables: &mut Keyed<S>, key: usize) {
+        tables.key = key;
     }
     fn collect(tables: &mut Keyed<S>, columns: &Column<'_>) -> u16 {
         tables.collect(columns);
@@ -299,7 +306,10 @@ macro_rules! tuple {
             }
             #[inline(always)]
             fn at(tables: &mut Self::Tables, keys: &[[u8; 4]], row: usize) {
-                let key = u32::from_le_bytes(keys[row]) as usize;
+                Self::at_key(tables, u32::from_le_bytes(keys[row]) as usize);
+            }
+            #[inline(always)]
+            fn at_key(tables: &mut Self::Tables, key: usize) {
                 $(tables.$index.key = key;)*
             }
             fn collect(tables: &mut Self::Tables, columns: &Self::Columns<'_>) -> u16 {

@@ -27,6 +27,12 @@ impl Timestamp {
         self.0
     }
 
+    /// The instant that is so much later.
+    #[inline]
+    pub const fn after(self, micros: i64) -> Self {
+        Self(self.0.saturating_add(micros))
+    }
+
     /// The day in UTC.
     #[inline]
     pub const fn date(self) -> Date {

@@ -9,6 +9,7 @@ use crate::output::Outputs;
 use crate::record::Input;
 use crate::side::SideTables;
 use crate::state::States;
+use crate::timer::{Timer, Timers};
 
 /// A plugin: what it reads, gives, keeps, and what it does with one record.
 ///
@@ -26,6 +27,8 @@ pub trait Transform: Sized + 'static {
     type Output: Outputs;
     /// What is kept for each key; `()` for a plugin without state.
     type State: States;
+    /// True for a plugin that sets timers: the pipeline then has to say what the event time and the key of a record are.
+    const TIMERS: bool = false;
 
     /// Makes the plugin, once. The memory after it is the template of every instance.
     ///
@@ -39,6 +42,13 @@ pub trait Transform: Sized + 'static {
     /// A rejected record takes the step's `on_error` way with its reason; the rows that it caused are dropped. Changes
     /// that it made to state stay: look first, then change.
     fn process(&mut self, record: Self::Input<'_>, ctx: &mut Context<'_, Self>) -> Outcome;
+
+    /// Takes a timer that fires: once, between two records, when the watermark has reached its time, with the state of the
+    /// key that it was set for. What it pushes must go to a port of kind [`PerKey`](crate::PerKey) or
+    /// [`Emit`](crate::Emit).
+    fn on_timer(&mut self, timer: Timer, ctx: &mut Context<'_, Self>) {
+        let _ = (timer, ctx);
+    }
 }
 
 /// A transform with a name and a version. Implemented by [`plugin!`](crate::plugin).
@@ -47,12 +57,14 @@ pub trait Plugin: Transform {
     const VERSION: &'static str;
 }
 
-/// What surrounds the current record.
+/// What surrounds the current record or timer.
 pub struct Context<'c, T: Transform> {
     /// The ports.
     pub out: &'c mut T::Output,
-    /// The state of the current record's key.
+    /// The state of the current record's or timer's key.
     pub state: &'c mut <T::State as States>::Tables,
+    /// Timers of the current key, and the watermark. For plugins that say `const TIMERS: bool = true`.
+    pub timers: &'c mut Timers,
 }
 
 /// What becomes of a record.

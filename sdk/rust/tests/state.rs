@@ -3,7 +3,7 @@
 use segno_sdk::prelude::*;
 use segno_sdk::{Engine, Plugin};
 use segno_wire::{
-    Check, ColumnBuilder, ColumnType, EffectsReader, FixedBuilder, FrameWriter, MessageKind,
+    BatchShape, Check, ColumnBuilder, ColumnType, EffectsReader, FixedBuilder, FrameWriter, MessageKind,
     MessageWriter, VarBuilder, message,
 };
 
@@ -202,8 +202,7 @@ fn change(
     let effects = EffectsReader::parse(
         answer,
         &Engine::<Cell>::description(),
-        commands.len(),
-        1,
+        &BatchShape::of_records(commands.len(), 1),
         Check::Canonical,
     )
     .unwrap();

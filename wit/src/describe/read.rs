@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::{
-    ABI_VERSION, COLUMNS_MAX, ColumnSpec, Description, InputPort, NAME_BYTES_MAX, OutputKind,
+    ABI_VERSION, COLUMNS_MAX, ColumnSpec, Description, InputPort, LIST, LIST_DEPTH_MAX, NAME_BYTES_MAX, OutputKind,
     OutputPort, PORTS_MAX, SideTable, StateColumn, StateTable,
 };
 use crate::ColumnType;
@@ -60,16 +60,18 @@ impl Description {
                 })
             })?,
             event_time: root.bool("event_time")?,
+            timers: root.has("timers") && root.bool("timers")?,
             outputs: root.items("outputs", PORTS_MAX, |port| {
                 Ok(OutputPort {
                     name: port.name("name")?,
                     kind: match port.text("kind")? {
                         "extend" => OutputKind::Extend,
                         "emit" => OutputKind::Emit,
+                        "per_key" => OutputKind::PerKey,
                         other => {
                             return wrong(
                                 &port.path_of("kind"),
-                                format_args!("`{other}` is neither `extend` nor `emit`"),
+                                format_args!("`{other}` is none of `extend`, `emit` and `per_key`"),
                             );
                         }
                     },
@@ -118,8 +120,13 @@ fn columns(owner: &mut Fields<'_, '_>) -> Result<Vec<ColumnSpec>> {
 fn state_table(table: &mut Fields<'_, '_>) -> Result<StateTable> {
     let name = table.name("name")?;
     let version = table.version("version")?;
+    let columns = state_columns(table, version, 0)?;
+    Ok(StateTable { name, version, columns })
+}
+
+fn state_columns(owner: &mut Fields<'_, '_>, version: u16, depth: usize) -> Result<Vec<StateColumn>> {
     let mut newest = 1;
-    let columns = table.items("columns", COLUMNS_MAX, |column| {
+    let columns = owner.items("columns", COLUMNS_MAX, |column| {
         let since = if column.has("since") { column.version("since")? } else { 1 };
         if since < newest || since > version {
             return wrong(
@@ -128,22 +135,31 @@ fn state_table(table: &mut Fields<'_, '_>) -> Result<StateTable> {
             );
         }
         newest = since;
-        Ok(StateColumn {
-            name: column.column_name()?,
-            kind: column.column_type()?,
-            nullable: column.bool("nullable")?,
-            since,
-        })
+        let name = column.column_name()?;
+        let (kind, items) = if column.is("type", LIST) {
+            column.text("type")?;
+            if depth + 1 > LIST_DEPTH_MAX {
+                return wrong(&column.path_of("type"), format_args!("lists hold lists {LIST_DEPTH_MAX} deep at most"));
+            }
+            let items = state_columns(column, version, depth + 1)?;
+            if items.is_empty() {
+                return wrong(&column.path_of("columns"), "an item of a list has at least one column");
+            }
+            (ColumnType::Binary, items)
+        } else {
+            (column.column_type()?, Vec::new())
+        };
+        let nullable = column.bool("nullable")?;
+        if nullable && !items.is_empty() {
+            return wrong(&column.path_of("nullable"), "a list is empty, not null");
+        }
+        Ok(StateColumn { name, kind, nullable, since, items })
     })?;
     unique(
-        &table.path_of("columns"),
+        &owner.path_of("columns"),
         columns.iter().map(|column| &*column.name),
     )?;
-    Ok(StateTable {
-        name,
-        version,
-        columns,
-    })
+    Ok(columns)
 }
 
 fn side_table(table: &mut Fields<'_, '_>) -> Result<SideTable> {
@@ -204,6 +220,10 @@ impl<'j, 'a> Fields<'j, 'a> {
 
     fn has(&self, name: &str) -> bool {
         self.members.iter().any(|(key, _)| key == name)
+    }
+
+    fn is(&self, name: &str, text: &str) -> bool {
+        self.members.iter().any(|(key, value)| key == name && matches!(value, Json::String(found) if found == text))
     }
 
     fn take(&mut self, name: &'static str) -> Result<&'j Json<'a>> {

@@ -1,6 +1,6 @@
 //! Owns writing a description as JSON: fields in a fixed order, so that equal descriptions are equal bytes.
 
-use super::{ABI_VERSION, ColumnSpec, Description, OutputKind};
+use super::{ABI_VERSION, ColumnSpec, Description, LIST, OutputKind, StateColumn};
 use crate::ColumnType;
 use crate::json::push_string;
 
@@ -19,11 +19,15 @@ impl Description {
         });
         out.push_str(",\"event_time\":");
         push_bool(&mut out, self.event_time);
+        if self.timers {
+            out.push_str(",\"timers\":true");
+        }
         list(&mut out, ",\"outputs\":", &self.outputs, |out, port| {
             string(out, "{\"name\":", &port.name);
             out.push_str(match port.kind {
                 OutputKind::Extend => ",\"kind\":\"extend\"",
                 OutputKind::Emit => ",\"kind\":\"emit\"",
+                OutputKind::PerKey => ",\"kind\":\"per_key\"",
             });
             columns(out, &port.columns);
             out.push('}');
@@ -32,14 +36,7 @@ impl Description {
             string(out, "{\"name\":", &table.name);
             out.push_str(",\"version\":");
             out.push_str(&table.version.to_string());
-            list(out, ",\"columns\":", &table.columns, |out, column| {
-                column_start(out, &column.name, column.kind, column.nullable);
-                if column.since > 1 {
-                    out.push_str(",\"since\":");
-                    out.push_str(&column.since.to_string());
-                }
-                out.push('}');
-            });
+            state_columns(out, &table.columns);
             out.push('}');
         });
         list(
@@ -58,6 +55,25 @@ impl Description {
         out.push('}');
         out
     }
+}
+
+fn state_columns(out: &mut String, columns: &[StateColumn]) {
+    list(out, ",\"columns\":", columns, |out, column| {
+        string(out, "{\"name\":", &column.name);
+        if column.items.is_empty() {
+            string(out, ",\"type\":", &column.kind.to_string());
+        } else {
+            string(out, ",\"type\":", LIST);
+            state_columns(out, &column.items);
+        }
+        out.push_str(",\"nullable\":");
+        push_bool(out, column.nullable);
+        if column.since > 1 {
+            out.push_str(",\"since\":");
+            out.push_str(&column.since.to_string());
+        }
+        out.push('}');
+    });
 }
 
 fn string(out: &mut String, before: &str, text: &str) {

@@ -15,10 +15,23 @@ use arrow_array::{
 use arrow_buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_select::take::take;
 use segno_wire::message::{batch, init};
-use segno_wire::{Bits, Check, EffectsReader, FrameWriter, MessageKind, MessageWriter, Payload, WireError};
+use segno_wire::{BatchShape, Bits, Check, EffectsReader, FrameWriter, MessageKind, MessageWriter, Payload, WireError};
 use std::ops::Range;
 
 pub use segno_wire::Description;
+
+/// A timer that fires within a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DueTimer {
+    /// The record of the batch before which it fires; the number of records for one behind the last.
+    pub before: u32,
+    /// Index of its key among the batch's.
+    pub key: u32,
+    pub time: i64,
+    pub number: u32,
+    /// The watermark while it fires.
+    pub watermark: i64,
+}
 
 /// Which rows of some arrays are meant.
 #[derive(Clone, Debug)]
@@ -82,7 +95,8 @@ pub struct BatchMessage<'o> {
 }
 
 impl<'o> BatchMessage<'o> {
-    /// `sections`: one for the columns, for a keyed step one for the keys and one for each table, one for times.
+    /// `sections`: one for the columns, for a keyed step one for the keys and one for each table, one for due timers, one
+    /// for times, one for watermarks.
     pub fn new(out: &'o mut Vec<u8>, sections: usize) -> BatchMessage<'o> {
         BatchMessage { message: MessageWriter::begin(out, MessageKind::Batch, sections as u16) }
     }
@@ -116,6 +130,35 @@ impl<'o> BatchMessage<'o> {
         })
     }
 
+    /// Due timers, in the order in which they fire. Written only when there are any.
+    pub fn timers(&mut self, timers: &[DueTimer]) -> Result<(), WireError> {
+        let column = |field: fn(&DueTimer) -> u32| timers.iter().map(field).collect::<Vec<u32>>();
+        let (before, keys, numbers) = (column(|one| one.before), column(|one| one.key), column(|one| one.number));
+        let times: Vec<i64> = timers.iter().map(|one| one.time).collect();
+        let watermarks: Vec<i64> = timers.iter().map(|one| one.watermark).collect();
+        self.message.section(batch::TIMERS, 0, |out| {
+            let mut frame = FrameWriter::begin(out, timers.len() as u32, 5);
+            frame.column(ColumnType::U32, None, Payload::Fixed(u32_bytes(&before)))?;
+            frame.column(ColumnType::U32, None, Payload::Fixed(u32_bytes(&keys)))?;
+            frame.column(ColumnType::Timestamp, None, Payload::Fixed(i64_bytes(&times)))?;
+            frame.column(ColumnType::U32, None, Payload::Fixed(u32_bytes(&numbers)))?;
+            frame.column(ColumnType::Timestamp, None, Payload::Fixed(i64_bytes(&watermarks)))?;
+            frame.finish()
+        })
+    }
+
+    /// How the watermark moves: (record of the batch, watermark from it on).
+    pub fn watermarks(&mut self, moves: &[(u32, i64)]) -> Result<(), WireError> {
+        let rows: Vec<u32> = moves.iter().map(|one| one.0).collect();
+        let values: Vec<i64> = moves.iter().map(|one| one.1).collect();
+        self.message.section(batch::WATERMARKS, 0, |out| {
+            let mut frame = FrameWriter::begin(out, moves.len() as u32, 2);
+            frame.column(ColumnType::U32, None, Payload::Fixed(u32_bytes(&rows)))?;
+            frame.column(ColumnType::Timestamp, None, Payload::Fixed(i64_bytes(&values)))?;
+            frame.finish()
+        })
+    }
+
     pub fn times(&mut self, times: &ArrayRef, rows: &RowSet<'_>) -> Result<(), WireError> {
         self.message.section(batch::TIMES, 0, |out| {
             write_frame(out, &[rows.select(times)], &[ColumnType::Timestamp], rows.len())
@@ -131,6 +174,11 @@ impl<'o> BatchMessage<'o> {
 fn u32_bytes(values: &[u32]) -> &[u8] {
     const { assert!(cfg!(target_endian = "little")) };
     // SAFETY: u32 has no padding, and any alignment is fine for bytes.
+    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), std::mem::size_of_val(values)) }
+}
+
+fn i64_bytes(values: &[i64]) -> &[u8] {
+    // SAFETY: i64 has no padding, and any alignment is fine for bytes.
     unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), std::mem::size_of_val(values)) }
 }
 
@@ -162,7 +210,7 @@ pub struct EffectsLimits {
 #[derive(Clone, Debug)]
 pub struct PortEffects {
     pub port: usize,
-    /// Rows of the batch, not descending.
+    /// Events of the batch, not descending.
     pub causes: Vec<u32>,
     /// The port's declared columns.
     pub columns: Vec<ArrayRef>,
@@ -188,8 +236,21 @@ impl TableMutations {
 pub struct Effects {
     pub ports: Vec<PortEffects>,
     pub mutations: Vec<TableMutations>,
-    /// (row of the batch, reason), rows strictly ascending.
+    /// In the order of their causes.
+    pub timers: Vec<TimerChange>,
+    /// (event of the batch, reason), events strictly ascending.
     pub rejects: Vec<(u32, String)>,
+}
+
+/// A timer that the plugin sets or deletes, for the key of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimerChange {
+    /// Event of the batch.
+    pub cause: u32,
+    pub time: i64,
+    pub number: u32,
+    /// False: it is deleted.
+    pub set: bool,
 }
 
 /// Why an answer is refused.
@@ -208,7 +269,7 @@ impl std::fmt::Display for Malformed {
                 write!(f, "the answer has {bytes} bytes, limits.output_bytes allows {limit}")
             }
             Malformed::TooManyMutations { mutations, limit } => {
-                write!(f, "the answer changes {mutations} state values, limits.mutations allows {limit}")
+                write!(f, "the answer changes {mutations} state values and timers, limits.mutations allows {limit}")
             }
         }
     }
@@ -217,19 +278,18 @@ impl std::fmt::Display for Malformed {
 /// Bytes of an answer, whatever the limit says: Arrow's offsets have 31 bits.
 const ANSWER_BYTES_MAX: u64 = i32::MAX as u64;
 
-/// Checks and reads a plugin's answer to a batch of `rows` rows with `keys` distinct keys.
+/// Checks and reads a plugin's answer to a batch.
 pub fn parse_effects(
     bytes: &[u8],
     description: &Description,
-    rows: usize,
-    keys: usize,
+    batch: &BatchShape<'_>,
     limits: &EffectsLimits,
 ) -> Result<Effects, Malformed> {
     let limit = limits.output_bytes.min(ANSWER_BYTES_MAX);
     if bytes.len() as u64 > limit {
         return Err(Malformed::TooManyBytes { bytes: bytes.len() as u64, limit });
     }
-    let answer = EffectsReader::parse(bytes, description, rows, keys, Check::Values).map_err(Malformed::Wire)?;
+    let answer = EffectsReader::parse(bytes, description, batch, Check::Values).map_err(Malformed::Wire)?;
     let mut effects = Effects::default();
     for (number, port) in description.outputs.iter().enumerate() {
         let Some(frame) = answer.output(number as u16) else { continue };
@@ -253,6 +313,21 @@ pub fn parse_effects(
         let values = read_column(&values, ColumnType::Binary);
         let values = values.as_any().downcast_ref::<BinaryArray>().expect("a binary column").clone();
         effects.mutations.push(TableMutations { table, keys: u32s(keys.data()), values });
+    }
+    if let Some(frame) = answer.timers() {
+        mutations += frame.rows() as u64;
+        if mutations > limits.mutations {
+            return Err(Malformed::TooManyMutations { mutations, limit: limits.mutations });
+        }
+        if let (Some(causes), Some(times), Some(numbers), Some(sets)) =
+            (frame.column(0), frame.column(1), frame.column(2), frame.column(3))
+        {
+            let times = times.data().as_chunks::<8>().0.iter().map(|bytes| i64::from_le_bytes(*bytes));
+            let sets = BooleanBuffer::new(Buffer::from(sets.data()), 0, frame.rows());
+            let columns = u32s(causes.data()).into_iter().zip(times).zip(u32s(numbers.data())).zip(sets.iter());
+            effects.timers =
+                columns.map(|(((cause, time), number), set)| TimerChange { cause, time, number, set }).collect();
+        }
     }
     if let Some(frame) = answer.rejects()
         && let (Some(causes), Some(reasons)) = (frame.column(0), frame.column(1))

@@ -6,6 +6,8 @@
 //! Invariants: the bytes of two keys compare as the keys do, column by column; null comes first. Different keys have
 //! different bytes. A lane is a function of the key bytes and the number of lanes alone.
 
+mod decode;
+
 use super::ColumnType;
 use super::schema::column_type;
 use arrow_array::cast::AsArray;
@@ -16,6 +18,8 @@ use arrow_array::{Array, ArrayRef};
 use std::hash::Hasher;
 use twox_hash::XxHash3_64;
 
+pub use decode::{decode_columns, decode_key};
+
 const NULL: u8 = 0;
 const VALUE: u8 = 1;
 
@@ -25,6 +29,16 @@ pub struct Keys {
     bytes: Vec<u8>,
     /// One more than there are keys.
     offsets: Vec<u32>,
+}
+
+impl<'k> FromIterator<&'k [u8]> for Keys {
+    fn from_iter<I: IntoIterator<Item = &'k [u8]>>(keys: I) -> Keys {
+        let mut found = Keys::default();
+        keys.into_iter().for_each(|key| {
+            found.push(key);
+        });
+        found
+    }
 }
 
 impl Keys {
@@ -38,6 +52,16 @@ impl Keys {
 
     pub fn get(&self, key: usize) -> &[u8] {
         &self.bytes[self.offsets[key] as usize..self.offsets[key + 1] as usize]
+    }
+
+    /// Adds a key, and gives its number.
+    pub fn push(&mut self, key: &[u8]) -> u32 {
+        if self.offsets.is_empty() {
+            self.offsets.push(0);
+        }
+        self.bytes.extend_from_slice(key);
+        self.offsets.push(self.bytes.len() as u32);
+        self.offsets.len() as u32 - 2
     }
 
     /// The keys of some rows, in their order.
@@ -175,61 +199,4 @@ pub fn distinct(keys: &Keys) -> Distinct {
         found.row_keys.push(number);
     }
     found
-}
-
-/// Reads a key back as JSON, one value per column: dates as days, timestamps as microseconds, decimals as text without
-/// their scale, binary in hexadecimal, floats that are no number as text. `None` for bytes that are no key of the types.
-pub fn decode_key(types: &[ColumnType], bytes: &[u8]) -> Option<Vec<serde_json::Value>> {
-    use serde_json::Value;
-    let mut rest = bytes;
-    let mut values = Vec::new();
-    for ty in types {
-        let (&tag, after) = rest.split_first()?;
-        rest = after;
-        if tag == NULL {
-            values.push(Value::Null);
-            continue;
-        }
-        if tag != VALUE {
-            return None;
-        }
-        match ty {
-            ColumnType::Utf8 | ColumnType::Binary => {
-                let mut text = Vec::new();
-                loop {
-                    let at = memchr_zero(rest)?;
-                    text.extend_from_slice(&rest[..at]);
-                    let mark = *rest.get(at + 1)?;
-                    rest = &rest[at + 2..];
-                    match mark {
-                        0x00 => break,
-                        0xFF => text.push(0),
-                        _ => return None,
-                    }
-                }
-                let text = if *ty == ColumnType::Utf8 { String::from_utf8(text).ok()? } else { hex::encode(text) };
-                values.push(Value::String(text));
-            }
-            fixed => {
-                let width = if *fixed == ColumnType::Bool { 1 } else { fixed.width()? };
-                let (value, after) = rest.split_at_checked(width)?;
-                rest = after;
-                let unsigned = value.iter().fold(0u128, |sum, &byte| sum << 8 | u128::from(byte));
-                values.push(match fixed {
-                    ColumnType::Bool if unsigned > 1 => return None,
-                    ColumnType::Bool => Value::Bool(unsigned == 1),
-                    ColumnType::I32 | ColumnType::Date => Value::from((unsigned as u32 ^ 1 << 31) as i32),
-                    ColumnType::I64 | ColumnType::Timestamp => Value::from((unsigned as u64 ^ 1 << 63) as i64),
-                    ColumnType::F64 => {
-                        let bits = unsigned as u64;
-                        let value = f64::from_bits(if bits >> 63 == 1 { bits & !(1 << 63) } else { !bits });
-                        if value.is_finite() { Value::from(value) } else { Value::String(value.to_string()) }
-                    }
-                    ColumnType::Decimal128 { .. } => Value::String(((unsigned ^ (1 << 127)) as i128).to_string()),
-                    _ => Value::from(unsigned as u64),
-                });
-            }
-        }
-    }
-    rest.is_empty().then_some(values)
 }

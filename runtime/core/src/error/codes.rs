@@ -312,6 +312,10 @@ codes! {
         "The answer is checked before it is used: lengths, offsets, indices, types, UTF-8, and limits.output_bytes and limits.mutations. The SDK writes well-formed answers.";
     PluginFatal, "P026", Failed, "a plugin gave up",
         "process() returned an error: the plugin says that it cannot go on, whatever the record is. The shard stops, and nothing of the epoch was committed. To refuse single records, a plugin rejects them instead.";
+    TimerFailed, "P027", Failed, "a call fails at a timer",
+        "A timer has no record that could be rejected: leaving it out would lose a result without a trace. So the shard stops, nothing of the epoch was committed, and the next run meets the same timer. The message names the step, the timer and the plugin's own words; mend the plugin (the state that its earlier records left may be what it does not expect) and go on with `segno run --accept-change`.";
+    TimerLoop, "P028", Failed, "timers set each other without end",
+        "A timer that is set for a time that has passed fires at once. A plugin whose timer sets such a timer each time it fires never comes to an end. The message names the step and the time. Set the next timer for a later time than that of the one that fires.";
     SideTable, "C032", Configuration, "a side table is missing or cannot be used",
         "A plugin reads rows from a table that the step names under tables. Every row must be readable with the columns that the plugin declares; a bad row is an error here: a plugin never starts with a part of a table. A table of a database must have each of these columns with a type that can hold it; with query, columns can be renamed and converted. All rows together must not be larger than a side table may be.";
     TableUnread, "S017", Transient, "the rows of a side table cannot be read now",

@@ -258,7 +258,7 @@ pub struct LaneScript {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScriptedCall {
-    /// Rows of the lane that this call takes, following the call before.
+    /// Rows and due timers of the lane that this call takes, following the call before.
     pub rows: u32,
     /// True when the call was made on a fresh instance.
     pub fresh: bool,

@@ -8,10 +8,12 @@
 mod journal;
 mod layout;
 mod manifest;
+mod timer;
 
 pub use journal::*;
 pub use layout::*;
 pub use manifest::*;
+pub use timer::*;
 
 #[cfg(test)]
 mod tests;

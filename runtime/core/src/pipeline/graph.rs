@@ -34,6 +34,11 @@ pub struct Graph {
 }
 
 impl Graph {
+    /// True when a step sets timers: the end of the input is an event then.
+    pub fn has_timers(&self) -> bool {
+        self.steps.iter().any(|step| step.timers)
+    }
+
     /// The columns that flow along an edge.
     pub fn stream(&self, port: PortRef) -> Option<&Schema> {
         match port {
@@ -55,6 +60,9 @@ pub struct GraphStep {
     /// Key columns of the input; empty for a step without key.
     pub key: Vec<usize>,
     pub wants_event_time: bool,
+    /// The plugin sets timers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub timers: bool,
     pub outputs: Vec<GraphPort>,
     pub tables: Vec<GraphTable>,
     /// Key groups; fixed and journalled.
@@ -68,8 +76,12 @@ pub struct GraphPort {
     pub used: bool,
     /// Everything the plugin puts into the port's frame after the cause.
     pub declared: Schema,
-    /// Columns of the step's input that are carried by row (ports that extend their input).
+    /// Columns of the step's input that are carried: by row for ports that extend their input, by key for ports that give
+    /// rows of the key.
     pub carried: Vec<usize>,
+    /// Rows are of the key: what is carried are columns of it, and timers may cause rows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub per_key: bool,
     /// Columns of `declared` that somebody reads.
     pub added: Vec<usize>,
     /// Carried columns, then added ones.

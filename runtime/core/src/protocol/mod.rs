@@ -17,3 +17,4 @@ pub mod recovery;
 pub mod restart;
 pub mod retention;
 pub mod split;
+pub mod time;

@@ -97,16 +97,22 @@ fn describe(file: &Path, component: &Component) -> String {
         let how = match port.kind {
             OutputKind::Extend if port.columns.is_empty() => "the input's columns".to_owned(),
             OutputKind::Extend => format!("the input's columns and {}", columns(&port.columns)),
+            OutputKind::PerKey if port.columns.is_empty() => "the key's columns".to_owned(),
+            OutputKind::PerKey => format!("the key's columns and {}", columns(&port.columns)),
             OutputKind::Emit => columns(&port.columns),
         };
         text.push_str(&format!("  gives      {how} on {}\n", port.name));
     }
     for table in &description.tables {
         let one = |column: &segno_wire::describe::StateColumn| {
-            format!("{}: {}{}", column.name, column.kind, if column.nullable { "?" } else { "" })
+            let kind = if column.items.is_empty() { column.kind.to_string() } else { "list".to_owned() };
+            format!("{}: {kind}{}", column.name, if column.nullable { "?" } else { "" })
         };
         let columns = table.columns.iter().map(one).collect::<Vec<_>>().join(", ");
         text.push_str(&format!("  keeps      {columns} by key in {} (version {})\n", table.name, table.version));
+    }
+    if description.timers {
+        text.push_str("  sets       timers by key, in event time\n");
     }
     for table in &description.side_tables {
         let key = table.key.as_ref().map_or(String::new(), |key| format!(", unique by {key}"));

@@ -24,7 +24,8 @@ use segno_durable::lock::WorkLock;
 use segno_durable::state::StateStore;
 use segno_plugin::Engine;
 use segno_wire::describe::StateTable;
-use segno_wire::{Value as StateValue, decode_state};
+use segno_wire::describe::StateColumn;
+use segno_wire::{StateValue, Value as WireValue, decode_state};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -348,26 +349,36 @@ fn value_json(table: &Table, bytes: &[u8]) -> Result<Value> {
             .with_cause(error)
             .with_help("was it written by a newer version of the plugin than the one in the pipeline file?")
     })?;
-    let mut object = Map::new();
-    for (column, value) in table.description.columns.iter().zip(values) {
-        let shown = match (value, column.kind) {
-            (StateValue::Null, _) => Value::Null,
-            (StateValue::Bool(value), _) => json!(value),
-            (StateValue::I32(value), _) => json!(value),
-            (StateValue::I64(value), _) => json!(value),
-            (StateValue::U32(value), _) => json!(value),
-            (StateValue::U64(value), _) => json!(value),
-            (StateValue::F64(value), _) => json!(value),
-            (StateValue::Utf8(text), _) => json!(text),
-            (StateValue::Binary(bytes), _) => json!(hex::encode(bytes)),
-            (StateValue::Timestamp(us), _) => time(us),
-            (StateValue::Date(days), _) => date(days),
-            (StateValue::Decimal128(unscaled), ColumnType::Decimal128 { scale, .. }) => json!(decimal(unscaled, scale)),
-            (StateValue::Decimal128(unscaled), _) => json!(unscaled.to_string()),
+    Ok(fields_json(&table.description.columns, values))
+}
+
+fn fields_json(columns: &[StateColumn], values: Vec<StateValue<'_>>) -> Value {
+    let shown = columns.iter().zip(values).map(|(column, value)| {
+        let value = match value {
+            StateValue::One(value) => one_json(column.kind, value),
+            StateValue::List(items) => items.into_iter().map(|item| fields_json(&column.items, item)).collect(),
         };
-        object.insert(column.name.clone(), shown);
+        (column.name.clone(), value)
+    });
+    Value::Object(shown.collect::<Map<String, Value>>())
+}
+
+fn one_json(kind: ColumnType, value: WireValue<'_>) -> Value {
+    match (value, kind) {
+        (WireValue::Null, _) => Value::Null,
+        (WireValue::Bool(value), _) => json!(value),
+        (WireValue::I32(value), _) => json!(value),
+        (WireValue::I64(value), _) => json!(value),
+        (WireValue::U32(value), _) => json!(value),
+        (WireValue::U64(value), _) => json!(value),
+        (WireValue::F64(value), _) => json!(value),
+        (WireValue::Utf8(text), _) => json!(text),
+        (WireValue::Binary(bytes), _) => json!(hex::encode(bytes)),
+        (WireValue::Timestamp(us), _) => time(us),
+        (WireValue::Date(days), _) => date(days),
+        (WireValue::Decimal128(unscaled), ColumnType::Decimal128 { scale, .. }) => json!(decimal(unscaled, scale)),
+        (WireValue::Decimal128(unscaled), _) => json!(unscaled.to_string()),
     }
-    Ok(Value::Object(object))
 }
 
 #[cfg(test)]

@@ -113,7 +113,7 @@ impl Shard {
         let records = input.records() as u64;
         // Dead letters are read again without moving anything: what is read next follows what was read last.
         let (from, to, idle, watermark_in, watermark_out) = match &input.redrive {
-            None => (input.from, input.to, input.idle, input.watermark_in, input.watermark_out),
+            None => (input.from, input.to, input.idle, input.moves.before(), input.moves.last()),
             Some(_) => (self.position.clone(), self.position.clone(), Vec::new(), self.watermark, self.watermark),
         };
         Ok(EpochRecord {

@@ -10,7 +10,9 @@ use arrow_select::concat::concat_batches;
 use arrow_select::interleave::interleave_record_batch;
 use segno_core::Result;
 use segno_core::columns::digest::RowsDigest;
+use super::plan::TimeRules;
 use segno_core::persisted::{InputDigest, LostRange, PartitionPosition, Position, Redrive};
+use segno_core::protocol::time::Moves;
 use segno_core::source::{Bad, Chunk, ReadPlan};
 use segno_core::{Code, Error};
 use std::collections::BTreeMap;
@@ -76,7 +78,7 @@ impl Digester {
 }
 
 pub struct EpochBuilder {
-    by_event_time: bool,
+    rules: TimeRules,
     from: Position,
     watermark_in: Option<i64>,
     schema: Arc<arrow_schema::Schema>,
@@ -97,8 +99,8 @@ pub struct EpochInput {
     /// Set where the rows are dead letters that go through the pipeline again.
     pub redrive: Option<Redrive>,
     pub lost: Vec<LostRange>,
-    pub watermark_in: Option<i64>,
-    pub watermark_out: Option<i64>,
+    /// How the watermark moves.
+    pub moves: Moves,
     pub batch: RecordBatch,
     /// Event time of each row; empty without event time.
     pub times: Vec<i64>,
@@ -110,10 +112,10 @@ pub struct EpochInput {
 }
 
 impl EpochBuilder {
-    pub fn new(plans: &[ReadPlan], from: Position, watermark: Option<i64>, by_event_time: bool) -> EpochBuilder {
+    pub fn new(plans: &[ReadPlan], from: Position, watermark: Option<i64>, rules: TimeRules) -> EpochBuilder {
         let columns = plans.first().map(|plan| plan.columns.clone()).unwrap_or_default();
         EpochBuilder {
-            by_event_time,
+            rules,
             from,
             watermark_in: watermark,
             schema: segno_core::columns::Schema::new(columns).to_arrow(),
@@ -127,7 +129,7 @@ impl EpochBuilder {
     }
 
     pub fn by_event_time(&self) -> bool {
-        self.by_event_time
+        self.rules.by_event_time
     }
 
     /// Records taken, good and bad.
@@ -230,13 +232,13 @@ impl EpochBuilder {
         }
     }
 
-    pub fn finish(mut self, to: Position, idle: Vec<(u32, u32)>, watermark_out: Option<i64>) -> Result<EpochInput> {
-        if !self.by_event_time {
+    pub fn finish(mut self, to: Position, idle: Vec<(u32, u32)>) -> Result<EpochInput> {
+        if !self.rules.by_event_time {
             self.order_by_partition();
         }
         let batch = assemble(&self.schema, &self.pieces, &self.runs, self.rows)?;
         let mut times = Vec::new();
-        if self.by_event_time {
+        if self.rules.by_event_time {
             times.reserve_exact(self.rows);
             for run in &self.runs {
                 times.extend_from_slice(&self.pieces[run.piece].chunk.times[run.rows.clone()]);
@@ -258,8 +260,7 @@ impl EpochBuilder {
             new_partitions: Vec::new(),
             redrive: None,
             lost: Vec::new(),
-            watermark_in: self.watermark_in,
-            watermark_out,
+            moves: Moves::of_records(self.watermark_in, &times, self.rules.watermark_delay_us),
             batch,
             times,
             bad: self.bad,
@@ -332,6 +333,11 @@ impl EpochInput {
         let raw = piece.chunk.raw.as_ref()?;
         let (from, to) = raw.rows[at];
         Some(&raw.bytes[from as usize..to as usize])
+    }
+
+    /// Dead letters that go through the pipeline again: event time stands still meanwhile.
+    pub fn redriven(self, redrive: Redrive, watermark: Option<i64>) -> EpochInput {
+        EpochInput { redrive: Some(redrive), moves: Moves::of_records(watermark, &[], 0), ..self }
     }
 
     /// The name of a partition; its number where it has none.

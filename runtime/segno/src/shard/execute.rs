@@ -5,6 +5,7 @@
 //!
 //! Invariants: a pure function of (program, input, state, mode). Nothing outside changes until `commit`.
 
+use super::causes::{Causes, Fired, Origin};
 use super::epoch::EpochInput;
 use super::lane::{Mode, Rejected};
 use super::program::Program;
@@ -17,6 +18,7 @@ use segno_core::columns::json::row_to_json;
 use segno_core::persisted::{Digests, LaneScript, Redrive};
 use segno_core::pipeline::{OnError, SinkKind};
 use segno_core::pipeline::graph::PortRef;
+use segno_core::protocol::time::Moment;
 use segno_core::sink::{DeadLetter, SinkRows};
 use segno_core::{Code, Error, Result};
 use std::collections::BTreeMap;
@@ -43,11 +45,13 @@ pub struct Executed {
     pub stream_order: Vec<String>,
     /// Lineage of each stream in `blocks` that has one.
     lineages: BTreeMap<String, Option<Arc<Vec<u32>>>>,
+    /// Timers that fired: causes behind those of the records.
+    pub fired: Vec<Fired>,
 }
 
 impl Executed {
-    /// The epoch's input row that a row of a stream came from.
-    pub fn origin_row(&self, stream: &str, row: usize) -> Option<u32> {
+    /// What a row of a stream came from.
+    pub fn cause(&self, stream: &str, row: usize) -> Option<u32> {
         match self.lineages.get(stream)? {
             Some(lineage) => lineage.get(row).copied(),
             None => Some(row as u32),
@@ -61,8 +65,8 @@ pub struct StepRejects {
     pub records: u64,
     /// In row order.
     pub rejected: Vec<Rejected>,
-    /// The epoch's input row of each.
-    pub origins: Vec<u32>,
+    /// The cause of each.
+    pub causes: Vec<u32>,
 }
 
 pub struct SinkOutput {
@@ -80,10 +84,19 @@ pub struct Execution<'a> {
     pub block_rows: usize,
 }
 
-/// Keeps dead letters in the order of the records that caused them: (row, undecodable first, step, sequence).
+/// Keeps dead letters in the order of what caused them: (moment, undecodable first, step, sequence).
 struct Letters {
-    letters: Vec<((u32, usize), DeadLetter)>,
+    letters: Vec<((Moment, usize), DeadLetter)>,
     skipped: u64,
+}
+
+/// A row that was rejected.
+struct Judged<'a> {
+    causes: Causes<'a>,
+    cause: u32,
+    /// The stream that it stands in, and where.
+    rows: &'a StreamRows,
+    row: usize,
 }
 
 impl Execution<'_> {
@@ -106,6 +119,7 @@ impl Execution<'_> {
             blocks: BTreeMap::new(),
             stream_order: Vec::new(),
             lineages: BTreeMap::new(),
+            fired: Vec::new(),
         };
         let parts = self.parts()?;
         let rejections = AtomicU32::new(0);
@@ -117,23 +131,27 @@ impl Execution<'_> {
                 _ => None,
             };
             let rows = entering.as_ref().unwrap_or(rows);
+            let causes = Causes { input: self.input, fired: &executed.fired };
             let run = StepRun {
+                number,
                 graph: step,
                 program: &self.program.steps[number],
                 rows,
-                times: &self.input.times,
+                causes,
                 state: self.state,
                 batch_rows: self.batch_rows,
                 threads: self.threads,
                 rejections: &rejections,
             };
             let outcome = run.run(mode)?;
-            let origins: Vec<u32> = outcome.rejected.iter().map(|one| rows.origin_row(one.row as usize)).collect();
-            for (rejected, &row) in outcome.rejected.iter().zip(&origins) {
-                self.judge(&mut letters, row, Some(number), &rejected.code, &rejected.reason)?;
+            let of_rejects: Vec<u32> = outcome.rejected.iter().map(|one| rows.cause(one.row as usize)).collect();
+            for (rejected, &cause) in outcome.rejected.iter().zip(&of_rejects) {
+                let row = Judged { causes, cause, rows, row: rejected.row as usize };
+                self.judge(&mut letters, &row, Some(number), &rejected.code, &rejected.reason)?;
             }
             let records = rows.batch.num_rows() as u64;
-            executed.rejects.push(StepRejects { records, rejected: outcome.rejected, origins });
+            executed.rejects.push(StepRejects { records, rejected: outcome.rejected, causes: of_rejects });
+            executed.fired.extend(outcome.fired);
             executed.fuel.insert(step.id.clone(), outcome.fuel);
             for (name, delta) in outcome.counters {
                 *executed.counters.entry(format!("{}.{name}", step.id)).or_default() += delta;
@@ -172,7 +190,8 @@ impl Execution<'_> {
             let batch = rows.batch.project(&sink.columns).map_err(|error| {
                 Error::new(Code::Internal, format!("sink \"{name}\": columns could not be selected")).with_cause(error)
             })?;
-            let rows = self.within_limit(number, StreamRows { batch, lineage: rows.lineage.clone() }, &mut letters)?;
+            let causes = Causes { input: self.input, fired: &executed.fired };
+            let rows = self.within_limit(number, causes, StreamRows { batch, lineage: rows.lineage.clone() }, &mut letters)?;
             let (digest, blocks) = self.digest(&rows);
             executed.digests.output.insert(name.clone(), digest);
             executed.blocks.insert(format!("sink:{name}"), blocks);
@@ -205,7 +224,9 @@ impl Execution<'_> {
                 "the record gives {found} rows at step \"{}\", and {rejected} of its rows were rejected there: which of them were taken before cannot be known",
                 self.program.graph.steps[step].id
             );
-            self.judge(letters, row, Some(step), Code::RedriveRows.name(), &reason)?;
+            let causes = Causes { input: self.input, fired: &[] };
+            let row = Judged { causes, cause: row, rows, row: 0 };
+            self.judge(letters, &row, Some(step), Code::RedriveRows.name(), &reason)?;
         }
         Ok(entering)
     }
@@ -237,7 +258,8 @@ impl Execution<'_> {
                     .with_help("set on_error: dlq (with a dlq sink) or skip on the source to go on without such records"));
                 }
                 OnError::Dlq => letters.letters.push((
-                    (bad.before_row, 0),
+                    // Before the timers that the next record lets fire.
+                    (Moment { row: bad.before_row, instant: i64::MIN }, 0),
                     DeadLetter {
                         source: self.program.source_names[source].clone(),
                         partition: self.input.partition_name(bad.source, bad.partition),
@@ -256,7 +278,7 @@ impl Execution<'_> {
     }
 
     /// Rejects the rows that a sink cannot take, as if the step that gave them had: the sink's limit is part of the plan.
-    fn within_limit(&self, number: usize, rows: StreamRows, letters: &mut Letters) -> Result<StreamRows> {
+    fn within_limit(&self, number: usize, causes: Causes<'_>, rows: StreamRows, letters: &mut Letters) -> Result<StreamRows> {
         let Some(SinkKind::Kafka(kafka)) = &self.program.sink_targets[number] else { return Ok(rows) };
         let sink = &self.program.graph.sinks[number];
         let given = SinkRows { epoch: 0, schema: &sink.schema, batch: &rows.batch, written: sink.written, lineage: None };
@@ -272,27 +294,30 @@ impl Execution<'_> {
         for (row, bytes) in oversized {
             let limit = kafka.row_bytes_max.unwrap_or_default();
             let reason = format!("the row has {bytes} bytes, and row_bytes_max of sink \"{}\" is {limit}", self.program.sink_names[number]);
-            self.judge(letters, rows.origin_row(row), step, Code::RecordTooLarge.name(), &reason)?;
+            let judged = Judged { causes, cause: rows.cause(row), rows: &rows, row };
+            self.judge(letters, &judged, step, Code::RecordTooLarge.name(), &reason)?;
             fits[row] = false;
         }
-        let lineage = (0..fits.len()).filter(|&row| fits[row]).map(|row| rows.origin_row(row)).collect();
+        let lineage = (0..fits.len()).filter(|&row| fits[row]).map(|row| rows.cause(row)).collect();
         let batch = filter_record_batch(&rows.batch, &BooleanArray::from(fits))
             .map_err(|error| Error::new(Code::Internal, "rows of a sink cannot be left out").with_cause(error))?;
         Ok(StreamRows { batch, lineage: Some(Arc::new(lineage)) })
     }
 
     /// What becomes of a record that a step rejected; without a step, a sink rejected what came from the source.
-    fn judge(&self, letters: &mut Letters, row: u32, step: Option<usize>, code: &str, reason: &str) -> Result<()> {
-        let origin = self.input.origin(row as usize);
+    fn judge(&self, letters: &mut Letters, judged: &Judged<'_>, step: Option<usize>, code: &str, reason: &str) -> Result<()> {
+        let Judged { causes, cause, .. } = *judged;
         let program = step.map(|step| &self.program.steps[step]);
         let id = step.map(|step| &self.program.graph.steps[step].id);
-        let on_error = program.map_or(self.program.source_on_error[origin.source as usize], |program| program.on_error);
+        let on_error = match program {
+            Some(program) => program.on_error,
+            None => self.program.source_on_error[self.input.origin(cause as usize).source as usize],
+        };
         if on_error == OnError::Skip {
             letters.skipped += 1;
             return Ok(());
         }
-        let source = self.program.source_names[origin.source as usize].clone();
-        let partition = self.input.partition_name(origin.source, origin.partition);
+        let Origin { source, partition, offset } = causes.origin(self.program, cause);
         if on_error == OnError::Fail {
             let (before, whose) = match id {
                 Some(id) => (format!("step \"{id}\": "), format!("step \"{id}\"")),
@@ -300,22 +325,25 @@ impl Execution<'_> {
             };
             return Err(Error::new(
                 Code::RecordFailed,
-                format!("{before}source \"{source}\", {partition}, offset {}: [{code}] {reason}", origin.offset),
+                format!("{before}source \"{source}\", {partition}, offset {offset}: [{code}] {reason}"),
             )
             .with_help(format!("set on_error: dlq (with a dlq sink) or skip on {whose} to go on without such records")));
         }
-        let value = match self.input.original(row as usize) {
-            Some(bytes) => bytes[..bytes.len().min(segno_core::source::BAD_BYTES_MAX)].to_vec(),
-            None => row_to_json(&self.input.batch, row as usize),
+        let value = match causes.timer(cause) {
+            Some(_) => row_to_json(&judged.rows.batch, judged.row),
+            None => match self.input.original(cause as usize) {
+                Some(bytes) => bytes[..bytes.len().min(segno_core::source::BAD_BYTES_MAX)].to_vec(),
+                None => row_to_json(&self.input.batch, cause as usize),
+            },
         };
         letters.letters.push((
             // A record is undecodable or reaches steps, never both; + 1 keeps the order total all the same.
-            (row, step.map_or(0, |step| step + 1)),
+            (causes.moment(cause), step.map_or(0, |step| step + 1)),
             DeadLetter {
                 source,
                 partition,
-                offset: origin.offset,
-                time: self.input.times.get(row as usize).copied(),
+                offset,
+                time: causes.time(cause),
                 step: id.cloned(),
                 code: code.to_owned(),
                 reason: reason.to_owned(),

@@ -5,6 +5,7 @@
 //! Invariants: the windows of the last committed epoch are those of its journal entry, so a restart goes on counting
 //! where the journal ends. Rules decide no output: they may change without an acceptance.
 
+use super::causes::{Causes, Origin};
 use super::epoch::EpochInput;
 use super::execute::{Executed, StepRejects};
 use super::program::Program;
@@ -51,7 +52,7 @@ impl Expect {
             for over in lengths {
                 let rules = || rules.iter().filter(|rule| rule.over == over);
                 let mut at = window(&self.windows, &step.id, over);
-                fill(&mut at, program, input, rejects, |window| {
+                fill(&mut at, program, Causes { input, fired: &executed.fired }, rejects, |window| {
                     for rule in rules().filter(|rule| breaks(window, rule.rejects)) {
                         if rule.otherwise == Otherwise::Stop && !accept {
                             stops.get_or_insert_with(|| stopped(window, rule));
@@ -87,7 +88,7 @@ pub fn windows_again(
         // Redriven records were counted when they were read first.
         let steps = steps.filter(|_| record.facts.redrive.is_none());
         for (_, rejects) in steps.filter(|(step, _)| step.id == recorded.step) {
-            fill(&mut at, program, input, rejects, |_| {});
+            fill(&mut at, program, Causes { input, fired: &executed.fired }, rejects, |_| {});
         }
         windows.push(at);
     }
@@ -97,18 +98,18 @@ pub fn windows_again(
 fn fill(
     window: &mut ExpectWindow,
     program: &Program,
-    input: &EpochInput,
+    causes: Causes<'_>,
     rejects: &StepRejects,
     counted: impl FnMut(&ExpectWindow),
 ) {
     let rows: Vec<u32> = rejects.rejected.iter().map(|rejected| rejected.row).collect();
     let first = |index: usize| {
-        let origin = input.origin(rejects.origins[index] as usize);
+        let Origin { source, partition, offset } = causes.origin(program, rejects.causes[index]);
         let rejected = &rejects.rejected[index];
         FirstReject {
-            source: program.source_names[origin.source as usize].clone(),
-            partition: input.partition_name(origin.source, origin.partition),
-            offset: origin.offset,
+            source,
+            partition,
+            offset,
             code: rejected.code.clone(),
             reason: rejected.reason.clone(),
         }

@@ -1,22 +1,40 @@
 //! One lane of a step through one epoch: calls on an instance, effects applied between calls, failing calls split.
 //!
-//! Owns: the calls of a lane, the values of its keys, the verdict on a record that makes a call fail.
+//! - `call`: the message of a call, its answer, what becomes of its effects
+//! - `timers`: due timers in the order in which they fire
+//!
+//! Owns: which events go into a call, the verdict on a record that makes a call fail.
 //! Does not own: which rows belong to the lane (`step`), what becomes of rejected records (`execute`).
 //!
 //! Invariants: a lane starts with a fresh instance. Effects of a failed call are never applied. On replay the
 //! journalled calls are made again, and nothing is decided anew.
+//!
+//! The events of a lane are its rows and its due timers, in the order in which they happen. A call takes several of them.
+//! Where a call sets a timer that is due before the last event of that same call, its effects are thrown away and it is
+//! made again with fewer events, on a fresh instance: so batches leave no trace.
 
+mod call;
+mod timers;
+
+pub use call::{CallOutput, TIMER_CAUSE};
+pub use timers::{Due, LaneTimers};
+
+use super::causes::{Causes, Fired};
 use super::program::StepProgram;
 use arrow_array::ArrayRef;
+use call::Called;
 use segno_core::columns::ColumnType;
-use segno_core::columns::frame::{BatchMessage, EffectsLimits, PortEffects, RowSet, parse_effects};
+use segno_core::columns::frame::EffectsLimits;
+use segno_core::columns::key::Keys;
 use segno_core::persisted::{LaneScript, ScriptedCall, Verdict};
 use segno_core::pipeline::graph::GraphStep;
 use segno_core::protocol::split::{Split, Step as Trial};
+use segno_core::protocol::time::{Moment, Moves};
 use segno_core::{Code, Error, Result};
 use segno_plugin::{CallFailure, Instance};
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Records that may be rejected after failing calls in one epoch. More than that is a broken plugin, and each one costs
@@ -63,48 +81,32 @@ pub struct LaneState {
 
 /// Everything a lane needs that is the same for all lanes of the step.
 pub struct StepContext<'a> {
+    /// Number of the step.
+    pub number: usize,
     pub graph: &'a GraphStep,
     pub program: &'a StepProgram,
     /// Columns handed to the plugin.
     pub columns: Vec<ArrayRef>,
     pub types: Vec<ColumnType>,
+    pub key_types: Vec<ColumnType>,
     /// Event times of the step's rows, when the plugin wants them.
     pub times: Option<ArrayRef>,
     pub batch_rows: u32,
     pub rejections: &'a AtomicU32,
     pub effects_limits: EffectsLimits,
+    pub causes: Causes<'a>,
+    /// The cause of each of the step's rows; `None`: row i is input row i.
+    pub lineage: Option<Arc<Vec<u32>>>,
 }
 
-/// Writes the message of one call.
-fn write_batch(
-    context: &StepContext<'_>,
-    out: &mut Vec<u8>,
-    rows: &RowSet<'_>,
-    row_keys: &[u32],
-    batch_keys: &[u32],
-    state: &LaneState,
-) -> Result<(), segno_wire::WireError> {
-    let keyed = !context.graph.key.is_empty();
-    let sections = 1 + if keyed { 1 + state.values.len() } else { 0 } + usize::from(context.times.is_some());
-    let mut message = BatchMessage::new(out, sections);
-    message.columns(&context.columns, &context.types, rows)?;
-    if keyed {
-        message.row_keys(row_keys)?;
-        for (table, values) in state.values.iter().enumerate() {
-            message.states(table as u16, batch_keys.iter().map(|&key| values[key as usize].as_deref()))?;
-        }
+impl<'a> StepContext<'a> {
+    fn moves(&self) -> &'a Moves {
+        &self.causes.input.moves
     }
-    if let Some(times) = &context.times {
-        message.times(times, rows)?;
-    }
-    message.finish()
-}
 
-/// The outputs of one call on one port; causes are rows of the step's input.
-pub struct CallOutput {
-    pub port: usize,
-    pub causes: Vec<u32>,
-    pub columns: Vec<ArrayRef>,
+    pub fn moment(&self, row: u32) -> Moment {
+        self.causes.moment(self.lineage.as_ref().map_or(row, |lineage| lineage[row as usize]))
+    }
 }
 
 /// A rejected row of the step's input.
@@ -123,21 +125,56 @@ pub struct LaneResult {
     pub fuel: u64,
     pub counters: BTreeMap<String, u64>,
     pub state: LaneState,
+    /// Timers that fired, in their order; outputs name them as causes.
+    pub fired: Vec<Fired>,
+    /// (lane's number of the key, time, number, set or deleted).
+    pub timer_changes: Vec<(u32, i64, u32, bool)>,
 }
 
-/// A call that succeeded; its effects are not applied yet.
-struct Called {
-    ports: Vec<PortEffects>,
-    mutations: Vec<segno_core::columns::frame::TableMutations>,
-    rejects: Vec<(u32, String)>,
-    /// Batch key index to lane key index.
-    batch_keys: Vec<u32>,
+/// The events of one call.
+#[derive(Clone, Debug)]
+struct Batch {
+    /// Rows of the lane.
+    rows: Range<usize>,
+    /// Due timers and the row of the lane before which each fires.
+    timers: Vec<(usize, Due)>,
+}
+
+impl Batch {
+    fn of_rows(rows: Range<usize>) -> Batch {
+        Batch { rows, timers: Vec::new() }
+    }
+
+    fn events(&self) -> usize {
+        self.rows.len() + self.timers.len()
+    }
+
+    /// The first events of the batch.
+    fn prefix(&self, events: usize) -> Batch {
+        let start = self.rows.start;
+        // Timer t that fires before row r is event r + t.
+        let timers = self.timers.iter().enumerate().take_while(|(number, (row, _))| row - start + number < events).count();
+        Batch { rows: start..start + events - timers, timers: self.timers[..timers].to_vec() }
+    }
+
+    /// The rows that stand before the first timer.
+    fn starts_with_timer(&self) -> Option<&Due> {
+        self.timers.first().filter(|(row, _)| *row == self.rows.start).map(|(_, due)| due)
+    }
 }
 
 pub struct LaneRun<'a> {
     context: &'a StepContext<'a>,
     lane: u32,
     rows: &'a LaneRows,
+    /// The next row of the lane.
+    at: usize,
+    /// For steps that set timers.
+    timers: Option<LaneTimers<'a>>,
+    /// The step's keys, and which of them are the lane's, for keyed steps.
+    keys: Option<(&'a Keys, &'a [u32])>,
+    /// Events of the next call at most, for steps that set timers.
+    limit: usize,
     message: Vec<u8>,
     /// For each lane key the call that last saw it, and its index in that call's batch.
     seen_in: Vec<u32>,
@@ -148,21 +185,26 @@ pub struct LaneRun<'a> {
 }
 
 impl<'a> LaneRun<'a> {
-    pub fn new(context: &'a StepContext<'a>, lane: u32, rows: &'a LaneRows, state: LaneState) -> LaneRun<'a> {
-        let keys = state.values.first().map_or(0, Vec::len);
-        let keys = match rows {
-            LaneRows::Picked { keys: row_keys, .. } => {
-                keys.max(row_keys.iter().max().map_or(0, |&max| max as usize + 1))
-            }
-            LaneRows::Ranges(_) => keys,
-        };
+    pub fn new(
+        context: &'a StepContext<'a>,
+        lane: u32,
+        rows: &'a LaneRows,
+        state: LaneState,
+        keys: Option<(&'a Keys, &'a [u32])>,
+        timers: Option<LaneTimers<'a>>,
+    ) -> LaneRun<'a> {
+        let count = keys.map_or(0, |(_, ids)| ids.len());
         LaneRun {
             context,
             lane,
             rows,
+            at: 0,
+            timers,
+            keys,
+            limit: context.batch_rows.max(1) as usize,
             message: Vec::new(),
-            seen_in: vec![0; keys],
-            index_in: vec![0; keys],
+            seen_in: vec![0; count],
+            index_in: vec![0; count],
             calls_made: 0,
             instance: None,
             result: LaneResult { state, ..LaneResult::default() },
@@ -180,77 +222,132 @@ impl<'a> LaneRun<'a> {
                 }
             }
         }
+        self.result.timer_changes = self.timers.map_or(Vec::new(), LaneTimers::into_changes);
         Ok(self.result)
     }
 
-    /// The calls of a lane without failures: every range, or every `batch_rows` rows.
-    fn cuts(&self) -> Vec<Range<usize>> {
-        match self.rows {
+    /// The events of the next call: without timers a whole range, or what is left of `batch_rows` rows.
+    fn next_batch(&self) -> Option<Batch> {
+        let step = self.context.batch_rows.max(1) as usize;
+        if self.timers.is_some() {
+            return Some(self.next_events(self.limit)).filter(|batch| batch.events() > 0);
+        }
+        let end = match self.rows {
+            LaneRows::Picked { rows, .. } => ((self.at / step + 1) * step).min(rows.len()),
             LaneRows::Ranges(ranges) => {
-                let mut at = 0;
-                let cut = |range: &Range<u32>| {
-                    let from = at;
-                    at += range.len();
-                    from..at
-                };
-                ranges.iter().map(cut).collect()
+                let ends = ranges.iter().scan(0, |end, range| {
+                    *end += range.len();
+                    Some(*end)
+                });
+                ends.into_iter().find(|end| *end > self.at).unwrap_or(self.at)
             }
-            LaneRows::Picked { rows, .. } => {
-                let step = self.context.batch_rows.max(1) as usize;
-                (0..rows.len()).step_by(step).map(|from| from..(from + step).min(rows.len())).collect()
+        };
+        (end > self.at).then(|| Batch::of_rows(self.at..end))
+    }
+
+    /// So many events, or all that are left.
+    fn next_events(&self, limit: usize) -> Batch {
+        let total = self.rows.len();
+        let mut batch = Batch::of_rows(self.at..self.at);
+        let due = self.timers.iter().flat_map(LaneTimers::due);
+        for timer in due {
+            // Rows of the timer's own instant come first.
+            let room = limit - batch.events();
+            let until = self.rows_while(batch.rows.end, (batch.rows.end + room).min(total), |moment| moment <= timer.moment);
+            batch.rows.end = until;
+            if batch.events() == limit {
+                return batch;
+            }
+            batch.timers.push((until, *timer));
+            if batch.events() == limit {
+                return batch;
             }
         }
+        batch.rows.end = (batch.rows.end + limit - batch.events()).min(total);
+        batch
+    }
+
+    /// How far rows from `start` on, which stand in the order of their moments, are before a place.
+    fn rows_while(&self, start: usize, end: usize, before: impl Fn(Moment) -> bool) -> usize {
+        let (mut low, mut high) = (start, end);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if before(self.moment(middle)) { low = middle + 1 } else { high = middle }
+        }
+        low
+    }
+
+    fn moment(&self, lane_row: usize) -> Moment {
+        self.context.moment(self.input_row(lane_row))
+    }
+
+    /// After a call that went too far: fewer events, and nothing that the instance kept.
+    fn shorten(&mut self, events: usize) {
+        self.limit = events;
+        self.instance = None;
+    }
+
+    /// After a call that went well.
+    fn widen(&mut self) {
+        self.limit = (self.limit * 2).min(self.context.batch_rows.max(1) as usize);
     }
 
     fn run_unscripted(&mut self) -> Result<()> {
-        for cut in self.cuts() {
-            let called = self.call(cut.clone()).map_err(|failure| self.replay_failure(&cut, &failure))?;
-            self.apply(cut, called);
+        while let Some(batch) = self.next_batch() {
+            let called = self.call(&batch).map_err(|failure| self.replay_failure(&batch, &failure))?;
+            match self.cut(&batch, &called) {
+                Some(events) => self.shorten(events),
+                None => {
+                    self.apply(&batch, called)?;
+                    self.widen();
+                }
+            }
         }
         Ok(())
     }
 
     fn follow(&mut self, script: &LaneScript) -> Result<()> {
-        let mut at = 0;
         for scripted in &script.calls {
-            let rows = at..at + scripted.rows as usize;
-            at = rows.end;
-            if rows.end > self.rows.len() {
+            let events = scripted.rows as usize;
+            let batch = match self.timers {
+                Some(_) => self.next_events(events),
+                None => Batch::of_rows(self.at..(self.at + events).min(self.rows.len())),
+            };
+            if batch.events() != events {
                 return Err(Error::new(
                     Code::ReplayDiffers,
                     format!(
-                        "the journal's calls of step \"{}\", lane {} take {} rows; the lane has {}",
+                        "a journalled call of step \"{}\", lane {} takes {events} rows and timers; the lane has {} left",
                         self.context.graph.id,
                         self.lane,
-                        rows.end,
-                        self.rows.len()
+                        batch.events()
                     ),
                 ));
             }
             if let Some(verdict) = &scripted.rejected {
-                self.reject(rows.start, verdict);
+                self.reject(self.at, verdict);
                 self.instance = None;
                 continue;
             }
             if scripted.fresh {
                 self.instance = None;
             }
-            let called = self.call(rows.clone()).map_err(|failure| self.replay_failure(&rows, &failure))?;
-            self.apply(rows, called);
+            let called = self.call(&batch).map_err(|failure| self.replay_failure(&batch, &failure))?;
+            self.apply(&batch, called)?;
         }
         self.result.script = Some(script.clone());
         Ok(())
     }
 
-    fn replay_failure(&self, rows: &Range<usize>, failure: &CallFailure) -> Error {
-        let row = self.input_row(rows.start);
+    fn replay_failure(&self, batch: &Batch, failure: &CallFailure) -> Error {
+        let row = self.input_row(batch.rows.start);
         Error::new(
             Code::ReplayDiffers,
             format!(
-                "step \"{}\", lane {}: a call of {} rows that succeeded before now fails: {failure}",
+                "step \"{}\", lane {}: a call of {} rows and timers that succeeded before now fails: {failure}",
                 self.context.graph.id,
                 self.lane,
-                rows.len()
+                batch.events()
             ),
         )
         .with_cause(format!("first row of the call: input row {row}"))
@@ -259,20 +356,20 @@ impl<'a> LaneRun<'a> {
     fn run_live(&mut self, deadline_aborts: u32) -> Result<()> {
         let mut calls: Vec<ScriptedCall> = Vec::new();
         let mut failed = false;
-        for cut in self.cuts() {
-            let mut cut = cut;
-            while !cut.is_empty() {
-                let fresh = self.instance.is_none();
-                match self.call(cut.clone()) {
-                    Ok(called) => {
-                        calls.push(ScriptedCall { rows: cut.len() as u32, fresh, rejected: None });
-                        self.apply(cut.clone(), called);
-                        cut.start = cut.end;
+        while let Some(batch) = self.next_batch() {
+            let fresh = self.instance.is_none();
+            match self.call(&batch) {
+                Ok(called) => match self.cut(&batch, &called) {
+                    Some(events) => self.shorten(events),
+                    None => {
+                        calls.push(ScriptedCall { rows: batch.events() as u32, fresh, rejected: None });
+                        self.apply(&batch, called)?;
+                        self.widen();
                     }
-                    Err(failure) => {
-                        failed = true;
-                        cut.start = self.split(cut.clone(), failure, deadline_aborts, &mut calls)?;
-                    }
+                },
+                Err(failure) => {
+                    failed = true;
+                    self.split(&batch, failure, deadline_aborts, &mut calls)?;
                 }
             }
         }
@@ -283,23 +380,23 @@ impl<'a> LaneRun<'a> {
         Ok(())
     }
 
-    /// Finds the record that makes a call fail and rejects it; gives the row after it.
+    /// Finds the record that makes a call fail and rejects it; what comes after it is left to the next call.
     fn split(
         &mut self,
-        cut: Range<usize>,
+        batch: &Batch,
         failure: CallFailure,
         deadline_aborts: u32,
         calls: &mut Vec<ScriptedCall>,
-    ) -> Result<usize> {
+    ) -> Result<()> {
         self.stop_on(&failure, deadline_aborts)?;
-        let mut split = Split::new(cut.len());
+        let mut split = Split::new(batch.events());
         let mut good: Option<Called> = None;
         let mut last = failure;
         loop {
             match split.step() {
                 Trial::Prefix { rows } => {
                     self.instance = None;
-                    match self.call(cut.start..cut.start + rows) {
+                    match self.call(&batch.prefix(rows)) {
                         Ok(called) => {
                             good = Some(called);
                             split.report(true);
@@ -313,12 +410,21 @@ impl<'a> LaneRun<'a> {
                 }
                 Trial::Alone { good: before } => {
                     if let Some(called) = good.take() {
-                        let rows = cut.start..cut.start + before;
+                        let prefix = batch.prefix(before);
+                        if let Some(events) = self.cut(&prefix, &called) {
+                            self.shorten(events);
+                            return Ok(());
+                        }
                         calls.push(ScriptedCall { rows: before as u32, fresh: true, rejected: None });
-                        self.apply(rows, called);
+                        self.apply(&prefix, called)?;
+                        if self.timers.is_some() {
+                            // What comes next may be a timer that the prefix set.
+                            self.shorten(1);
+                            return Ok(());
+                        }
                     }
                     self.instance = None;
-                    match self.call(cut.start + before..cut.start + before + 1) {
+                    match self.call(&self.alone(batch, before)) {
                         Ok(_) => split.report(true),
                         Err(failure) => {
                             self.stop_on(&failure, deadline_aborts)?;
@@ -329,22 +435,15 @@ impl<'a> LaneRun<'a> {
                     self.instance = None;
                 }
                 Trial::Reject { good: before } => {
-                    let row = cut.start + before;
-                    let so_far = self.context.rejections.fetch_add(1, Ordering::Relaxed) + 1;
-                    if so_far > REJECTIONS_PER_EPOCH_MAX {
-                        return Err(Error::new(
-                            Code::TooManyRejections,
-                            format!(
-                                "step \"{}\": more than {REJECTIONS_PER_EPOCH_MAX} records of one epoch made calls fail; the last: {last}",
-                                self.context.graph.id
-                            ),
-                        )
-                        .with_help("this is a broken plugin or input, not a poison record, and nothing of the epoch was committed: mend what the last failure names"));
+                    let alone = self.alone(batch, before);
+                    if let Some(due) = alone.starts_with_timer() {
+                        return Err(self.failed_timer(due, &last));
                     }
+                    self.may_reject(&last)?;
                     let verdict = Verdict { code: last.code().name().to_owned(), reason: last.to_string() };
-                    self.reject(row, &verdict);
+                    self.reject(alone.rows.start, &verdict);
                     calls.push(ScriptedCall { rows: 1, fresh: true, rejected: Some(verdict) });
-                    return Ok(row + 1);
+                    return Ok(());
                 }
                 Trial::NoCulprit { good: before } => {
                     return Err(Error::new(
@@ -353,7 +452,7 @@ impl<'a> LaneRun<'a> {
                             "step \"{}\", lane {}: a call of {} rows fails ({last}), but row {} after the first {before} does not fail alone",
                             self.context.graph.id,
                             self.lane,
-                            cut.len(),
+                            batch.events(),
                             before + 1
                         ),
                     )
@@ -361,6 +460,45 @@ impl<'a> LaneRun<'a> {
                 }
             }
         }
+    }
+
+    /// One event of a batch. With timers only the first is ever asked for.
+    fn alone(&self, batch: &Batch, before: usize) -> Batch {
+        match batch.starts_with_timer() {
+            Some(_) => batch.prefix(1),
+            None => Batch::of_rows(batch.rows.start + before..batch.rows.start + before + 1),
+        }
+    }
+
+    fn failed_timer(&self, due: &Due, failure: &CallFailure) -> Error {
+        let key = self.keys.zip(self.timers.as_ref()).map(|((keys, ids), timers)| keys.get(ids[timers.key(due) as usize] as usize));
+        Error::new(
+            Code::TimerFailed,
+            format!(
+                "step \"{}\": timer {} for time {} µs of key {} makes a call fail: {failure}",
+                self.context.graph.id,
+                due.number(),
+                due.time(),
+                key.map_or_else(String::new, |key| self.context.key_text(key)),
+            ),
+        )
+        .with_help("a timer cannot be left out like a record: mend the plugin, then go on with --accept-change")
+    }
+
+    /// Each rejected record costs about ten calls, and many of them are no poison.
+    fn may_reject(&self, last: &CallFailure) -> Result<()> {
+        let so_far = self.context.rejections.fetch_add(1, Ordering::Relaxed) + 1;
+        if so_far <= REJECTIONS_PER_EPOCH_MAX {
+            return Ok(());
+        }
+        Err(Error::new(
+            Code::TooManyRejections,
+            format!(
+                "step \"{}\": more than {REJECTIONS_PER_EPOCH_MAX} records of one epoch made calls fail; the last: {last}",
+                self.context.graph.id
+            ),
+        )
+        .with_help("this is a broken plugin or input, not a poison record, and nothing of the epoch was committed: mend what the last failure names"))
     }
 
     fn stop_on(&self, failure: &CallFailure, deadline_aborts: u32) -> Result<()> {
@@ -400,107 +538,6 @@ impl<'a> LaneRun<'a> {
     fn reject(&mut self, lane_row: usize, verdict: &Verdict) {
         let row = self.input_row(lane_row);
         self.result.rejected.push(Rejected { row, code: verdict.code.clone(), reason: verdict.reason.clone() });
-    }
-
-    /// One call over lane rows; the instance is dropped when it fails.
-    fn call(&mut self, rows: Range<usize>) -> Result<Called, CallFailure> {
-        let context = self.context;
-        self.calls_made += 1;
-        let mut batch_keys: Vec<u32> = Vec::new();
-        let mut row_keys: Vec<u32> = Vec::new();
-        let row_set = match self.rows {
-            LaneRows::Ranges(_) => {
-                let first = self.input_row(rows.start) as usize;
-                RowSet::Range(first..first + rows.len())
-            }
-            LaneRows::Picked { rows: picked, keys } => {
-                if !keys.is_empty() {
-                    row_keys.reserve_exact(rows.len());
-                    for &key in &keys[rows.clone()] {
-                        let slot = key as usize;
-                        if self.seen_in[slot] != self.calls_made {
-                            self.seen_in[slot] = self.calls_made;
-                            self.index_in[slot] = batch_keys.len() as u32;
-                            batch_keys.push(key);
-                        }
-                        row_keys.push(self.index_in[slot]);
-                    }
-                }
-                RowSet::Take(&picked[rows.clone()])
-            }
-        };
-        write_batch(context, &mut self.message, &row_set, &row_keys, &batch_keys, &self.result.state)
-            .map_err(|error| CallFailure::Engine(format!("the batch cannot be written: {error}")))?;
-        let instance = match &mut self.instance {
-            Some(instance) => instance,
-            none => none.insert(context.program.template.instantiate()?),
-        };
-        let description = &context.program.template.description;
-        let outcome = instance.process(&self.message, rows.len(), |answer| {
-            parse_effects(answer, description, rows.len(), batch_keys.len(), &context.effects_limits)
-        });
-        let observed = instance.take_observed();
-        for (name, delta) in observed.counters {
-            *self.result.counters.entry(name).or_default() += delta;
-        }
-        for line in observed.logs {
-            tracing::info!(target: "plugin", step = %context.graph.id, lane = self.lane, plugin_level = line.level, "{}", line.message);
-        }
-        match outcome {
-            Ok(done) => {
-                self.result.fuel += done.fuel;
-                match done.value {
-                    Ok(effects) => Ok(Called {
-                        ports: effects.ports,
-                        mutations: effects.mutations,
-                        rejects: effects.rejects,
-                        batch_keys,
-                    }),
-                    Err(malformed) => {
-                        self.instance = None;
-                        Err(CallFailure::malformed(malformed.to_string()))
-                    }
-                }
-            }
-            Err(failure) => {
-                self.instance = None;
-                Err(failure)
-            }
-        }
-    }
-
-    fn apply(&mut self, rows: Range<usize>, called: Called) {
-        // A call on ranges lies within one range, so its rows follow each other.
-        let first = self.input_row(rows.start);
-        let input_row = |row: u32| match self.rows {
-            LaneRows::Picked { rows: picked, .. } => picked[rows.start + row as usize],
-            LaneRows::Ranges(_) => first + row,
-        };
-        for mut port in called.ports {
-            for cause in &mut port.causes {
-                *cause = input_row(*cause);
-            }
-            self.result.outputs.push(CallOutput { port: port.port, causes: port.causes, columns: port.columns });
-        }
-        for mutations in called.mutations {
-            let table = mutations.table;
-            for (index, value) in mutations.iter() {
-                let key = called.batch_keys[index as usize] as usize;
-                self.result.state.changed[table][key] = true;
-                let slot = &mut self.result.state.values[table][key];
-                match (value, slot) {
-                    (Some(value), Some(old)) => {
-                        old.clear();
-                        old.extend_from_slice(value);
-                    }
-                    (Some(value), slot) => *slot = Some(value.to_vec()),
-                    (None, slot) => *slot = None,
-                }
-            }
-        }
-        for (row, reason) in called.rejects {
-            let row = input_row(row);
-            self.result.rejected.push(Rejected { row, code: Code::RejectedByPlugin.name().to_owned(), reason });
-        }
+        self.at = lane_row + 1;
     }
 }

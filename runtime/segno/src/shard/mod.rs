@@ -1,7 +1,7 @@
 //! A shard: the unit of order, state, commit and ownership.
 //!
 //! - `feed`, `slot`, `plan`, `epoch`: reading ahead, merging, cutting an epoch
-//! - `program`, `step`, `lane`, `execute`: running it through the graph
+//! - `program`, `causes`, `step`, `lane`, `execute`: running it through the graph
 //! - `stop`, `waits`: asking it to end, what it waits for
 //! - `expect`: does a step reject more than is expected?
 //! - `outputs`, `commit`: stage, journal, publish, apply
@@ -12,6 +12,7 @@
 //!
 //! Invariant: an error leaves the shard to be recovered by the same code as kill -9 does; no other path mends anything.
 
+pub mod causes;
 pub mod commit;
 pub mod epoch;
 pub mod execute;
@@ -37,7 +38,9 @@ use lane::{DEADLINE_ABORTS_MAX, Mode};
 use plan::Planner;
 use program::Program;
 use segno_core::columns::key::Keys;
-use segno_core::persisted::{Change, Counts, Identity, JournalBody, Manifest, Position, TableVersions};
+use segno_core::persisted::{
+    Change, Counts, Identity, JournalBody, Manifest, Position, StoredTimer, TIMERS_TABLE, TableVersions, read_timer,
+};
 use segno_core::protocol::cadence::ReplayDebt;
 use segno_core::protocol::close::EpochLimits;
 use segno_core::protocol::ownership::verdict;
@@ -228,6 +231,18 @@ pub struct Shard {
 impl StateReader for StateStore {
     fn get_many(&self, step: &str, table: u16, keys: &Keys, ids: &[u32]) -> Result<Vec<Option<Vec<u8>>>> {
         StateStore::get_many(self, step, table, ids.iter().map(|&id| keys.get(id as usize)))
+    }
+
+    fn due_timers(&self, step: &str, until: i64) -> Result<Vec<StoredTimer>> {
+        let mut found = Vec::new();
+        self.scan(step, TIMERS_TABLE, b"", |key, _| match read_timer(key) {
+            Some(timer) if timer.time <= until => {
+                found.push(timer);
+                true
+            }
+            _ => false,
+        })?;
+        Ok(found)
     }
 }
 

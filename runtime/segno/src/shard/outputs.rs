@@ -5,6 +5,7 @@
 //!
 //! Invariant: a function of (program, input, executed), so a re-executed epoch gives the same outputs.
 
+use super::causes::Causes;
 use super::epoch::EpochInput;
 use super::execute::Executed;
 use super::program::Program;
@@ -43,6 +44,7 @@ pub fn outputs(
     executed: &Executed,
     wants_lineage: impl Fn(&str) -> bool,
 ) -> Vec<Output> {
+    let causes = Causes { input, fired: &executed.fired };
     let mut outputs: Vec<Output> = executed
         .sinks
         .iter()
@@ -52,7 +54,7 @@ pub fn outputs(
             schema: sink.schema.clone(),
             batch: output.rows.batch.clone(),
             written: sink.written,
-            lineage: wants_lineage(&output.name).then(|| of_rows(program, input, &output.rows)),
+            lineage: wants_lineage(&output.name).then(|| of_rows(program, causes, &output.rows)),
         })
         .collect();
     if !executed.dead_letters.is_empty() {
@@ -75,25 +77,45 @@ fn index_after(rows: &[RowOrigin], partition: u32, offset: u64) -> u32 {
     }
 }
 
-fn of_rows(program: &Program, input: &EpochInput, rows: &StreamRows) -> Lineage {
+fn of_rows(program: &Program, causes: Causes<'_>, rows: &StreamRows) -> Lineage {
     let mut lineage = Lineage::default();
-    let mut known: Vec<(u32, u32)> = Vec::new();
+    // Partitions by their numbers, so that no name is made for each row.
+    let mut known: Vec<((u32, u32), u32)> = Vec::new();
     lineage.rows.reserve_exact(rows.batch.num_rows());
+    let mut names = Vec::new();
     for row in 0..rows.batch.num_rows() {
-        let cause = rows.origin_row(row) as usize;
-        let origin = input.origin(cause);
-        let number = (origin.source, origin.partition);
-        let partition = known.iter().rposition(|one| *one == number).unwrap_or_else(|| {
-            known.push(number);
-            let source = program.source_names[origin.source as usize].clone();
-            lineage.partitions.push((source, input.partition_name(origin.source, origin.partition)));
-            known.len() - 1
-        }) as u32;
-        let index = index_after(&lineage.rows, partition, origin.offset);
-        let time = input.times.get(cause).copied();
-        lineage.rows.push(RowOrigin { partition, offset: origin.offset, index, time });
+        let cause = rows.cause(row);
+        let (partition, offset) = match causes.timer(cause) {
+            Some(_) => {
+                let origin = causes.origin(program, cause);
+                (name(&mut names, (origin.source, origin.partition)), origin.offset)
+            }
+            None => {
+                let origin = causes.input.origin(cause as usize);
+                let number = (origin.source, origin.partition);
+                let found = known.iter().rev().find(|(one, _)| *one == number).map(|(_, partition)| *partition);
+                let partition = found.unwrap_or_else(|| {
+                    let source = program.source_names[origin.source as usize].clone();
+                    let partition = name(&mut names, (source, causes.input.partition_name(origin.source, origin.partition)));
+                    known.push((number, partition));
+                    partition
+                });
+                (partition, origin.offset)
+            }
+        };
+        let index = index_after(&lineage.rows, partition, offset);
+        lineage.rows.push(RowOrigin { partition, offset, index, time: causes.time(cause) });
     }
+    lineage.partitions = names;
     lineage
+}
+
+/// The number of a name; neighbours often have the same one.
+fn name(names: &mut Vec<(String, String)>, name: (String, String)) -> u32 {
+    if names.last() != Some(&name) {
+        names.push(name);
+    }
+    names.len() as u32 - 1
 }
 
 fn of_letters(letters: &[DeadLetter]) -> Lineage {

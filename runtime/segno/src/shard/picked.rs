@@ -55,7 +55,7 @@ pub fn planner(
     let sources = sources.iter().zip(picked);
     let sources = sources.map(|(inner, picked)| Arc::new(Picked { inner: Arc::clone(inner), picked }) as Arc<dyn Source>);
     // One reader is enough for single records; they wait for nobody, so none is idle.
-    Planner::new(sources.collect(), plans.to_vec(), TimeRules { idle_timeout: None, ..rules }, 1, &start, None)
+    Planner::new(sources.collect(), plans.to_vec(), TimeRules { idle_timeout: None, ends: false, ..rules }, 1, &start, None)
 }
 
 struct Picked {

@@ -1,7 +1,7 @@
 //! Planning an epoch: partitions are merged by their heads and an epoch is cut from the merged sequence.
 //!
-//! Owns: the positions of all partitions, the merge, the cut, idleness, the watermark.
-//! Does not own: the rules themselves (`segno_core::protocol::{merge, close}`), reading (`feed`), single partitions (`slot`),
+//! Owns: the positions of all partitions, the merge, the cut, idleness.
+//! Does not own: the rules themselves (`segno_core::protocol::{merge, close, time}`), reading (`feed`), single partitions (`slot`),
 //! executing.
 //!
 //! Invariants: the same ranges and the same idle set give the same rows in the same order, however chunks were cut:
@@ -14,6 +14,7 @@ use super::slot::{Loaded, Slot, next_offset, take};
 use segno_core::persisted::{EpochRecord, LostRange, PartitionPosition, Position, Redrive};
 use segno_core::protocol::close::{EpochLimits, Filling, closes};
 use segno_core::protocol::merge::{Head, Pick, pick};
+use segno_core::protocol::time::END;
 use segno_core::source::{Next, ReadPlan, Source};
 use segno_core::{Code, Error, Result};
 use std::collections::BTreeMap;
@@ -30,9 +31,6 @@ const PUT_BACK: &str = "replay and recovery need the input as it was: put the or
 /// How often sources are asked for new partitions.
 const PARTITIONS_POLL: Duration = Duration::from_secs(1);
 
-/// Watermarks advance in ticks of event time, in µs.
-pub const TICK_US: i64 = 100_000;
-
 /// Event-time settings of the merged stream.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TimeRules {
@@ -41,6 +39,8 @@ pub struct TimeRules {
     pub watermark_delay_us: i64,
     /// Silence after which a partition no longer holds the merge. `None`: it holds for ever.
     pub idle_timeout: Option<Duration>,
+    /// The watermark goes to the end of time when the input has ended.
+    pub ends: bool,
 }
 
 /// The merged input of a shard.
@@ -227,9 +227,8 @@ impl Planner {
     /// Reads exactly the epoch of a record: its ranges, its idle partitions.
     pub fn recorded_epoch(&mut self, record: &EpochRecord) -> Result<EpochInput> {
         if let Some(redrive) = &record.facts.redrive {
-            let mut input = self.redriven(&record.from, redrive)?.everything()?;
-            input.redrive = Some(redrive.clone());
-            return Ok(input);
+            let input = self.redriven(&record.from, redrive)?.everything()?;
+            return Ok(input.redriven(redrive.clone(), record.watermark_in));
         }
         self.follow(record)?;
         self.lost.clone_from(&record.facts.lost);
@@ -264,9 +263,12 @@ impl Planner {
         self.lost.clear();
         let mut input = match input {
             Some(input) => input,
-            None => EpochBuilder::new(&self.plans, self.position(), self.watermark, self.rules.by_event_time)
-                .finish(self.position(), Vec::new(), self.watermark)?,
+            None => self.without_records()?,
         };
+        if let Some(watermark) = record.watermark_out {
+            input.moves.to(input.batch.num_rows() as u32, watermark);
+        }
+        self.watermark = input.moves.last();
         for slot in &mut self.slots {
             // Offsets between two records (blank lines) are the same position; chunks decide which of them is named.
             let next = slot.queue.front().map(|loaded| next_offset(&loaded.chunk, loaded.row, loaded.bad));
@@ -297,9 +299,24 @@ impl Planner {
     fn everything(&mut self) -> Result<EpochInput> {
         match self.fill(None)? {
             Some(input) => Ok(input),
-            None => EpochBuilder::new(&self.plans, self.position(), self.watermark, self.rules.by_event_time)
-                .finish(self.position(), Vec::new(), self.watermark),
+            None => self.without_records(),
         }
+    }
+
+    /// An epoch that reads nothing.
+    fn without_records(&self) -> Result<EpochInput> {
+        EpochBuilder::new(&self.plans, self.position(), self.watermark, self.rules).finish(self.position(), Vec::new())
+    }
+
+    /// After the last record of an input that has ended, event time runs out: once, and only where it ever began.
+    fn end_of_time(&mut self) -> Result<Option<EpochInput>> {
+        if !self.rules.ends || self.watermark.is_none_or(|watermark| watermark == END) {
+            return Ok(None);
+        }
+        let mut input = self.without_records()?;
+        input.moves.to(0, END);
+        self.watermark = input.moves.last();
+        Ok(Some(input))
     }
 
     /// Tells sources how far committed reading is.
@@ -348,7 +365,7 @@ impl Planner {
     }
 
     fn fill(&mut self, live: Option<(&EpochLimits, &AtomicBool)>) -> Result<Option<EpochInput>> {
-        let mut builder = EpochBuilder::new(&self.plans, self.start(), self.watermark, self.rules.by_event_time);
+        let mut builder = EpochBuilder::new(&self.plans, self.start(), self.watermark, self.rules);
         let mut started: Option<Instant> = None;
         loop {
             self.ask_for_missing()?;
@@ -372,8 +389,11 @@ impl Planner {
                     break;
                 }
                 if builder.records() == 0 {
-                    if ended || filling.stopping {
+                    if filling.stopping {
                         return Ok(None);
+                    }
+                    if ended {
+                        return self.end_of_time();
                     }
                     self.change_idleness();
                 }
@@ -391,7 +411,7 @@ impl Planner {
                     if live.is_some() && self.partitions_are_due() && builder.records() == 0 {
                         self.find_new_partitions()?;
                         // The epoch starts where they begin.
-                        builder = EpochBuilder::new(&self.plans, self.start(), self.watermark, self.rules.by_event_time);
+                        builder = EpochBuilder::new(&self.plans, self.start(), self.watermark, self.rules);
                     }
                     if let Some(reply) = self.feed.receive(WAITING_POLL)? {
                         self.accept(reply.slot, reply.next)?;
@@ -422,24 +442,11 @@ impl Planner {
             .filter(|slot| slot.idle)
             .map(|slot| (slot.position.source, slot.position.partition))
             .collect();
-        self.advance_watermark();
-        let mut input = builder.finish(self.position(), idle, self.watermark)?;
+        let mut input = builder.finish(self.position(), idle)?;
+        self.watermark = input.moves.last();
         input.new_partitions = std::mem::take(&mut self.new_partitions);
         input.lost = std::mem::take(&mut self.lost);
         Ok(input)
-    }
-
-    /// The minimum over partitions that are neither idle nor ended of (largest event time − allowed delay), in ticks.
-    fn advance_watermark(&mut self) {
-        let active = || self.slots.iter().filter(|slot| !slot.idle && !(slot.ended && slot.queue.is_empty()));
-        let reached = if active().next().is_none() {
-            self.slots.iter().filter_map(|slot| slot.position.time_max).max()
-        } else {
-            active().map(|slot| slot.position.time_max).min().flatten()
-        };
-        let Some(reached) = reached else { return };
-        let tick = (reached.saturating_sub(self.rules.watermark_delay_us)).div_euclid(TICK_US) * TICK_US;
-        self.watermark = Some(self.watermark.map_or(tick, |now| now.max(tick)));
     }
 
     fn ask_for_missing(&mut self) -> Result<()> {

@@ -110,7 +110,7 @@ pub(super) fn entering(redrive: &Redrive, input: &EpochInput, rows: &StreamRows)
     let count = rows.batch.num_rows();
     let mut found: BTreeMap<u32, u32> = BTreeMap::new();
     for row in 0..count {
-        *found.entry(rows.origin_row(row)).or_default() += 1;
+        *found.entry(rows.cause(row)).or_default() += 1;
     }
     let rejected = |row: u32| {
         let origin = input.origin(row as usize);
@@ -130,8 +130,8 @@ pub(super) fn entering(redrive: &Redrive, input: &EpochInput, rows: &StreamRows)
         return Ok((rows.clone(), wrong));
     }
     let left: BTreeSet<u32> = wrong.iter().map(|(row, _, _)| *row).collect();
-    let enters: Vec<bool> = (0..count).map(|row| !left.contains(&rows.origin_row(row))).collect();
-    let lineage = (0..count).filter(|&row| enters[row]).map(|row| rows.origin_row(row)).collect();
+    let enters: Vec<bool> = (0..count).map(|row| !left.contains(&rows.cause(row))).collect();
+    let lineage = (0..count).filter(|&row| enters[row]).map(|row| rows.cause(row)).collect();
     let batch = filter_record_batch(&rows.batch, &BooleanArray::from(enters))
         .map_err(|error| Error::new(Code::Internal, "redriven rows cannot be selected").with_cause(error))?;
     Ok((StreamRows { batch, lineage: Some(Arc::new(lineage)) }, wrong))
@@ -156,8 +156,9 @@ impl Shard {
         let mut last = Instant::now();
         let limits = EpochLimits { records: self.settings.epoch.records.min(LETTERS_MAX), ..self.settings.epoch };
         let mut epochs = || -> Result<()> {
-            while let Some(mut input) = planner.next_epoch(&limits, stopping)? {
-                input.redrive = Some(taken(list, &input));
+            while let Some(input) = planner.next_epoch(&limits, stopping)? {
+                let redrive = taken(list, &input);
+                let input = input.redriven(redrive, self.watermark);
                 self.one_epoch(program, input, &mut last, watch)?;
             }
             Ok(())

@@ -1,28 +1,32 @@
-//! One step over the rows of an epoch: rows to lanes, lanes to threads, outputs merged by the row that caused them.
+//! One step over the rows of an epoch: rows to lanes, lanes to threads, outputs merged by what caused them.
 //!
-//! Owns: the split of rows into lanes by key, the loading of state values, the merge of the lanes' outputs.
+//! - `merge`: the outputs and changes of all lanes put together
+//!
+//! Owns: the split of rows and due timers into lanes by key, the loading of state values.
 //! Does not own: the calls of a lane (`lane`), the order of steps (`execute`).
 //!
 //! Invariants: what comes out does not depend on the number of threads. Outputs are ordered by (cause, sequence within
-//! the lane), and a row belongs to exactly one lane.
+//! the lane), and a row or timer belongs to exactly one lane.
 
-use super::lane::{CallOutput, LaneResult, LaneRows, LaneRun, LaneState, Mode, Rejected, StepContext};
+mod merge;
+
+use super::causes::{Causes, Fired};
+use super::lane::{LaneResult, LaneRows, LaneRun, LaneState, LaneTimers, Mode, Rejected, StepContext};
 use super::program::StepProgram;
-use arrow_array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray, UInt32Array};
-use arrow_select::concat::concat;
-use arrow_select::interleave::interleave;
-use arrow_select::take::take;
+use arrow_array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use segno_core::columns::frame::EffectsLimits;
 use segno_core::columns::key::{Keys, distinct, encode_keys, lane_of};
-use segno_core::persisted::LaneScript;
-use segno_core::pipeline::graph::{GraphPort, GraphStep};
+use segno_core::columns::schema::column_type;
+use segno_core::persisted::{LaneScript, StoredTimer};
+use segno_core::pipeline::graph::GraphStep;
 use segno_core::{Code, Error, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
-/// Rows between two steps. `lineage` gives the epoch's input row that each comes from; `None`: row i is input row i.
+/// Rows between two steps, in the order of their causes. `lineage` gives the cause of each (`causes`); `None`: row i is
+/// input row i.
 #[derive(Clone)]
 pub struct StreamRows {
     pub batch: RecordBatch,
@@ -30,15 +34,18 @@ pub struct StreamRows {
 }
 
 impl StreamRows {
-    pub fn origin_row(&self, row: usize) -> u32 {
+    pub fn cause(&self, row: usize) -> u32 {
         self.lineage.as_ref().map_or(row as u32, |lineage| lineage[row])
     }
 }
 
-/// The values of a step's keys as they were before the epoch.
+/// The state of steps as it was before the epoch.
 pub trait StateReader: Sync {
     /// The value of each key `keys[id]` for `id` in `ids`.
     fn get_many(&self, step: &str, table: u16, keys: &Keys, ids: &[u32]) -> Result<Vec<Option<Vec<u8>>>>;
+
+    /// The timers whose time is not after `until`, in their order.
+    fn due_timers(&self, step: &str, until: i64) -> Result<Vec<StoredTimer>>;
 }
 
 /// What an epoch changed in one keyed step.
@@ -57,15 +64,19 @@ pub struct StepOutcome {
     pub scripts: Vec<LaneScript>,
     pub fuel: u64,
     pub counters: BTreeMap<String, u64>,
+    /// In the order in which they fired.
+    pub fired: Vec<Fired>,
 }
 
 /// Everything a step run is given.
 pub struct StepRun<'a> {
+    /// Number of the step.
+    pub number: usize,
     pub graph: &'a GraphStep,
     pub program: &'a StepProgram,
     pub rows: &'a StreamRows,
-    /// Event times of the epoch's input rows; empty without event time.
-    pub times: &'a [i64],
+    /// What rows come from, as far as the steps before tell.
+    pub causes: Causes<'a>,
     pub state: &'a dyn StateReader,
     pub batch_rows: u32,
     pub threads: usize,
@@ -83,9 +94,15 @@ impl StepRun<'_> {
             let (lanes, keys) = self.keyed_lanes(admitted)?;
             (lanes, Some(keys))
         };
+        let batch = &self.rows.batch;
+        let key_types = self.graph.key.iter().filter_map(|&column| column_type(batch.column(column).data_type()));
         let context = StepContext {
+            number: self.number,
             graph: self.graph,
             program: self.program,
+            key_types: key_types.collect(),
+            causes: self.causes,
+            lineage: self.rows.lineage.clone(),
             columns: self.graph.reads.iter().map(|&column| Arc::clone(self.rows.batch.column(column))).collect(),
             types: self.graph.read_schema.columns.iter().map(|column| column.ty).collect(),
             times: self.graph.wants_event_time.then(|| self.times_of_rows()),
@@ -97,7 +114,7 @@ impl StepRun<'_> {
             },
         };
         let results = self.run_lanes(&context, &lanes, keys.as_ref(), mode)?;
-        self.merge(results, keys, rejected)
+        self.merge(&context, results, keys, rejected)
     }
 
     /// Rows without null in the columns that the plugin declares not nullable; the others are rejected here. `None`: all.
@@ -129,12 +146,8 @@ impl StepRun<'_> {
     }
 
     fn times_of_rows(&self) -> ArrayRef {
-        let rows = self.rows.batch.num_rows();
-        let times: Vec<i64> = match (self.times.is_empty(), &self.rows.lineage) {
-            (true, _) => vec![0; rows],
-            (false, None) => self.times.to_vec(),
-            (false, Some(lineage)) => lineage.iter().map(|&row| self.times[row as usize]).collect(),
-        };
+        let time = |row: usize| self.causes.time(self.rows.cause(row)).unwrap_or_default();
+        let times: Vec<i64> = (0..self.rows.batch.num_rows()).map(time).collect();
         Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC"))
     }
 
@@ -158,9 +171,14 @@ impl StepRun<'_> {
 
     fn keyed_lanes(&self, admitted: Option<Vec<u32>>) -> Result<(Vec<LaneRows>, LaneKeys)> {
         let lanes = self.graph.lanes.max(1);
+        let rows = self.rows.batch.num_rows();
         let columns: Vec<ArrayRef> =
             self.graph.key.iter().map(|&column| Arc::clone(self.rows.batch.column(column))).collect();
-        let keys = encode_keys(&columns, self.rows.batch.num_rows());
+        let mut keys = encode_keys(&columns, rows);
+        let due = self.due_timers()?;
+        for timer in &due {
+            keys.push(&timer.key);
+        }
         let found = distinct(&keys);
         // Distinct keys by number; `place` says where each lives: its lane and its index there.
         let distinct_keys = keys.gather(&found.first_rows);
@@ -182,10 +200,25 @@ impl StepRun<'_> {
         };
         match admitted {
             Some(admitted) => admitted.into_iter().for_each(&mut put),
-            None => (0..self.rows.batch.num_rows() as u32).for_each(&mut put),
+            None => (0..rows as u32).for_each(&mut put),
+        }
+        let mut timers: Vec<Vec<(u32, i64, u32)>> = vec![Vec::new(); lanes as usize];
+        for (timer, &key) in due.iter().zip(&found.row_keys[rows..]) {
+            let (lane, index) = place[key as usize];
+            timers[lane as usize].push((index, timer.time, timer.number));
         }
         let lanes = picked.into_iter().map(|(rows, keys)| LaneRows::Picked { rows, keys }).collect();
-        Ok((lanes, LaneKeys { keys: distinct_keys, by_lane }))
+        Ok((lanes, LaneKeys { keys: distinct_keys, by_lane, timers }))
+    }
+
+    /// The stored timers that fire in this epoch.
+    fn due_timers(&self) -> Result<Vec<StoredTimer>> {
+        let moves = &self.causes.input.moves;
+        match moves.last() {
+            // Timers fire when the watermark moves.
+            Some(until) if self.graph.timers && moves.before() < Some(until) => self.state.due_timers(&self.graph.id, until),
+            _ => Ok(Vec::new()),
+        }
     }
 
     fn run_lanes(
@@ -195,10 +228,15 @@ impl StepRun<'_> {
         keys: Option<&LaneKeys>,
         mode: Mode<'_>,
     ) -> Result<Vec<LaneResult>> {
-        let busy: Vec<usize> = (0..lanes.len()).filter(|&lane| lanes[lane].len() > 0).collect();
+        let is_due = |lane: usize| keys.is_some_and(|keys| !keys.timers[lane].is_empty());
+        let busy: Vec<usize> = (0..lanes.len()).filter(|&lane| lanes[lane].len() > 0 || is_due(lane)).collect();
         let run_one = |lane: usize| -> Result<LaneResult> {
             let state = self.load_state(lane, keys)?;
-            LaneRun::new(context, lane as u32, &lanes[lane], state).run(mode)
+            let of_lane = keys.map(|keys| (&keys.keys, keys.by_lane[lane].as_slice()));
+            let timers = keys.filter(|_| self.graph.timers).map(|keys| {
+                LaneTimers::new(&self.causes.input.moves, &keys.keys, &keys.by_lane[lane], &keys.timers[lane])
+            });
+            LaneRun::new(context, lane as u32, &lanes[lane], state, of_lane, timers).run(mode)
         };
         let threads = self.threads.min(busy.len());
         let results: Vec<Result<LaneResult>> = if threads <= 1 {
@@ -245,141 +283,12 @@ impl StepRun<'_> {
         }
         Ok(state)
     }
-
-    fn merge(
-        &self,
-        results: Vec<LaneResult>,
-        keys: Option<LaneKeys>,
-        mut rejected: Vec<Rejected>,
-    ) -> Result<StepOutcome> {
-        let mut outputs: Vec<Vec<CallOutput>> = self.graph.outputs.iter().map(|_| Vec::new()).collect();
-        let mut outcome = StepOutcome {
-            ports: Vec::new(),
-            rejected: Vec::new(),
-            changes: None,
-            scripts: Vec::new(),
-            fuel: 0,
-            counters: BTreeMap::new(),
-        };
-        let mut changes = Vec::new();
-        for (lane, result) in results.into_iter().enumerate() {
-            for output in result.outputs {
-                if !output.causes.is_empty() {
-                    outputs[output.port].push(output);
-                }
-            }
-            rejected.extend(result.rejected);
-            outcome.scripts.extend(result.script);
-            outcome.fuel += result.fuel;
-            for (name, delta) in result.counters {
-                *outcome.counters.entry(name).or_default() += delta;
-            }
-            if let Some(keys) = &keys {
-                for (table, (values, changed)) in result.state.values.into_iter().zip(result.state.changed).enumerate() {
-                    for (index, (value, changed)) in values.into_iter().zip(changed).enumerate() {
-                        if changed {
-                            changes.push((keys.by_lane[lane][index], table as u16, value));
-                        }
-                    }
-                }
-            }
-        }
-        rejected.sort_by_key(|one| one.row);
-        outcome.rejected = rejected;
-        if let Some(keys) = keys {
-            changes.sort_by(|a, b| {
-                keys.keys.get(a.0 as usize).cmp(keys.keys.get(b.0 as usize)).then(a.1.cmp(&b.1))
-            });
-            outcome.changes = Some(StepChanges { keys: keys.keys, changes });
-        }
-        for (port, calls) in self.graph.outputs.iter().zip(outputs) {
-            outcome.ports.push(if port.used { Some(self.merge_port(port, calls)?) } else { None });
-        }
-        Ok(outcome)
-    }
-
-    fn merge_port(&self, port: &GraphPort, mut calls: Vec<CallOutput>) -> Result<StreamRows> {
-        let failed = |error: arrow_schema::ArrowError| {
-            Error::new(Code::Internal, "the outputs of a step could not be merged").with_cause(error)
-        };
-        calls.sort_by_key(|call| call.causes[0]);
-        let in_order = calls.windows(2).all(|pair| pair[0].causes.last() < pair[1].causes.first());
-        let (causes, added) = if in_order {
-            let causes: Vec<u32> = calls.iter().flat_map(|call| call.causes.iter().copied()).collect();
-            let mut added = Vec::with_capacity(port.added.len());
-            for &column in &port.added {
-                added.push(match calls.as_slice() {
-                    [] => arrow_array::new_empty_array(&segno_core::columns::schema::arrow_type(
-                        port.declared.columns[column].ty,
-                    )),
-                    [only] => Arc::clone(&only.columns[column]),
-                    many => {
-                        let parts: Vec<&dyn Array> = many.iter().map(|call| call.columns[column].as_ref()).collect();
-                        concat(&parts).map_err(failed)?
-                    }
-                });
-            }
-            (causes, added)
-        } else {
-            let order = order_by_cause(&calls, self.rows.batch.num_rows());
-            let causes = order.iter().map(|&(call, row)| calls[call].causes[row]).collect();
-            let mut added = Vec::with_capacity(port.added.len());
-            for &column in &port.added {
-                let parts: Vec<&dyn Array> = calls.iter().map(|call| call.columns[column].as_ref()).collect();
-                added.push(interleave(&parts, &order).map_err(failed)?);
-            }
-            (causes, added)
-        };
-        let identity = causes.len() == self.rows.batch.num_rows()
-            && causes.iter().enumerate().all(|(row, &cause)| row as u32 == cause);
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(port.carried.len() + added.len());
-        let mut lineage = self.rows.lineage.clone();
-        if identity {
-            columns.extend(port.carried.iter().map(|&column| Arc::clone(self.rows.batch.column(column))));
-        } else {
-            let origin = match &self.rows.lineage {
-                Some(lineage) => causes.iter().map(|&cause| lineage[cause as usize]).collect(),
-                None => causes.clone(),
-            };
-            lineage = Some(Arc::new(origin));
-            let indices = UInt32Array::from(causes);
-            for &column in &port.carried {
-                columns.push(take(self.rows.batch.column(column), &indices, None).map_err(failed)?);
-            }
-        }
-        columns.extend(added);
-        let rows = lineage.as_ref().map_or(self.rows.batch.num_rows(), |lineage| lineage.len());
-        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(rows));
-        let batch = RecordBatch::try_new_with_options(port.schema.to_arrow(), columns, &options).map_err(failed)?;
-        Ok(StreamRows { batch, lineage })
-    }
 }
 
 /// The distinct keys of an epoch's rows, and which of them each lane holds.
 struct LaneKeys {
     keys: Keys,
     by_lane: Vec<Vec<u32>>,
-}
-
-/// (call, row) in the order of causes: a counting sort, since each cause belongs to one call.
-fn order_by_cause(calls: &[CallOutput], input_rows: usize) -> Vec<(usize, usize)> {
-    let mut starts = vec![0u32; input_rows + 1];
-    for call in calls {
-        for &cause in &call.causes {
-            starts[cause as usize + 1] += 1;
-        }
-    }
-    for row in 0..input_rows {
-        starts[row + 1] += starts[row];
-    }
-    let total = starts[input_rows] as usize;
-    let mut order = vec![(0, 0); total];
-    for (number, call) in calls.iter().enumerate() {
-        for (row, &cause) in call.causes.iter().enumerate() {
-            let at = &mut starts[cause as usize];
-            order[*at as usize] = (number, row);
-            *at += 1;
-        }
-    }
-    order
+    /// Due timers by lane: (lane's number of the key, time, number).
+    timers: Vec<Vec<(u32, i64, u32)>>,
 }

@@ -141,8 +141,8 @@ fn locate(found: &mut Difference, stream: &str, input: &EpochInput, executed: &E
         let Some(block) = (0..blocks).find(|&block| differs(block)) else { continue };
         found.step = name.split_once('.').map(|(step, _)| step.to_owned());
         let first = block as u64 * u64::from(detail.block_rows);
-        let origin = executed.origin_row(name, first as usize).filter(|&row| (row as usize) < input.batch.num_rows()).map(|row| {
-            let origin = input.origin(row as usize);
+        let origin = executed.cause(name, first as usize).filter(|&cause| (cause as usize) < input.batch.num_rows()).map(|cause| {
+            let origin = input.origin(cause as usize);
             (origin.source, input.partition_name(origin.source, origin.partition), origin.offset)
         });
         found.rows = Some(DifferingRows { first, count: u64::from(detail.block_rows), origin });

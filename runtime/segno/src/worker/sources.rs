@@ -141,5 +141,6 @@ pub fn time_rules(pipeline: &Pipeline, plan: &Plan) -> TimeRules {
         by_event_time: plan.sources.iter().any(|source| source.time.is_some()),
         watermark_delay_us: plan.sources.iter().map(|source| source.watermark_delay_us).max().unwrap_or(0),
         idle_timeout: pipeline.sources.iter().filter_map(|source| source.idle_timeout).min(),
+        ends: plan.graph.has_timers(),
     }
 }

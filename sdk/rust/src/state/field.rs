@@ -4,12 +4,15 @@
 use segno_wire::describe::StateColumn;
 use segno_wire::{ColumnType, StateReader, StateWriter, WireError};
 
+use super::State;
 use crate::time::{Date, Decimal, Timestamp};
 
 /// A type that a field of a state value may have.
 pub trait StateField: Sized {
     const KIND: ColumnType;
     const NULLABLE: bool = false;
+    /// The columns of an item, for lists.
+    fn items(_columns: &mut Vec<StateColumn>) {}
     fn encode(&self, out: &mut StateWriter<'_>);
     fn decode(from: &mut StateReader<'_>) -> Result<Self, WireError>;
     /// What a value has that is older than the field.
@@ -19,11 +22,14 @@ pub trait StateField: Sized {
 /// The entry of a field in the description.
 #[doc(hidden)]
 pub fn column_spec<F: StateField>(name: &str, since: u16) -> StateColumn {
+    let mut items = Vec::new();
+    F::items(&mut items);
     StateColumn {
         name: name.to_owned(),
         kind: F::KIND,
         nullable: F::NULLABLE,
         since,
+        items,
     }
 }
 
@@ -102,6 +108,30 @@ impl StateField for Vec<u8> {
     }
     fn decode(from: &mut StateReader<'_>) -> Result<Self, WireError> {
         from.bytes().map(<[u8]>::to_vec)
+    }
+    fn missing() -> Self {
+        Vec::new()
+    }
+}
+
+/// A list: read and written whole with its key's value, so it is for some hundreds of items, not for millions.
+impl<S: State> StateField for Vec<S> {
+    const KIND: ColumnType = ColumnType::Binary;
+    fn items(columns: &mut Vec<StateColumn>) {
+        S::columns(columns);
+    }
+    #[inline]
+    fn encode(&self, out: &mut StateWriter<'_>) {
+        out.list(|out| self.iter().for_each(|item| item.encode(out)));
+    }
+    #[inline]
+    fn decode(from: &mut StateReader<'_>) -> Result<Self, WireError> {
+        let mut list = from.list()?;
+        let mut items = Vec::new();
+        while !list.is_empty() {
+            items.push(S::decode(&mut list)?);
+        }
+        Ok(items)
     }
     fn missing() -> Self {
         Vec::new()

@@ -9,8 +9,8 @@ use segno_wire::{
 };
 
 use super::States;
+use super::timeline::{Event, Firing};
 use super::value::{Row, Values};
-use crate::time::Timestamp;
 
 /// A batch message and its distinct keys, in the order of their indices.
 pub(super) struct Batch {
@@ -56,24 +56,46 @@ pub(super) fn init(
     out
 }
 
-pub(super) fn batch(description: &Description, rows: &[Row], states: &States) -> Batch {
-    let keyed = !description.tables.is_empty();
+/// `events` names every row, in order.
+pub(super) fn batch(description: &Description, rows: &[Row], events: &[Event], states: &States) -> Batch {
+    let keyed = description.is_keyed();
     let mut keys: Vec<String> = Vec::new();
     if keyed {
         keys.extend(rows.iter().map(|row| match &row.key {
             Some(key) => key.clone(),
             None => panic!(
-                "the plugin keeps state: each row needs a key, `row! {{ … }}.key(\"…\")`: {row:?}"
+                "the plugin works by key: each row needs one, `row! {{ … }}.key(\"…\")`: {row:?}"
             ),
+        }));
+        keys.extend(events.iter().filter_map(|event| match event {
+            Event::Timer(firing) => Some(firing.key.clone()),
+            Event::Row { .. } => None,
         }));
         keys.sort_unstable();
         keys.dedup();
+    }
+    let mut due: Vec<(u32, &Firing)> = Vec::new();
+    let mut moves: Vec<(u32, i64)> = Vec::new();
+    let mut next = 0;
+    for event in events {
+        match event {
+            Event::Timer(firing) => due.push((next, firing)),
+            Event::Row { watermark, .. } => {
+                if let Some(watermark) = *watermark
+                    && moves.last().is_none_or(|last| last.1 < watermark)
+                {
+                    moves.push((next, watermark));
+                }
+                next += 1;
+            }
+        }
     }
     let sections = 1
         + u16::from(keyed)
         + description.tables.len() as u16
         + u16::from(description.event_time)
-        + 1;
+        + u16::from(!due.is_empty())
+        + u16::from(description.timers);
     let mut bytes = Vec::new();
     let mut message = MessageWriter::begin(&mut bytes, MessageKind::Batch, sections);
     let mut section = |kind: u16, index: u16, write: &dyn Fn(&mut Vec<u8>)| {
@@ -109,6 +131,30 @@ pub(super) fn batch(description: &Description, rows: &[Row], states: &States) ->
             });
         }
     }
+    if !due.is_empty() {
+        section(message::batch::TIMERS, 0, &|out| {
+            let numbers = |of: &dyn Fn(&(u32, &Firing)) -> u32| {
+                let mut column = FixedBuilder::<u32>::default();
+                due.iter().for_each(|one| column.push(of(one)));
+                column
+            };
+            let times = |of: &dyn Fn(&Firing) -> i64| {
+                let mut column = FixedBuilder::<i64>::default();
+                due.iter().for_each(|(_, firing)| column.push(of(firing)));
+                column
+            };
+            let key = |firing: &Firing| keys.binary_search(&firing.key).expect("all keys are here") as u32;
+            let mut frame = FrameWriter::begin(out, due.len() as u32, 5);
+            let written = numbers(&|(row, _)| *row)
+                .write(ColumnType::U32, &[], &mut frame)
+                .and_then(|()| numbers(&|(_, firing)| key(firing)).write(ColumnType::U32, &[], &mut frame))
+                .and_then(|()| times(&|firing| firing.time).write(ColumnType::Timestamp, &[], &mut frame))
+                .and_then(|()| numbers(&|(_, firing)| firing.number).write(ColumnType::U32, &[], &mut frame))
+                .and_then(|()| times(&|firing| firing.watermark).write(ColumnType::Timestamp, &[], &mut frame))
+                .and_then(|()| frame.finish());
+            written.expect("all columns have all rows");
+        });
+    }
     if description.event_time {
         section(message::batch::TIMES, 0, &|out| {
             let mut column = FixedBuilder::<i64>::default();
@@ -123,9 +169,21 @@ pub(super) fn batch(description: &Description, rows: &[Row], states: &States) ->
             single(out, rows.len(), ColumnType::Timestamp, &column);
         });
     }
-    section(message::batch::WATERMARK, 0, &|out| {
-        out.extend_from_slice(&Timestamp::default().micros().to_le_bytes());
-    });
+    if description.timers {
+        section(message::batch::WATERMARKS, 0, &|out| {
+            let (mut rows, mut values) = (FixedBuilder::<u32>::default(), FixedBuilder::<i64>::default());
+            for &(row, watermark) in &moves {
+                rows.push(row);
+                values.push(watermark);
+            }
+            let mut frame = FrameWriter::begin(out, moves.len() as u32, 2);
+            let written = rows
+                .write(ColumnType::U32, &[], &mut frame)
+                .and_then(|()| values.write(ColumnType::Timestamp, &[], &mut frame))
+                .and_then(|()| frame.finish());
+            written.expect("both columns have all rows");
+        });
+    }
     message.finish().expect("all sections are written");
     Batch { bytes, keys }
 }

@@ -19,6 +19,8 @@ pub enum Values {
     Date(i32),
     /// The unscaled integer.
     Decimal(i128),
+    /// A list that a state value holds.
+    List(Vec<Row>),
 }
 
 /// Numbers are equal when their bits are: a NaN is one value here.
@@ -30,6 +32,7 @@ impl PartialEq for Values {
             (Self::Int(a), Self::Int(b)) | (Self::Decimal(a), Self::Decimal(b)) => a == b,
             (Self::Float(a), Self::Float(b)) => a.to_bits() == b.to_bits(),
             (Self::Text(a), Self::Text(b)) => a == b,
+            (Self::List(a), Self::List(b)) => a == b,
             (Self::Bytes(a), Self::Bytes(b)) => a == b,
             (Self::Timestamp(a), Self::Timestamp(b)) => a == b,
             (Self::Date(a), Self::Date(b)) => a == b,

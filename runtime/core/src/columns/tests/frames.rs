@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use segno_wire::describe::{ColumnSpec, OutputKind, OutputPort};
 use segno_wire::message::{batch, effects};
 use segno_wire::{
-    Bits, Check, FrameReader, FrameWriter, MessageKind, MessageReader, MessageWriter, Payload, Value,
+    BatchShape, Bits, Check, FrameReader, FrameWriter, MessageKind, MessageReader, MessageWriter, Payload, Value,
 };
 
 const FREE: EffectsLimits = EffectsLimits { output_bytes: 1 << 20, mutations: 1 << 20 };
@@ -101,7 +101,7 @@ proptest! {
             crate::columns::frame::write_frame(out, &arrays, &types, rows)
         }).unwrap();
         message.finish().unwrap();
-        let read = parse_effects(&out, &one_port(&types), rows, 0, &FREE).unwrap();
+        let read = parse_effects(&out, &one_port(&types), &BatchShape::of_records(rows, 0), &FREE).unwrap();
         for ((ty, wanted), found) in columns.iter().zip(&read.ports[0].columns) {
             prop_assert_eq!(found.data_type(), &crate::columns::schema::arrow_type(*ty));
             prop_assert_eq!(wanted, &cells(found));
@@ -122,7 +122,7 @@ proptest! {
         if let Some(cut) = cut {
             bytes.truncate(cut.index(bytes.len()));
         }
-        if let Ok(effects) = parse_effects(&bytes, &description, 3, 2, &FREE) {
+        if let Ok(effects) = parse_effects(&bytes, &description, &EFFECTS_BATCH, &FREE) {
             for column in effects.ports.iter().flat_map(|port| &port.columns) {
                 column.to_data().validate_full().unwrap();
             }
@@ -136,8 +136,10 @@ fn every_malformed_vector_is_refused_and_every_other_read() {
     let description = description(&vectors["description"]);
     for case in vectors["cases"].as_array().unwrap() {
         let bytes = hex::decode(case["hex"].as_str().unwrap()).unwrap();
-        let (rows, keys) = (vectors["rows"].as_u64().unwrap() as usize, vectors["keys"].as_u64().unwrap() as usize);
-        let fault = match parse_effects(&bytes, &description, rows, keys, &FREE) {
+        let number = |name: &str| vectors[name].as_u64().unwrap() as usize;
+        let timers: Vec<u32> = serde_json::from_value(vectors["timers"].clone()).unwrap();
+        let (events, keys) = (number("events"), number("keys"));
+        let fault = match parse_effects(&bytes, &description, &BatchShape { events, timers: &timers, keys }, &FREE) {
             Ok(_) => None,
             Err(Malformed::Wire(error)) => Some(error.fault.name()),
             Err(other) => panic!("{other}"),
@@ -157,11 +159,14 @@ fn every_malformed_frame_vector_is_refused_inside_an_answer() {
         let mut message = MessageWriter::begin(&mut out, MessageKind::Effects, 1);
         message.section(effects::OUTPUT, 0, |out| { out.extend_from_slice(&frame); Ok(()) }).unwrap();
         message.finish().unwrap();
-        assert!(parse_effects(&out, &one_port(&TYPES[..1]), 100, 0, &FREE).is_err(), "{}", case["name"]);
+        assert!(parse_effects(&out, &one_port(&TYPES[..1]), &BatchShape::of_records(100, 0), &FREE).is_err(), "{}", case["name"]);
         refused += 1;
     }
     assert!(refused > 10);
 }
+
+/// What the vectors' answers are for.
+const EFFECTS_BATCH: BatchShape<'static> = BatchShape { events: 4, timers: &[3], keys: 2 };
 
 fn everything() -> (Vec<u8>, Description) {
     let vectors = vectors();
@@ -171,19 +176,20 @@ fn everything() -> (Vec<u8>, Description) {
 #[test]
 fn an_answer_has_causes_mutations_and_rejects() {
     let (bytes, description) = everything();
-    let Effects { ports, mutations, rejects } = parse_effects(&bytes, &description, 3, 2, &FREE).unwrap();
+    let Effects { ports, mutations, rejects, timers } = parse_effects(&bytes, &description, &EFFECTS_BATCH, &FREE).unwrap();
     assert_eq!((ports[0].port, ports[0].causes.as_slice(), ports[0].columns.len()), (0, &[0, 2][..], 0));
     assert_eq!((ports[1].port, ports[1].causes.len(), ports[1].columns.len()), (1, 3, 2));
     let value: &[u8] = &[1, 0, 1, 1, 1, 1, 1, 1, 1, 1];
     assert_eq!(mutations[0].iter().collect::<Vec<_>>(), [(0, Some(value)), (1, None)]);
     assert_eq!(rejects, [(1, "no".to_owned())]);
+    assert!(timers.is_empty());
 }
 
 #[test]
 fn an_answer_beyond_a_limit_is_refused() {
     let (bytes, description) = everything();
     let limits = |output_bytes, mutations| EffectsLimits { output_bytes, mutations };
-    let parse = |limits| parse_effects(&bytes, &description, 3, 2, &limits);
+    let parse = |limits| parse_effects(&bytes, &description, &EFFECTS_BATCH, &limits);
     assert!(parse(limits(bytes.len() as u64, 2)).is_ok());
     assert!(matches!(parse(limits(bytes.len() as u64 - 1, 2)), Err(Malformed::TooManyBytes { .. })));
     assert!(matches!(parse(limits(1 << 20, 1)), Err(Malformed::TooManyMutations { mutations: 2, limit: 1 })));
@@ -195,7 +201,7 @@ fn an_answer_whose_offsets_could_not_be_held_is_refused_whatever_the_limit() {
     // Zeroed memory that is never touched, because the length is looked at first.
     let bytes = vec![0; (1 << 31) + 8];
     let limits = EffectsLimits { output_bytes: u64::MAX, mutations: 1 };
-    let refused = parse_effects(&bytes, &description, 3, 2, &limits);
+    let refused = parse_effects(&bytes, &description, &EFFECTS_BATCH, &limits);
     assert!(matches!(refused, Err(Malformed::TooManyBytes { limit: 0x7fff_ffff, .. })), "{refused:?}");
 }
 
@@ -218,7 +224,7 @@ fn careless(ty: ColumnType, validity: u8, payload: Payload<'_>) -> ArrayRef {
     let at = |field: usize| u32::from_le_bytes(out[descriptor + field..][..4].try_into().unwrap()) as usize;
     let at_bits = frame + at(4);
     out[at_bits] = validity;
-    parse_effects(&out, &one_port(&[ty]), rows as usize, 0, &FREE).unwrap().ports[0].columns[0].clone()
+    parse_effects(&out, &one_port(&[ty]), &BatchShape::of_records(rows as usize, 0), &FREE).unwrap().ports[0].columns[0].clone()
 }
 
 #[test]
@@ -251,7 +257,7 @@ fn every_nan_of_an_answer_becomes_one() {
     }).unwrap();
     message.finish().unwrap();
     out[16 + 16 + 16 + 24] = ColumnType::F64.tag();
-    let read = parse_effects(&out, &one_port(&[ColumnType::F64]), 2, 0, &FREE).unwrap();
+    let read = parse_effects(&out, &one_port(&[ColumnType::F64]), &BatchShape::of_records(2, 0), &FREE).unwrap();
     let canonical = segno_wire::CANONICAL_NAN.to_le_bytes();
     assert_eq!(read.ports[0].columns[0].to_data().buffers()[0].as_slice(), [canonical; 2].as_flattened());
 }

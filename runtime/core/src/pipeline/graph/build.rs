@@ -75,10 +75,11 @@ fn assemble(flow: &Flow<'_>, needed: &Needed) -> Option<Graph> {
             let is_wanted = |name: &str| wanted.is_some_and(|wanted| wanted.contains(name));
             let carried: Vec<usize> = match output.kind {
                 OutputKind::Emit => Vec::new(),
-                OutputKind::Extend => (0..input.columns.len())
+                OutputKind::Extend | OutputKind::PerKey => (0..input.columns.len())
                     .filter(|&at| {
                         let name = &input.columns[at].name;
-                        is_wanted(name) && declared.get(name).is_none()
+                        let flows = output.kind == OutputKind::Extend || spec.key.contains(name);
+                        flows && is_wanted(name) && declared.get(name).is_none()
                     })
                     .collect(),
             };
@@ -90,6 +91,7 @@ fn assemble(flow: &Flow<'_>, needed: &Needed) -> Option<Graph> {
                 name: output.name.clone(),
                 used: wanted.is_some(),
                 carried,
+                per_key: output.kind == OutputKind::PerKey,
                 added,
                 schema: Schema::new(columns),
                 declared,
@@ -113,6 +115,7 @@ fn assemble(flow: &Flow<'_>, needed: &Needed) -> Option<Graph> {
             read_schema,
             key,
             wants_event_time: description.event_time,
+            timers: description.timers,
             outputs,
             tables,
             lanes: spec.lanes,

@@ -119,7 +119,7 @@ impl<'a> Flow<'a> {
             }
             self.keyed(number);
             self.side_tables(number);
-            if description.event_time && self.pipeline.sources.iter().any(|source| source.time.is_none()) {
+            if (description.event_time || description.timers) && self.pipeline.sources.iter().any(|source| source.time.is_none()) {
                 self.error(
                     Code::EventTimeMissing,
                     &format!("steps[{number}].plugin"),
@@ -169,22 +169,22 @@ impl<'a> Flow<'a> {
 
     fn keyed(&mut self, number: usize) {
         let step = &self.pipeline.steps[number];
-        let tables = !self.descriptions[number].tables.is_empty();
-        if tables && step.key.is_empty() {
+        let keyed = self.descriptions[number].is_keyed();
+        if keyed && step.key.is_empty() {
             let columns = self.descriptions[number].inputs.first().map(|port| &port.columns);
             let example = columns.and_then(|columns| columns.first()).map_or("column", |column| column.name.as_str());
             self.error(
                 Code::KeyMissing,
                 &format!("steps[{number}]"),
-                format!("step \"{}\" keeps state by key, and key: is missing", step.id),
+                format!("step \"{}\" works by key, and key: is missing", step.id),
                 format!("name the columns that make the key, as in key: /{}", example.replace('.', "/")),
             );
-        } else if !tables && !step.key.is_empty() {
+        } else if !keyed && !step.key.is_empty() {
             self.error(
                 Code::KeyMissing,
                 &format!("steps[{number}].key"),
-                format!("step \"{}\" has a key, and its plugin keeps no state", step.id),
-                "remove key: only plugins with tables use it",
+                format!("step \"{}\" has a key, and its plugin does not work by key", step.id),
+                "remove key: only plugins that keep state or set timers use it",
             );
         }
     }
@@ -230,7 +230,8 @@ impl<'a> Flow<'a> {
             }
             match output.kind {
                 OutputKind::Extend => port = self.inputs[step],
-                OutputKind::Emit => return Origin::Nowhere { step },
+                OutputKind::PerKey if self.pipeline.steps[step].key.iter().any(|one| one == column) => port = self.inputs[step],
+                OutputKind::PerKey | OutputKind::Emit => return Origin::Nowhere { step },
             }
         }
     }
@@ -321,6 +322,7 @@ impl<'a> Flow<'a> {
         let output = self.port(step, number);
         let mut names = match output.kind {
             OutputKind::Extend => self.flowing(self.inputs[step]),
+            OutputKind::PerKey => self.pipeline.steps[step].key.clone(),
             OutputKind::Emit => Vec::new(),
         };
         names.retain(|name| output.columns.iter().all(|column| column.name != *name));

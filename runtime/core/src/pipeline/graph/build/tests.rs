@@ -23,6 +23,7 @@ fn plugin(reads: &str, outputs: &[(&str, OutputKind, &str)]) -> Description {
         version: "1".to_owned(),
         inputs: vec![InputPort { name: "in".to_owned(), columns: columns(reads) }],
         event_time: false,
+        timers: false,
         outputs: outputs
             .iter()
             .map(|(name, kind, added)| OutputPort { name: (*name).to_owned(), kind: *kind, columns: columns(added) })
@@ -37,7 +38,7 @@ fn extend(reads: &str, added: &str) -> Description {
 }
 
 fn keyed(mut description: Description) -> Description {
-    let column = StateColumn { name: "n".to_owned(), kind: U64, nullable: false, since: 1 };
+    let column = StateColumn { name: "n".to_owned(), kind: U64, nullable: false, since: 1, items: Vec::new() };
     description.tables.push(StateTable { name: "counts".to_owned(), version: 3, columns: vec![column] });
     description
 }
@@ -202,10 +203,10 @@ fn every_edge_that_does_not_fit_is_reported_with_its_place() {
             "C022 2:36 step \"b\" reads from step \"a\", whose plugin gives nothing | read from the source or from another step",
         ]),
         ("plugin: b.wasm", extend("x: i64", ""), keyed(extend("card.id: utf8", "")), &[
-            "C021 2:36 step \"b\" keeps state by key, and key: is missing | name the columns that make the key, as in key: /card/id",
+            "C021 2:36 step \"b\" works by key, and key: is missing | name the columns that make the key, as in key: /card/id",
         ]),
         ("plugin: b.wasm, key: x", extend("x: i64", ""), none(), &[
-            "C021 2:66 step \"b\" has a key, and its plugin keeps no state | remove key: only plugins with tables use it",
+            "C021 2:66 step \"b\" has a key, and its plugin does not work by key | remove key: only plugins that keep state or set timers use it",
         ]),
         ("plugin: b.wasm, key: x", extend("y: i64", ""), keyed(none()), &[
             "C025 2:66 step \"b\" has the key x, and nothing says which type x has | declare it on the source: columns: { x: utf8 }, with its own type",

@@ -1,0 +1,190 @@
+//! Windows in event time: which records belong together, and when their result is given.
+//!
+//! - [`Tumbling`]: windows of one size, one after the other
+//! - [`Sliding`]: windows of one size that start at every slide
+//! - [`Session`]: records that follow each other without a gap
+//!
+//! Owns: the windows of a key and their timers. Does not own: what is kept for a window (the plugin's own state, `A`).
+//!
+//! A window holds the records whose event time is at its start or after it, and before its end. Its result is given when
+//! the watermark reaches its end, once, before every record that moves the watermark further. A window without records
+//! gives nothing.
+//!
+//! ```
+//! use core::time::Duration;
+//! use segno_sdk::prelude::*;
+//! use segno_sdk::window::{Panes, Tumbling};
+//!
+//! #[derive(Input)]
+//! struct Bid {
+//!     price: i64,
+//!     #[segno(event_time)]
+//!     at: Timestamp,
+//! }
+//!
+//! /// What is kept for each window of a key.
+//! #[derive(State, Default, Clone)]
+//! struct Highest {
+//!     price: i64,
+//! }
+//!
+//! #[derive(Output)]
+//! struct Row {
+//!     window_end: Timestamp,
+//!     price: i64,
+//! }
+//!
+//! struct HighestBid;
+//! const WINDOWS: Tumbling = Tumbling::new(Duration::from_secs(10));
+//!
+//! impl Transform for HighestBid {
+//!     type Config = ();
+//!     type Tables = ();
+//!     type Input<'a> = Bid;
+//!     type Output = PerKey<Row>;
+//!     type State = Panes<Highest>;
+//!     const TIMERS: bool = true;
+//!
+//!     fn init(_: (), _: ()) -> Result<Self, String> {
+//!         Ok(Self)
+//!     }
+//!
+//!     fn process(&mut self, bid: Bid, ctx: &mut Context<'_, Self>) -> Outcome {
+//!         // A record of a window that was closed is rejected: `?`.
+//!         let highest = WINDOWS.add(ctx.state, ctx.timers, bid.at)?;
+//!         highest.price = highest.price.max(bid.price);
+//!         Ok(())
+//!     }
+//!
+//!     fn on_timer(&mut self, timer: Timer, ctx: &mut Context<'_, Self>) {
+//!         for fired in WINDOWS.fire(ctx.state, ctx.timers, timer) {
+//!             ctx.out.push(Row { window_end: fired.window.end, price: fired.value.price });
+//!         }
+//!     }
+//! }
+//! # segno_sdk::plugin!(HighestBid);
+//! # let mut harness = Harness::<HighestBid>::new("{}").unwrap();
+//! # for (second, price) in [(1, 5), (9, 7), (12, 1)] {
+//! #     harness.push(row! { "price": price }.key("a").at(Timestamp::from_millis(second * 1000)));
+//! # }
+//! # let result = harness.run_to_end();
+//! # let prices: Vec<_> = result.rows().iter().map(|row| row.i64("price")).collect();
+//! # assert_eq!(prices, [7, 1]);
+//! ```
+//!
+//! **Late records.** A record is late for a window when the watermark has reached the window's end, plus the allowed
+//! lateness. [`Tumbling::add`] and its like then give [`Late`]: with `?` the record is rejected (and goes the step's
+//! `on_error` way, counted); match on it to count it, or to push it to a port of late records. With an allowed lateness
+//! the window is kept for so long, and each change gives its result again, as [`Kind::Update`].
+
+mod panes;
+mod session;
+mod sliding;
+mod tumbling;
+
+use core::fmt;
+use core::time::Duration;
+
+use crate::time::Timestamp;
+use crate::transform::Reject;
+
+pub use panes::{Merge, Panes};
+pub use session::Session;
+pub use sliding::Sliding;
+pub use tumbling::Tumbling;
+
+/// A span of event time; the end is not part of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Window {
+    pub start: Timestamp,
+    pub end: Timestamp,
+}
+
+/// Which result of a window it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Before the window ends; more may come.
+    Early,
+    /// The window's end is reached.
+    OnTime,
+    /// Late records changed a result that was given.
+    Update,
+}
+
+/// The result of a window.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fired<A> {
+    pub window: Window,
+    pub kind: Kind,
+    pub value: A,
+}
+
+/// A record that is too late for the windows that it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Late {
+    /// The last of these windows.
+    pub window: Window,
+}
+
+impl fmt::Display for Late {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the record is late: its window from {} to {} is closed", self.window.start, self.window.end)
+    }
+}
+
+impl From<Late> for Reject {
+    fn from(late: Late) -> Self {
+        late.to_string().into()
+    }
+}
+
+/// What all kinds of windows have in common.
+#[derive(Clone, Copy, Debug)]
+struct Rules {
+    /// All in microseconds.
+    lateness: i64,
+    early: Option<i64>,
+    /// The number of the timers of window ends; the next one is that of early results.
+    number: u32,
+}
+
+impl Rules {
+    const NEW: Rules = Rules { lateness: 0, early: None, number: 0 };
+
+    fn next_early(&self, time: Timestamp) -> Option<Timestamp> {
+        self.early.map(|every| time.floor(every).after(every))
+    }
+}
+
+/// Microseconds of a duration that windows are made of.
+const fn micros(duration: Duration) -> i64 {
+    let micros = duration.as_micros();
+    assert!(micros > 0, "a window, a slide and a gap are longer than nothing");
+    assert!(micros < i64::MAX as u128 / 4, "a window is shorter than 73,000 years");
+    micros as i64
+}
+
+/// Settings that all kinds of windows have.
+macro_rules! settings {
+    () => {
+        /// Keeps a window for so long after its end: late records change it, and each change gives its result again.
+        pub const fn allowed_lateness(mut self, lateness: core::time::Duration) -> Self {
+            self.rules.lateness = crate::window::micros(lateness);
+            self
+        }
+
+        /// Gives the result of a window that has changed at every multiple of this event time, before it ends.
+        pub const fn early_every(mut self, interval: core::time::Duration) -> Self {
+            self.rules.early = Some(crate::window::micros(interval));
+            self
+        }
+
+        /// The first of the two numbers of its timers; 0 if not given. For plugins that have timers of their own, or several
+        /// kinds of windows.
+        pub const fn timer_number(mut self, number: u32) -> Self {
+            self.rules.number = number;
+            self
+        }
+    };
+}
+use settings;

@@ -1,0 +1,107 @@
+//! Records that follow each other without a gap.
+
+use core::time::Duration;
+
+use super::panes::Pane;
+use super::{Fired, Kind, Late, Merge, Panes, Rules, Window, micros, settings};
+use crate::state::{Keyed, State};
+use crate::time::Timestamp;
+use crate::timer::{Timer, Timers};
+
+/// Windows of records that follow each other: a session ends when nothing came for the gap. Two records whose times
+/// differ by the gap or less are in one session.
+#[derive(Clone, Copy, Debug)]
+pub struct Session {
+    gap: i64,
+    rules: Rules,
+}
+
+impl Session {
+    /// # Panics
+    /// When the gap is nothing.
+    pub const fn new(gap: Duration) -> Self {
+        Self { gap: micros(gap), rules: Rules::NEW }
+    }
+
+    settings!();
+
+    /// What is kept for the session of a record, to be changed in place. Sessions that the record joins become one.
+    ///
+    /// # Errors
+    /// The session is closed, and the time of its late records is over.
+    pub fn add<'s, A: State + Default + Merge>(
+        &self,
+        state: &'s mut Keyed<Panes<A>>,
+        timers: &mut Timers,
+        time: Timestamp,
+    ) -> Result<&'s mut A, Late> {
+        let alone = Window { start: time, end: time.after(self.gap) };
+        let touches = |pane: &Pane<A>| pane.start <= alone.end && pane.end >= alone.start;
+        let joined = state.get().map_or(&[][..], Panes::all).iter().filter(|pane| touches(pane));
+        let window = joined.fold(alone, |window, pane| Window {
+            start: window.start.min(pane.start),
+            end: window.end.max(pane.end),
+        });
+        if timers.reached(window.end.after(self.rules.lateness)) {
+            return Err(Late { window });
+        }
+        let over = timers.reached(window.end);
+        let panes = state.or_default().all_mut();
+        let first = panes.iter().position(touches).unwrap_or_else(|| panes.partition_point(|pane| pane.start < time));
+        let count = panes[first..].iter().take_while(|pane| touches(pane)).count();
+        if count == 0 {
+            panes.insert(first, Pane { start: time, end: time, changed: false, closed: over, value: A::default() });
+        }
+        for other in panes.drain(first + 1..first + count.max(1)).collect::<Vec<_>>() {
+            panes[first].value.merge(&other.value);
+            panes[first].changed |= other.changed;
+        }
+        let pane = &mut panes[first];
+        let grown = pane.window() != window;
+        (pane.start, pane.end) = (window.start, window.end);
+        pane.closed = over && pane.closed;
+        if grown || (over && !pane.changed) {
+            timers.set(window.end, self.rules.number);
+            if self.rules.lateness > 0 {
+                timers.set(window.end.after(self.rules.lateness), self.rules.number);
+            }
+        }
+        if count == 0
+            && let Some(next) = self.rules.next_early(time).filter(|next| *next < window.end)
+        {
+            timers.set(next, self.rules.number + 1);
+        }
+        pane.changed = true;
+        Ok(&mut pane.value)
+    }
+
+    /// The results that a timer gives; none for timers of other numbers.
+    pub fn fire<A: State + Clone>(
+        &self,
+        state: &mut Keyed<Panes<A>>,
+        timers: &mut Timers,
+        timer: Timer,
+    ) -> Vec<Fired<A>> {
+        let Some(panes) = state.get_mut() else { return Vec::new() };
+        if timer.number == self.rules.number + 1 {
+            return self.rules.early(panes, timers, timer);
+        }
+        if timer.number != self.rules.number {
+            return Vec::new();
+        }
+        let mut fired = Vec::new();
+        // A session that went on since the timer was set has another end, and another timer.
+        for pane in panes.all_mut().iter_mut().filter(|pane| pane.end == timer.time) {
+            if pane.changed {
+                let kind = if pane.closed { Kind::Update } else { Kind::OnTime };
+                fired.push(Fired { window: pane.window(), kind, value: pane.value.clone() });
+            }
+            (pane.changed, pane.closed) = (false, true);
+        }
+        panes.all_mut().retain(|pane| !timers.reached(pane.end.after(self.rules.lateness)));
+        if panes.all().is_empty() {
+            state.clear();
+        }
+        fired
+    }
+}
