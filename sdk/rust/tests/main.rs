@@ -5,4 +5,5 @@ mod allocation;
 mod configuration;
 mod records;
 mod state;
+mod windows;
 mod world;
