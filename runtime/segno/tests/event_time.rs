@@ -1,13 +1,10 @@
-//! Event time: timers fire between the same two records however the input is cut, and as the plugin's author sees them in
-//! the test harness, which is written apart from the runtime.
+//! Event time: timers fire between the same two records however the input is cut. That they fire as in the test harness of
+//! the SDK is shown beside the plugin (tests/guests/timed).
 
 use crate::lab::{Lab, finish, plain, text};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use segno_sdk::testing::{Harness, Row};
-use segno_sdk::{Timestamp, row};
 use std::time::Duration;
-use timed::Timed;
 
 const RECORDS: usize = 4_000;
 const TIMED: &str = "  - id: count
@@ -69,62 +66,6 @@ fn timers_leave_no_trace_of_batches_epochs_threads_and_kills() {
         let (code, said) = lab.replay();
         assert_eq!(code, Some(0), "seed {seed}, {setting}: {said}");
     }
-}
-
-/// A record of the input in the order in which it is read.
-fn harness_row(line: &str) -> Option<Row> {
-    let record: serde_json::Value = serde_json::from_str(line).ok()?;
-    let at = Timestamp::from_micros(record["at"].as_i64()? * 1_000);
-    Some(row! { "id": record["id"].as_i64()? }.key(record["key"].as_str()?).at(at))
-}
-
-#[test]
-fn timers_fire_as_in_the_test_harness_of_the_sdk() {
-    let lab = lab(5, TIMED, COLUMNS);
-    // One partition: its order is that of the merged sequence.
-    let input = std::fs::read(lab.path("in-0.jsonl")).expect("input");
-    for other in [1, 2] {
-        std::fs::remove_file(lab.path(&format!("in-{other}.jsonl"))).expect("input");
-    }
-    lab.complete();
-    let mut harness = Harness::<Timed>::new("{}").unwrap();
-    lines(&input).iter().filter_map(|line| harness_row(line)).for_each(|row| harness.push(row));
-    let wanted: Vec<String> = harness
-        .run_to_end()
-        .rows()
-        .iter()
-        .map(|row| {
-            let time = |name: &str| row.timestamp(name).to_string();
-            let watermark = if row.is_null("watermark") { "none".to_owned() } else { time("watermark") };
-            format!("{} {} {} {} {watermark} {}", row.key, row.text("what"), row.i64("id"), time("time"), row.i64("bucket"))
-        })
-        .collect();
-    let found: Vec<String> = lines(&lab.output())
-        .iter()
-        .map(|line| {
-            let row: serde_json::Value = serde_json::from_str(line).expect("a row");
-            let time = |name: &str| {
-                let text = row[name].as_str().expect("a time");
-                let at: jiff::Timestamp = text.parse().expect("a time");
-                Timestamp::from_micros(at.as_microsecond()).to_string()
-            };
-            let watermark = if row["watermark"].is_null() { "none".to_owned() } else { time("watermark") };
-            format!(
-                "{} {} {} {} {watermark} {}",
-                row["key"].as_str().expect("a key"),
-                row["what"].as_str().expect("a word"),
-                row["id"],
-                time("time"),
-                row["bucket"]
-            )
-        })
-        .collect();
-    let differs = wanted.iter().zip(&found).position(|(one, other)| one != other);
-    if let Some(line) = differs {
-        panic!("row {line} is\n{}\nand in the harness\n{}", found[line], wanted[line]);
-    }
-    assert_eq!(found.len(), wanted.len());
-    assert!(found.iter().filter(|line| line.contains(" timer ")).count() > 200);
 }
 
 #[test]

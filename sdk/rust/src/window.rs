@@ -76,6 +76,9 @@
 //! lateness. [`Tumbling::add`] and its like then give [`Late`]: with `?` the record is rejected (and goes the step's
 //! `on_error` way, counted); match on it to count it, or to push it to a port of late records. With an allowed lateness
 //! the window is kept for so long, and each change gives its result again, as [`Kind::Update`].
+//!
+//! **Counters.** `late_records`, `windows` (results that were given) and `window_updates` are counted for the step; `segno
+//! status` and the metrics show them.
 
 mod panes;
 mod session;
@@ -85,6 +88,7 @@ mod tumbling;
 use core::fmt;
 use core::time::Duration;
 
+use crate::observe::count;
 use crate::time::Timestamp;
 use crate::transform::Reject;
 
@@ -126,6 +130,25 @@ pub struct Late {
     pub window: Window,
 }
 
+impl Late {
+    #[cold]
+    fn of(window: Window) -> Self {
+        count("late_records", 1);
+        Self { window }
+    }
+}
+
+/// Results that are given are counted, by whether the window was open.
+fn counted<A>(fired: Vec<Fired<A>>) -> Vec<Fired<A>> {
+    let updates = fired.iter().filter(|one| one.kind == Kind::Update).count() as u64;
+    for (name, number) in [("windows", fired.len() as u64 - updates), ("window_updates", updates)] {
+        if number > 0 {
+            count(name, number);
+        }
+    }
+    fired
+}
+
 impl fmt::Display for Late {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the record is late: its window from {} to {} is closed", self.window.start, self.window.end)
@@ -144,7 +167,7 @@ struct Rules {
     /// All in microseconds.
     lateness: i64,
     early: Option<i64>,
-    /// The number of the timers of window ends; the next one is that of early results.
+    /// The number of the timers of window ends; the next one is that of early results, then that of updates.
     number: u32,
 }
 
@@ -179,7 +202,7 @@ macro_rules! settings {
             self
         }
 
-        /// The first of the two numbers of its timers; 0 if not given. For plugins that have timers of their own, or several
+        /// The first of the three numbers of its timers; 0 if not given. For plugins that have timers of their own, or several
         /// kinds of windows.
         pub const fn timer_number(mut self, number: u32) -> Self {
             self.rules.number = number;

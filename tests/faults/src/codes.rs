@@ -9,6 +9,8 @@ use std::process::Command;
 
 /// A code that no scenario produces, how its tests name it, and their file.
 const ELSEWHERE: &[(&str, &str, &str)] = &[
+    ("P027", "P027", "runtime/segno/tests/event_time.rs"),
+    ("P028", "P028", "runtime/segno/tests/event_time.rs"),
     ("C026", "\"C026 ", "runtime/core/src/pipeline/graph/build/tests.rs"),
     ("C027", "\"C027 ", "runtime/core/src/pipeline/graph/build/tests.rs"),
     ("C034", "Code::ShardingUnfit", "runtime/core/src/pipeline/file/tests.rs"),

@@ -311,6 +311,9 @@ pub struct Counts {
     /// Offsets that were given up before this epoch.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub lost: u64,
+    /// Timers that fired, by step id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub timers: BTreeMap<String, u64>,
     /// Fuel used, by step id. Never compared on replay across engines.
     pub fuel: BTreeMap<String, u64>,
     /// Counters of plugins: `step.name`.

@@ -252,7 +252,7 @@ fn pipeline(
         "tables": tables,
         "on_error": "dlq",
     });
-    if !description.tables.is_empty() {
+    if description.is_keyed() {
         let key: Vec<String> = if args.key.is_empty() {
             let first = columns.iter().find(|column| column.kind != ColumnType::F64);
             first.map(|column| vec![column.name.clone()]).unwrap_or_default()
@@ -260,7 +260,7 @@ fn pipeline(
             args.key.clone()
         };
         if key.is_empty() {
-            return Err(wrong(&args.file, "it keeps state by key, and none of its columns can be a key".to_owned(), "add --key COLUMN"));
+            return Err(wrong(&args.file, "it works by key, and none of its columns can be a key".to_owned(), "add --key COLUMN"));
         }
         step["key"] = json!(key);
     }
@@ -280,7 +280,7 @@ fn pipeline(
         "columns": declared,
         "on_error": "dlq",
     });
-    if description.event_time {
+    if description.event_time || description.timers {
         let own = columns.iter().find(|column| column.kind == ColumnType::Timestamp);
         source["time"] = json!(own.map_or(TIME_COLUMN, |column| column.name.as_str()));
         source["time_unit"] = json!("us");

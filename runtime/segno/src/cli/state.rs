@@ -16,6 +16,7 @@ use arrow_array::{
 };
 use segno_core::columns::ColumnType;
 use segno_core::columns::key::{decode_key, encode_keys};
+use segno_core::persisted::{TIMERS_TABLE, read_timer};
 use segno_core::pipeline::Pipeline;
 use segno_core::shard::ShardId;
 use segno_core::{Code, Error, Result};
@@ -23,8 +24,7 @@ use segno_durable::checkpoint;
 use segno_durable::lock::WorkLock;
 use segno_durable::state::StateStore;
 use segno_plugin::Engine;
-use segno_wire::describe::StateTable;
-use segno_wire::describe::StateColumn;
+use segno_wire::describe::{StateColumn, StateTable};
 use segno_wire::{StateValue, Value as WireValue, decode_state};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -54,7 +54,7 @@ pub enum StateCommand {
         shard: Shard,
         /// The step's id.
         step: String,
-        /// The table; the plugin's first one if not given.
+        /// The table; the plugin's first one if not given. `timers` are those that wait, in the order in which they fire.
         #[arg(long, env = "SEGNO_TABLE")]
         table: Option<String>,
         /// The most rows to print; 0 for all.
@@ -111,9 +111,13 @@ pub fn run(console: &Console, command: StateCommand) -> Outcome {
                         return false;
                     }
                     rows += 1;
-                    match value_json(&table, value) {
+                    let shown = match table.number {
+                        TIMERS_TABLE => timer_json(&table, key),
+                        _ => value_json(&table, value).map(|value| json!({"key": key_json(&table, key), "value": value})),
+                    };
+                    match shown {
                         // Text and JSON are the same here: a line for each key.
-                        Ok(value) => console.json(&json!({"key": key_json(&table, key), "value": value})),
+                        Ok(line) => console.json(&line),
                         Err(error) => failed = Some(error),
                     }
                     failed.is_none()
@@ -166,7 +170,12 @@ fn find(pipeline: &Pipeline, id: &str, table: Option<&str>) -> Result<Table, sup
     let ids: Vec<&str> = pipeline.steps.iter().map(|step| step.id.as_str()).collect();
     let number = step_position(pipeline, id)?;
     let tables = &checked.components[number].0.description.tables;
-    let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
+    let timers = timers_table();
+    let mut tables: Vec<(u16, &StateTable)> = (0..).zip(tables).collect();
+    if checked.components[number].0.description.timers {
+        tables.push((TIMERS_TABLE, &timers));
+    }
+    let names: Vec<&str> = tables.iter().map(|(_, table)| table.name.as_str()).collect();
     let at = match table {
         None => (!tables.is_empty()).then_some(0),
         Some(name) => names.iter().position(|one| *one == name),
@@ -196,7 +205,19 @@ fn find(pipeline: &Pipeline, id: &str, table: Option<&str>) -> Result<Table, sup
         .filter_map(|&column| schema?.columns.get(column))
         .map(|column| (column.name.clone(), column.ty))
         .collect();
-    Ok(Table { step: id.to_owned(), number: at as u16, description: tables[at].clone(), key })
+    let (number, description) = tables[at];
+    Ok(Table { step: id.to_owned(), number, description: description.clone(), key })
+}
+
+/// How the timers that wait are called on the command line; a plugin's own table of this name comes first.
+fn timers_table() -> StateTable {
+    StateTable { name: "timers".to_owned(), version: 1, columns: Vec::new() }
+}
+
+fn timer_json(table: &Table, bytes: &[u8]) -> Result<Value> {
+    let timer = read_timer(bytes)
+        .ok_or_else(|| Error::new(Code::StateDamaged, format!("a timer of step \"{}\" cannot be read", table.step)))?;
+    Ok(json!({"key": key_json(table, &timer.key), "time": time(timer.time), "number": timer.number}))
 }
 
 /// An opened state store, and what must live as long as it does.

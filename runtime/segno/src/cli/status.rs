@@ -8,6 +8,7 @@ use super::{Outcome, PipelineFile, Shard};
 use crate::shard::now_ms;
 use crate::observe::{Status, ask};
 use crate::worker::load::work_dir;
+use segno_core::protocol::time::END;
 use segno_core::{Code, Error, Result};
 use std::io::IsTerminal;
 use std::path::Path;
@@ -126,7 +127,14 @@ fn describe(status: &Status, before: Option<&Status>) -> String {
         text.push_str(&format!("  expectations {} of step {step} broken\n", number(*broken)));
     }
     if let Some(watermark) = status.watermark_us {
-        text.push_str(&format!("  watermark    {}\n", time(watermark)));
+        let at = if watermark == END { "the end of the input".to_owned() } else { time(watermark) };
+        text.push_str(&format!("  watermark    {at}\n"));
+    }
+    for (step, timers) in &status.timers {
+        text.push_str(&format!("  timers       {} of step {step} fired\n", number(*timers)));
+    }
+    for (name, count) in &status.counters {
+        text.push_str(&format!("  counter      {name}: {}\n", number(*count)));
     }
     for partition in &status.partitions {
         let lag = partition.lag.map_or(String::new(), |lag| format!(", {} behind", number(lag)));

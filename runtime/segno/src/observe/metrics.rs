@@ -12,6 +12,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+use segno_core::protocol::time::END;
 use segno_core::{Code, Error, Result};
 use std::borrow::Cow;
 use std::sync::atomic::AtomicU64;
@@ -41,6 +42,7 @@ pub struct Metrics {
     skipped: Counter,
     lost: Counter,
     rejected: Family<Name, Counter>,
+    timers: Family<Name, Counter>,
     broken_expectations: Family<Name, Counter>,
     epochs: Counter,
     checkpoints: Counter,
@@ -77,6 +79,7 @@ impl Metrics {
             skipped: Counter::default(),
             lost: Counter::default(),
             rejected: Family::default(),
+            timers: Family::default(),
             broken_expectations: Family::default(),
             epochs: Counter::default(),
             checkpoints: Counter::default(),
@@ -115,6 +118,7 @@ impl Metrics {
         registry.register("skipped", "Records that were dropped by on_error: skip", self.skipped.clone());
         registry.register("lost", "Offsets that were gone before they were read, and were given up", self.lost.clone());
         registry.register("rejected", "Records that a step rejected, by step", self.rejected.clone());
+        registry.register("timers", "Timers that fired, by step", self.timers.clone());
         registry.register("broken_expectations", "Windows in which a step rejected more than expect allows, and the run went on, by step", self.broken_expectations.clone());
         registry.register("epochs", "Epochs committed", self.epochs.clone());
         registry.register("checkpoints", "Checkpoints published", self.checkpoints.clone());
@@ -151,6 +155,9 @@ impl Metrics {
         for (step, fuel) in &counts.fuel {
             self.fuel.get_or_create(&name(step)).inc_by(*fuel);
         }
+        for (step, timers) in &counts.timers {
+            self.timers.get_or_create(&name(step)).inc_by(*timers);
+        }
         for (counter, delta) in &counts.counters {
             self.plugin_counts.get_or_create(&name(counter)).inc_by(*delta);
         }
@@ -179,7 +186,8 @@ impl Metrics {
             self.lag_seconds.set((progress.committed_at_ms as f64 / 1e3 - newest as f64 / 1e6).max(0.0));
         }
         if let Some(watermark) = progress.watermark {
-            self.watermark.set(watermark as f64 / 1e6);
+            // Behind the end of the input there is nothing that could come.
+            self.watermark.set(if watermark == END { f64::INFINITY } else { watermark as f64 / 1e6 });
         }
         self.committed_at.set(progress.committed_at_ms as f64 / 1e3);
         self.replay_debt.set(progress.replay_debt.as_secs_f64());

@@ -66,6 +66,12 @@ pub struct Status {
     /// Windows in which a step rejected more than is expected, and the run went on, by step.
     #[serde(default)]
     pub broken_expectations: BTreeMap<String, u64>,
+    /// Timers that fired, by step.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub timers: BTreeMap<String, u64>,
+    /// What plugins counted, by `step.name`: late records and windows among them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counters: BTreeMap<String, u64>,
     /// When the last epoch was committed, ms since 1970 UTC.
     pub committed_at_ms: Option<i64>,
     /// Event time up to which everything has come, µs since 1970 UTC.
@@ -120,6 +126,8 @@ impl Status {
             skipped: 0,
             lost: 0,
             broken_expectations: BTreeMap::new(),
+            timers: BTreeMap::new(),
+            counters: BTreeMap::new(),
             committed_at_ms: None,
             watermark_us: None,
             partitions: Vec::new(),
@@ -144,6 +152,9 @@ impl Status {
         self.lost += counts.lost;
         for (step, broken) in &progress.broken {
             *self.broken_expectations.entry(step.clone()).or_default() += broken;
+        }
+        for (sum, more) in [(&mut self.timers, &counts.timers), (&mut self.counters, &counts.counters)] {
+            more.iter().for_each(|(name, count)| *sum.entry(name.clone()).or_default() += count);
         }
         self.committed_at_ms = Some(progress.committed_at_ms);
         self.watermark_us = progress.watermark;

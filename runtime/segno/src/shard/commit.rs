@@ -19,6 +19,14 @@ use segno_core::{Code, Error, Result};
 use segno_durable::fail_point;
 use std::collections::BTreeMap;
 
+fn timers_by_step(program: &Program, executed: &Executed) -> BTreeMap<String, u64> {
+    let mut timers = BTreeMap::new();
+    for fired in &executed.fired {
+        *timers.entry(program.graph.steps[fired.step].id.clone()).or_default() += 1;
+    }
+    timers
+}
+
 /// What an epoch staged, by sink name.
 type Staged = BTreeMap<String, Vec<StagedObject>>;
 
@@ -127,6 +135,7 @@ impl Shard {
                 skipped: executed.skipped,
                 rejected,
                 lost: input.lost.iter().map(|lost| lost.to - lost.from).sum(),
+                timers: timers_by_step(program, executed),
                 fuel: executed.fuel.clone(),
                 counters: executed.counters.clone(),
             },

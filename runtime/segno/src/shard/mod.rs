@@ -98,6 +98,8 @@ pub struct Totals {
     pub rejected: BTreeMap<String, u64>,
     /// How often a step rejected more than is expected, and the run went on.
     pub broken_expectations: BTreeMap<String, u64>,
+    /// Timers that fired, by step.
+    pub timers: BTreeMap<String, u64>,
     pub fuel: BTreeMap<String, u64>,
     pub counters: BTreeMap<String, u64>,
     pub checkpoints: u64,
@@ -120,6 +122,7 @@ impl Totals {
             (&mut self.rows_out, &other.rows_out),
             (&mut self.rejected, &other.rejected),
             (&mut self.broken_expectations, &other.broken_expectations),
+            (&mut self.timers, &other.timers),
             (&mut self.fuel, &other.fuel),
             (&mut self.counters, &other.counters),
         ] {
@@ -140,6 +143,9 @@ impl Totals {
         }
         for (name, rejected) in &counts.rejected {
             *self.rejected.entry(name.clone()).or_default() += rejected;
+        }
+        for (name, timers) in &counts.timers {
+            *self.timers.entry(name.clone()).or_default() += timers;
         }
         for (name, fuel) in &counts.fuel {
             *self.fuel.entry(name.clone()).or_default() += fuel;
@@ -497,6 +503,7 @@ mod tests {
             lost: 1,
             rejected: named(),
             broken_expectations: named(),
+            timers: named(),
             fuel: named(),
             counters: named(),
             checkpoints: 1,

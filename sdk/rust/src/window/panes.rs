@@ -131,14 +131,16 @@ impl<A: State> State for Pane<A> {
 impl Rules {
     /// The early results that a timer asks for; the next time is set while there is something to tell.
     pub(super) fn early<A: State + Clone>(&self, panes: &mut Panes<A>, timers: &mut Timers, timer: Timer) -> Vec<Fired<A>> {
-        let open = panes.panes.iter_mut().filter(|pane| !pane.closed && pane.changed && pane.end > timer.time);
+        // A timer that a late record set fires late itself.
+        let now = timers.watermark().map_or(timer.time, |watermark| watermark.max(timer.time));
+        let open = panes.panes.iter_mut().filter(|pane| !pane.closed && pane.changed && pane.end > now);
         let fired = open.map(|pane| {
             pane.changed = false;
             Fired { window: pane.window(), kind: Kind::Early, value: pane.value.clone() }
         });
         let fired: Vec<Fired<A>> = fired.collect();
-        let more = panes.panes.iter().any(|pane| !pane.closed && pane.end > timer.time);
-        if let Some(next) = self.next_early(timer.time).filter(|_| more) {
+        let more = panes.panes.iter().any(|pane| !pane.closed && pane.end > now);
+        if let Some(next) = self.next_early(now).filter(|_| more) {
             timers.set(next, self.number + 1);
         }
         fired

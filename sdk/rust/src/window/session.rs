@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::panes::Pane;
-use super::{Fired, Kind, Late, Merge, Panes, Rules, Window, micros, settings};
+use super::{Fired, Kind, Late, Merge, Panes, Rules, Window, counted, micros, settings};
 use crate::state::{Keyed, State};
 use crate::time::Timestamp;
 use crate::timer::{Timer, Timers};
@@ -43,7 +43,7 @@ impl Session {
             end: window.end.max(pane.end),
         });
         if timers.reached(window.end.after(self.rules.lateness)) {
-            return Err(Late { window });
+            return Err(Late::of(window));
         }
         let over = timers.reached(window.end);
         let panes = state.or_default().all_mut();
@@ -92,7 +92,8 @@ impl Session {
         let mut fired = Vec::new();
         // A session that went on since the timer was set has another end, and another timer.
         for pane in panes.all_mut().iter_mut().filter(|pane| pane.end == timer.time) {
-            if pane.changed {
+            // An early result changes nothing about the one on time.
+            if pane.changed || !pane.closed {
                 let kind = if pane.closed { Kind::Update } else { Kind::OnTime };
                 fired.push(Fired { window: pane.window(), kind, value: pane.value.clone() });
             }
@@ -102,6 +103,6 @@ impl Session {
         if panes.all().is_empty() {
             state.clear();
         }
-        fired
+        counted(fired)
     }
 }

@@ -5,10 +5,13 @@
 
 use core::time::Duration;
 
-use super::{Fired, Kind, Late, Merge, Panes, Rules, Window, micros, settings};
+use super::{Fired, Kind, Late, Merge, Panes, Rules, Window, counted, micros, settings};
 use crate::state::{Keyed, State};
 use crate::time::Timestamp;
 use crate::timer::{Timer, Timers};
+
+/// The number of the timers of windows that late records change, behind that of window ends.
+const UPDATE: u32 = 2;
 
 /// Windows of one size that start at every slide, aligned to 1970. A record belongs to `size / slide` of them.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +63,7 @@ impl Sliding {
     ) -> Result<&'s mut A, Late> {
         let last = self.last(time);
         if timers.reached(last.end.after(self.rules.lateness)) {
-            return Err(Late { window: last });
+            return Err(Late::of(last));
         }
         let start = time.floor(self.slice);
         let first = self.next_end(start);
@@ -70,17 +73,20 @@ impl Sliding {
             timers.set(first, self.rules.number);
         }
         if over && (new || !pane.changed) {
-            // Windows that were given are given again; the first that is open comes as it would have.
+            // Windows that were given, or were empty, are given again; the first that is open comes as it would have.
             let mut end = first;
             while end <= last.end {
-                let open = !timers.reached(end);
-                if !timers.reached(end.after(self.rules.lateness)) {
+                if !timers.reached(end) {
                     timers.set(end, self.rules.number);
-                }
-                if open {
                     break;
                 }
+                if !timers.reached(end.after(self.rules.lateness)) {
+                    timers.set(end, self.rules.number + UPDATE);
+                }
                 end = end.after(self.slide);
+            }
+            if new {
+                timers.set(last.end.after(self.rules.lateness), self.rules.number);
             }
         }
         if new && let Some(next) = self.rules.next_early(time).filter(|next| *next < last.end) {
@@ -102,12 +108,11 @@ impl Sliding {
         if timer.number == self.rules.number + 1 {
             return self.early(panes, timers, timer);
         }
-        if timer.number != self.rules.number {
+        let again = timer.number == self.rules.number + UPDATE;
+        if timer.number != self.rules.number && !again {
             return Vec::new();
         }
         let end = timer.time;
-        // A time of the watermark that has gone on since is that of a window which late records changed.
-        let again = timers.watermark().is_some_and(|watermark| watermark > end);
         let mut fired = Vec::new();
         if self.next_end(end.after(-1)) == end {
             let kind = if again { Kind::Update } else { Kind::OnTime };
@@ -137,11 +142,13 @@ impl Sliding {
         if panes.all().is_empty() {
             state.clear();
         }
-        fired
+        counted(fired)
     }
 
     fn early<A: State + Clone + Merge>(&self, panes: &mut Panes<A>, timers: &mut Timers, timer: Timer) -> Vec<Fired<A>> {
-        let end = self.next_end(timer.time);
+        // A timer that a late record set fires late itself.
+        let now = timers.watermark().map_or(timer.time, |watermark| watermark.max(timer.time));
+        let end = self.next_end(now);
         let start = end.after(-self.size);
         let changed = panes.all().iter().any(|pane| pane.changed && pane.start >= start && pane.end <= end);
         let mut fired = Vec::new();
@@ -149,8 +156,8 @@ impl Sliding {
             fired.extend(self.put_together(panes, end).map(|(window, value)| Fired { window, kind: Kind::Early, value }));
             panes.all_mut().iter_mut().for_each(|pane| pane.changed = false);
         }
-        let more = panes.all().iter().any(|pane| self.last(pane.start).end > timer.time);
-        if let Some(next) = self.rules.next_early(timer.time).filter(|_| more) {
+        let more = panes.all().iter().any(|pane| self.last(pane.start).end > now);
+        if let Some(next) = self.rules.next_early(now).filter(|_| more) {
             timers.set(next, self.rules.number + 1);
         }
         fired

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::{Fired, Kind, Late, Panes, Rules, Window, micros, settings};
+use super::{Fired, Kind, Late, Panes, Rules, Window, counted, micros, settings};
 use crate::state::{Keyed, State};
 use crate::time::Timestamp;
 use crate::timer::{Timer, Timers};
@@ -51,7 +51,7 @@ impl Tumbling {
         let window = self.window(time);
         let over = timers.reached(window.end);
         if over && timers.reached(window.end.after(self.rules.lateness)) {
-            return Err(Late { window });
+            return Err(Late::of(window));
         }
         let (pane, new) = state.or_default().at(window.start, window.end, over);
         if new {
@@ -85,7 +85,8 @@ impl Tumbling {
         }
         let mut fired = Vec::new();
         for pane in panes.all_mut() {
-            if pane.end == timer.time && pane.changed {
+            // An early result changes nothing about the one on time.
+            if pane.end == timer.time && (pane.changed || !pane.closed) {
                 let kind = if pane.closed { Kind::Update } else { Kind::OnTime };
                 fired.push(Fired { window: pane.window(), kind, value: pane.value.clone() });
                 pane.changed = false;
@@ -96,6 +97,6 @@ impl Tumbling {
         if panes.all().is_empty() {
             state.clear();
         }
-        fired
+        counted(fired)
     }
 }
