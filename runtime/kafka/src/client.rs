@@ -1,9 +1,10 @@
 //! Settings, errors and logs of librdkafka's clients.
 //!
-//! Owns: which settings every client has; librdkafka's errors as codes of Segno; its logs as tracing events.
-//! Does not own: what sources and sinks set for themselves.
+//! Owns: which settings every client has; librdkafka's errors as codes of Segno; its logs as tracing events; the end of
+//! consumers. Does not own: what sources and sinks set for themselves.
 //!
-//! Invariants: a setting's value is never printed, because it may be secret. Every request is bounded in time.
+//! Invariants: a setting's value is never printed, because it may be secret. Every request is bounded in time, and so is
+//! the end of a consumer.
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -12,13 +13,19 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::ProducerContext;
 use segno_core::source::KafkaConnection;
-use segno_core::{Code, Error};
+use segno_core::{Code, Error, Result};
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long a request for metadata may take: a healthy broker answers in milliseconds, an election takes a second or two.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the end of a consumer is waited for: a broker that is there answers its farewell in milliseconds.
+const CLOSE_MAX: Duration = Duration::from_secs(1);
 
 /// Log facilities of librdkafka that tell of a broken connection or of a request whose outcome is not known.
 const DISTURBANCES: [&str; 3] = ["FAIL", "REQTMOUT", "TXNERR"];
@@ -112,6 +119,52 @@ impl Context {
 
     fn advice(&self) -> String {
         format!("see that brokers run at {} and can be reached from here; if that is not where they are, correct brokers:", self.brokers)
+    }
+}
+
+/// A consumer that holds nobody up when it is dropped.
+///
+/// Closing one waits for whatever it asked its group's coordinator, the offsets that are told as advice among it: while no
+/// coordinator answers, 45 s were measured. So it ends on a thread of its own, which is left alone after `CLOSE_MAX`.
+pub(crate) struct ConsumerClient<C: ConsumerContext + 'static = Context>(ManuallyDrop<BaseConsumer<C>>);
+
+impl ConsumerClient {
+    pub fn open(config: &ClientConfig, connection: &KafkaConnection) -> Result<ConsumerClient> {
+        ConsumerClient::open_with(config, Context::new(connection))
+    }
+}
+
+impl<C: ConsumerContext + 'static> ConsumerClient<C> {
+    pub fn open_with(config: &ClientConfig, context: C) -> Result<ConsumerClient<C>> {
+        let consumer = config.create_with_context(context).map_err(|error| wrong_setting(&error))?;
+        Ok(ConsumerClient(ManuallyDrop::new(consumer)))
+    }
+}
+
+impl<C: ConsumerContext + 'static> Deref for ConsumerClient<C> {
+    type Target = BaseConsumer<C>;
+
+    fn deref(&self) -> &BaseConsumer<C> {
+        &self.0
+    }
+}
+
+impl<C: ConsumerContext + 'static> Drop for ConsumerClient<C> {
+    fn drop(&mut self) {
+        // SAFETY: it is taken once, here, and nothing uses it afterwards. Wrapped again, it is leaked, not closed, where no
+        // thread can be started.
+        let consumer = ManuallyDrop::new(unsafe { ManuallyDrop::take(&mut self.0) });
+        let (closed, ended) = channel();
+        let close = move || {
+            drop(ManuallyDrop::into_inner(consumer));
+            // Nobody may be waiting any more.
+            let _ = closed.send(());
+        };
+        match std::thread::Builder::new().name("kafka-close".to_owned()).spawn(close) {
+            Ok(_) if ended.recv_timeout(CLOSE_MAX).is_err() => tracing::debug!("a consumer still waits for its coordinator to end"),
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "a consumer was not closed"),
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 //! Invariants: nothing is fetched and no offset is committed: the group only proposes. A change is answered when the
 //! shards have followed it; until then the group waits, and other members keep what they have (cooperative rebalancing).
 
-use crate::client::{Context, code_of, settings, wrong_setting};
+use crate::client::{ConsumerClient, Context, code_of, settings};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -53,7 +53,7 @@ impl Change {
 }
 
 pub struct Group {
-    consumer: BaseConsumer<Member>,
+    consumer: ConsumerClient<Member>,
 }
 
 #[derive(Default)]
@@ -79,8 +79,7 @@ impl Group {
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "latest")
             .set("allow.auto.create.topics", "false");
-        let consumer: BaseConsumer<Member> =
-            config.create_with_context(Member::default()).map_err(|error| wrong_setting(&error))?;
+        let consumer = ConsumerClient::open_with(&config, Member::default())?;
         consumer
             .subscribe(&[topic])
             .map_err(|error| failed(&consumer, &error, "the workers' group cannot be joined"))?;

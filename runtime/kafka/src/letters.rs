@@ -5,13 +5,13 @@
 //! Invariants: letters of committed epochs only, each once, in the order of the topic's partitions. What a topic holds beside them,
 //! letters of other pipelines among it, is passed over.
 
-use crate::client::{Context, REQUEST_TIMEOUT, serve, settings, wrong_setting};
+use crate::client::{ConsumerClient, REQUEST_TIMEOUT, serve, settings};
 use crate::queue::{BATCH, Fetched, Message, PartitionQueue};
 use crate::records::{EPOCH, ORIGIN, TENANT, TRUNCATED};
 use crate::topics;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD as BASE64;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 use segno_core::pipeline::KafkaSinkSpec;
 use segno_core::Result;
@@ -30,15 +30,15 @@ const FETCHED_AHEAD_KIB: &str = "4096";
 /// Hands over the letters of a pipeline until `visit` says false: the fields of `segno_core::sink::dead_letter_schema`, the
 /// `epoch`, and the `shard`, where it has a number.
 pub fn letters(spec: &KafkaSinkSpec, tenant: &str, pipeline: &str, visit: &mut dyn FnMut(Value) -> bool) -> Result<()> {
-    let config = settings(&spec.connection)
+    let mut config = settings(&spec.connection);
+    config
         .set("group.id", "segno-letters")
         .set("isolation.level", "read_committed")
         .set("auto.offset.reset", "error")
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
-        .set("queued.max.messages.kbytes", FETCHED_AHEAD_KIB)
-        .create_with_context(Context::new(&spec.connection));
-    let consumer: Arc<BaseConsumer<Context>> = config.map(Arc::new).map_err(|error| wrong_setting(&error))?;
+        .set("queued.max.messages.kbytes", FETCHED_AHEAD_KIB);
+    let consumer = ConsumerClient::open(&config, &spec.connection).map(Arc::new)?;
     let found = topics::describe(consumer.client(), std::slice::from_ref(&spec.topic), || serve(&consumer))?;
     for partition in 0..found.first().map_or(0, |topic| topic.partitions) {
         let mut going_on = true;
@@ -57,7 +57,7 @@ pub fn letters(spec: &KafkaSinkSpec, tenant: &str, pipeline: &str, visit: &mut d
 
 /// Reads a partition to the end of what is committed.
 fn read(
-    consumer: &Arc<BaseConsumer<Context>>,
+    consumer: &Arc<ConsumerClient>,
     topic: &str,
     partition: u32,
     mut each: impl FnMut(&Message<'_>) -> bool,

@@ -5,11 +5,11 @@
 //! Invariants: a broker has `begin` before any row of the epoch's transaction is sent, and all rows before `end` is, so a
 //! transaction of which a part was committed shows. The topic is compacted: the last mark of a sink stays for ever.
 
-use crate::client::{Context, REQUEST_TIMEOUT, settings, wrong_setting};
+use crate::client::{ConsumerClient, Context, REQUEST_TIMEOUT, settings, wrong_setting};
 use crate::queue::{BATCH, Fetched, PartitionQueue};
 use crate::topics;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use segno_core::partitioner::partition_of;
 use segno_core::sink::Ownership;
@@ -92,15 +92,15 @@ impl Marks {
     /// The last mark of a sink. Called after every older producer of it was fenced: then no other mark can appear.
     pub fn read(&self, place: &Place) -> Result<Option<Mark>> {
         let what = || format!("the marks in {MARKS}/{} cannot be read", place.partition);
-        let client = |isolation: &str| -> Result<Arc<BaseConsumer<Context>>> {
-            let config = settings(&self.connection)
+        let client = |isolation: &str| -> Result<Arc<ConsumerClient>> {
+            let mut config = settings(&self.connection);
+            config
                 .set("group.id", "segno-marks")
                 .set("isolation.level", isolation)
                 .set("auto.offset.reset", "error")
                 .set("enable.auto.commit", "false")
-                .set("enable.partition.eof", "true")
-                .create_with_context(Context::new(&self.connection));
-            config.map(Arc::new).map_err(|error| wrong_setting(&error))
+                .set("enable.partition.eof", "true");
+            ConsumerClient::open(&config, &self.connection).map(Arc::new)
         };
         // The true end: what belongs to open transactions, too.
         let all = client("read_uncommitted")?;

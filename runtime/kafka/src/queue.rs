@@ -6,7 +6,7 @@
 //! Invariants: a client assigns a partition once, so its queue never holds messages of an earlier assignment. What was
 //! fetched is given in order.
 
-use crate::client::{self, Context, wrong_setting};
+use crate::client::{self, ConsumerClient, Context, wrong_setting};
 use rdkafka::bindings::*;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
@@ -33,7 +33,7 @@ pub(crate) struct Message<'a>(&'a rd_kafka_message_t);
 pub(crate) struct PartitionQueue {
     queue: *mut rd_kafka_queue_t,
     batch: Vec<*mut rd_kafka_message_t>,
-    consumer: Arc<BaseConsumer<Context>>,
+    consumer: Arc<ConsumerClient>,
 }
 
 // SAFETY: librdkafka's queues may be used by any thread; the batch is empty between calls.
@@ -41,7 +41,7 @@ unsafe impl Send for PartitionQueue {}
 
 impl PartitionQueue {
     /// Assigns a partition from `offset` on, in addition to what the consumer has.
-    pub fn assign(consumer: &Arc<BaseConsumer<Context>>, topic: &str, partition: u32, offset: u64) -> Result<PartitionQueue> {
+    pub fn assign(consumer: &Arc<ConsumerClient>, topic: &str, partition: u32, offset: u64) -> Result<PartitionQueue> {
         let name = CString::new(topic).map_err(|_| Error::new(Code::Internal, "the name of a topic holds a zero"))?;
         // SAFETY: the consumer lives as long as the queue, which holds it.
         let queue = unsafe {
@@ -111,7 +111,7 @@ impl PartitionQueue {
         client::serve(&self.consumer);
     }
 
-    pub fn consumer(&self) -> &Arc<BaseConsumer<Context>> {
+    pub fn consumer(&self) -> &Arc<ConsumerClient> {
         &self.consumer
     }
 }

@@ -6,12 +6,12 @@
 //! Invariants: partitions are assigned, never subscribed to, and the broker decides no offset. Only committed records
 //! are read. Numbers never change; partitions that appear later come behind.
 
-use crate::client::{Context, REQUEST_TIMEOUT, serve, settings, wrong_setting};
+use crate::client::{ConsumerClient, REQUEST_TIMEOUT, serve, settings};
 use crate::queue::PartitionQueue;
 use crate::reader::Reader;
 use crate::topics::{self, Topic};
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use segno_core::source::{KafkaSpec, KafkaStart, Partition, PartitionReader, ReadPlan, Source, TopicSize};
@@ -33,11 +33,11 @@ pub struct KafkaSource {
 
 struct Known {
     /// The client for partitions that are opened next.
-    consumer: Arc<BaseConsumer<Context>>,
+    consumer: Arc<ConsumerClient>,
     /// Partitions that it has: a client assigns each once.
     assigned: BTreeSet<u32>,
     /// The client that reads each partition.
-    readers: BTreeMap<u32, Arc<BaseConsumer<Context>>>,
+    readers: BTreeMap<u32, Arc<ConsumerClient>>,
     /// Topic and partition, in the order of their numbers; only grows.
     partitions: Vec<(String, u32)>,
     /// Ids of topics.
@@ -46,7 +46,7 @@ struct Known {
     ends: BTreeMap<u32, u64>,
 }
 
-fn consumer(spec: &KafkaSpec) -> Result<Arc<BaseConsumer<Context>>> {
+fn consumer(spec: &KafkaSpec) -> Result<Arc<ConsumerClient>> {
     let mut config: ClientConfig = settings(&spec.connection);
     let group = spec.group.clone().unwrap_or_else(|| format!("segno-{}", spec.name));
     let ahead = ["queued.max.messages.kbytes", "fetch.queue.backoff.ms"];
@@ -63,7 +63,7 @@ fn consumer(spec: &KafkaSpec) -> Result<Arc<BaseConsumer<Context>>> {
         .set("enable.auto.offset.store", "false")
         .set("enable.partition.eof", "true")
         .set("allow.auto.create.topics", "false");
-    config.create_with_context(Context::new(&spec.connection)).map(Arc::new).map_err(|error| wrong_setting(&error))
+    ConsumerClient::open(&config, &spec.connection).map(Arc::new)
 }
 
 impl KafkaSource {

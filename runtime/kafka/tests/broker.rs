@@ -5,6 +5,8 @@ use crate::servers::Brokers;
 use crate::whole::Pipeline;
 use segno_core::sink::Sink;
 use segno_core::source::*;
+use segno_kafka::Group;
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing() {
@@ -37,7 +39,7 @@ fn a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing() {
             broker.kill(1);
             broker.start_again(1);
         });
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         while after < 5 {
             assert!(started.elapsed() < 3 * lab::PATIENCE, "the sink does not recover");
             match sink.publish(&crate::sink::rows(next..next + 10).at(epoch), &[]) {
@@ -51,6 +53,36 @@ fn a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing() {
         }
     });
     assert_eq!(crate::sink::ids(&output), (0..next).collect::<Vec<_>>());
+}
+
+/// The library alone waits as long as a session, 45 s; a machine that is busy takes some seconds for what needs one.
+const GIVE_UP_MAX: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_source_that_is_given_up_while_no_broker_answers_holds_nobody_up() {
+    let broker = Brokers::start(1);
+    lab::use_brokers(broker.known().kafka.bootstrap);
+    let input = lab::topic("in", 1, &[]);
+    lab::values(&input, 0, (0..10).map(|id| format!("{{\"id\":{id}}}")));
+    let source = segno_kafka::KafkaSource::open(&KafkaSpec { group: Some(lab::name("group")), ..lab::spec(&[&input]) }).unwrap();
+    let mut reader = source.open(0, 0, None, &ReadPlan::default()).unwrap();
+    lab::drain(&mut *reader, 0, lab::LARGE, 10);
+    let member = Group::join(&lab::connection(), &lab::name("workers"), &input, lab::PATIENCE).unwrap();
+    let started = Instant::now();
+    while member.next(Duration::from_millis(100)).unwrap().is_none() {
+        assert!(started.elapsed() < lab::PATIENCE, "the group does not settle");
+    }
+    broker.kill(1);
+    // The group is told by a request that waits for a coordinator.
+    source.advise(&[(0, 10)]);
+    for given_up in [Box::new((source, reader)) as Box<dyn Send>, Box::new(member)] {
+        let (done, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            drop(given_up);
+            let _ = done.send(());
+        });
+        assert_eq!(ended.recv_timeout(GIVE_UP_MAX), Ok(()), "closing waits for a broker");
+    }
 }
 
 /// More failures in a row than any bounded number of restarts (with the limits of the command that tests use: 2).
@@ -67,7 +99,7 @@ fn a_broker_that_stays_away_is_waited_for_without_end_and_without_noise() {
     let mut command = pipeline.command("SEGNO_TESTING_BIN", &["run"]);
     command.stderr(std::fs::File::create(&log).expect("a log"));
     let mut child = command.spawn().expect("segno starts");
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     pipeline.wait_for_entries(8, &mut child);
     broker.kill(1);
     loop {
