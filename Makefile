@@ -23,7 +23,7 @@ export FLIGHTS_DATA := $(SEGNO_CACHE)/flights
 
 SERVERS := scripts/servers/servers.py
 
-.PHONY: help setup servers services services-down build components data testing demo demo-kafka test bench bench-kafka torture clean
+.PHONY: help setup servers services services-down build components data testing demo demo-kafka test bench bench-kafka bench-nexmark torture clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -81,6 +81,11 @@ bench: data
 ## make bench-kafka      Kafka to Kafka beside Kafka Streams: CPU, rate, latency (about five minutes)
 bench-kafka: build servers
 	@$(SERVERS) run --kafka 1 -- bench/kafka/run.py
+
+## make bench-nexmark    Nexmark beside Apache Flink, and each query's plugins in the sandbox beside native (about fifteen minutes)
+bench-nexmark: build
+	@bench/nexmark/run.py
+	@taskset -c 0 $(CARGO_TARGET_DIR)/release/segno-bench nexmark
 
 ## make torture MINUTES=60   a million seeds of the simulation, then long versions of the fault tests; adds up its counts
 torture: testing servers

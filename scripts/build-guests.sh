@@ -11,7 +11,7 @@ out=${SEGNO_GUESTS:-$PWD/target/guests}
 build=${CARGO_TARGET_DIR:-$PWD/target}
 target=wasm32-unknown-unknown
 
-[ $# -gt 0 ] || set -- $(ls plugins tests/guests | grep -v -e : -e "^$")
+[ $# -gt 0 ] || set -- $(sed -n 's/^name = "\(.*\)"/\1/p' plugins/*/Cargo.toml plugins/*/*/Cargo.toml tests/guests/*/Cargo.toml)
 packages=
 for name; do
     packages="$packages -p $name"

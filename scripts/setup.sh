@@ -20,6 +20,7 @@ need cmake cmake
 need clang clang
 need npm npm
 need python3 python3
+python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 [ -n "$(ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* 2>/dev/null | head -n 1)" ] || missing="$missing libclang-dev"
 # What librdkafka links: its header files.
 [ -e /usr/include/curl/curl.h ] || [ -n "$(ls /usr/include/*/curl/curl.h 2>/dev/null)" ] || missing="$missing libcurl4-openssl-dev"
@@ -62,4 +63,14 @@ if [ ! -s "$cache/vega-datasets/data/flights-3m.parquet" ]; then
     rm -rf "$cache/vega-datasets"
     mv "$work/package" "$cache/vega-datasets"
     rm -rf "$work"
+fi
+
+# DuckDB, by which a test computes what the Nexmark queries must give.
+if [ ! -x "$cache/duckdb/bin/python" ] || ! "$cache/duckdb/bin/python" -c "import duckdb" 2>/dev/null; then
+    say "installing DuckDB (PyPI)"
+    rm -rf "$cache/duckdb"
+    { python3 -m venv "$cache/duckdb" && "$cache/duckdb/bin/pip" install --quiet duckdb==2.0.1; } >"$cache/duckdb.log" 2>&1 || {
+        say "pip could not install DuckDB; see $cache/duckdb.log"
+        exit 1
+    }
 fi

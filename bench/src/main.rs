@@ -3,11 +3,13 @@
 //! - `micro`: boundary, sandbox against native, hot key, fresh instance, cached load
 //! - `state`: writes input for a large keyed state (bench/state.py)
 //! - `postgres`: rows written to PostgreSQL, beside a consumer by hand
+//! - `nexmark`: the queries' plugins, sandbox against native; `nexmark-events`: their input (bench/nexmark/run.py)
 //! - `bids`: writes a file of Nexmark bids for the runs of the whole command (bench/run.sh)
 //!
 //! Owns: measuring. Does not own: goals (bench/RESULTS.md).
 
 mod micro;
+mod nexmark;
 mod postgres;
 mod state;
 
@@ -50,6 +52,21 @@ enum What {
         #[arg(long, default_value_t = 100_000)]
         rows: u64,
     },
+    /// The plugins of the Nexmark queries, in the sandbox and native.
+    Nexmark {
+        /// Folder with the components.
+        #[arg(long, env = "SEGNO_COMPONENTS")]
+        components: PathBuf,
+    },
+    /// Writes Nexmark events of all kinds as JSON lines.
+    NexmarkEvents {
+        #[arg(long)]
+        events: u64,
+        /// Events in a second of event time.
+        #[arg(long, default_value_t = 10_000)]
+        rate: u64,
+        out: PathBuf,
+    },
     /// Writes Nexmark bids as JSON lines.
     Bids {
         #[arg(long, default_value_t = 5_000_000)]
@@ -72,6 +89,12 @@ fn main() -> Result<(), Box<dyn Error>> {
             Ok(())
         }
         What::Postgres { url, rows } => postgres::run(&url, rows),
+        What::Nexmark { components } => nexmark::run(&components),
+        What::NexmarkEvents { events, rate, out } => {
+            let mut file = BufWriter::with_capacity(1 << 20, std::fs::File::create(&out)?);
+            nexmark::write(events, rate, &mut file)?;
+            Ok(file.flush()?)
+        }
         What::Bids { events, out } => {
             let mut spec = NexmarkSpec::new("bids", 42, Some(events));
             spec.only = Some(NexmarkKind::Bid);

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-const ROWS: usize = 1_024;
+pub const ROWS: usize = 1_024;
 const ROUNDS: usize = 15;
 const CALLS: usize = 400;
 
@@ -34,7 +34,7 @@ fn time(count: usize, mut run: impl FnMut()) -> f64 {
     median(rounds.collect())
 }
 
-fn template(engine: &Engine, components: &Path, name: &str) -> Result<Arc<Template>, Box<dyn Error>> {
+pub fn template(engine: &Engine, components: &Path, name: &str) -> Result<Arc<Template>, Box<dyn Error>> {
     let bytes = std::fs::read(components.join(format!("{name}.wasm")))?;
     let component = engine.load(&bytes, &Limits::default())?;
     let init = init_message(&serde_json::json!({}), &[]).map_err(|error| format!("{error}"))?;
@@ -61,7 +61,7 @@ fn message(columns: &[ArrayRef], types: &[ColumnType], keys: Option<&[u32]>) -> 
     Ok(out)
 }
 
-fn against_native<T: Plugin>(
+pub fn against_native<T: Plugin>(
     name: &str,
     template: &Template,
     batch: &[u8],

@@ -14,6 +14,7 @@ mod invariance;
 mod kills;
 mod lab;
 mod logs;
+mod nexmark;
 mod observe;
 mod ownership;
 mod postgres;
