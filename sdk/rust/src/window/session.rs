@@ -1,4 +1,7 @@
 //! Records that follow each other without a gap.
+//!
+//! A session has one timer, which follows its end: not each record sets one, but each timer that comes too early.
+//! Invariant: a session that has not ended has a timer at its end, or after its start and before its end.
 
 use core::time::Duration;
 
@@ -38,9 +41,11 @@ impl Session {
         let alone = Window { start: time, end: time.after(self.gap) };
         let touches = |pane: &Pane<A>| pane.start <= alone.end && pane.end >= alone.start;
         let joined = state.get().map_or(&[][..], Panes::all).iter().filter(|pane| touches(pane));
-        let window = joined.fold(alone, |window, pane| Window {
-            start: window.start.min(pane.start),
-            end: window.end.max(pane.end),
+        // A session that has not ended has a timer, at its end or before it.
+        let mut waits = false;
+        let window = joined.fold(alone, |window, pane| {
+            waits |= !timers.reached(pane.end);
+            Window { start: window.start.min(pane.start), end: window.end.max(pane.end) }
         });
         if timers.reached(window.end.after(self.rules.lateness)) {
             return Err(Late::of(window));
@@ -52,19 +57,18 @@ impl Session {
         if count == 0 {
             panes.insert(first, Pane { start: time, end: time, changed: false, closed: over, value: A::default() });
         }
-        for other in panes.drain(first + 1..first + count.max(1)).collect::<Vec<_>>() {
-            panes[first].value.merge(&other.value);
-            panes[first].changed |= other.changed;
+        if count > 1 {
+            for other in panes.drain(first + 1..first + count).collect::<Vec<_>>() {
+                panes[first].value.merge(&other.value);
+                panes[first].changed |= other.changed;
+            }
         }
         let pane = &mut panes[first];
         let grown = pane.window() != window;
         (pane.start, pane.end) = (window.start, window.end);
         pane.closed = over && pane.closed;
-        if grown || (over && !pane.changed) {
+        if !waits && (grown || (over && !pane.changed)) {
             timers.set(window.end, self.rules.number);
-            if self.rules.lateness > 0 {
-                timers.set(window.end.after(self.rules.lateness), self.rules.number);
-            }
         }
         if count == 0
             && let Some(next) = self.rules.next_early(time).filter(|next| *next < window.end)
@@ -90,14 +94,21 @@ impl Session {
             return Vec::new();
         }
         let mut fired = Vec::new();
-        // A session that went on since the timer was set has another end, and another timer.
-        for pane in panes.all_mut().iter_mut().filter(|pane| pane.end == timer.time) {
-            // An early result changes nothing about the one on time.
-            if pane.changed || !pane.closed {
-                let kind = if pane.closed { Kind::Update } else { Kind::OnTime };
-                fired.push(Fired { window: pane.window(), kind, value: pane.value.clone() });
+        for pane in panes.all_mut() {
+            if pane.end == timer.time {
+                // An early result may have said it all: the last one comes all the same.
+                if pane.changed || !pane.closed {
+                    let kind = if pane.closed { Kind::Update } else { Kind::OnTime };
+                    fired.push(Fired { window: pane.window(), kind, value: pane.value.clone() });
+                }
+                (pane.changed, pane.closed) = (false, true);
+                if self.rules.lateness > 0 {
+                    timers.set(pane.end.after(self.rules.lateness), self.rules.number);
+                }
+            } else if pane.start <= timer.time && !timers.reached(pane.end) {
+                // The session went on since the timer was set: the timer follows it.
+                timers.set(pane.end, self.rules.number);
             }
-            (pane.changed, pane.closed) = (false, true);
         }
         panes.all_mut().retain(|pane| !timers.reached(pane.end.after(self.rules.lateness)));
         if panes.all().is_empty() {

@@ -164,11 +164,15 @@ impl<'a> LaneTimers<'a> {
                 (true, None) => self.firing(&places[one.event], id)?,
                 (false, Some(waiting)) => waiting.due,
             };
-            let behind = places[one.event + 1..].iter();
+            // Places are in the order in which they happen, and most timers are due long after the batch.
+            let behind = &places[one.event + 1..];
             let found = match one.set {
-                true => behind.into_iter().position(|place| place.is_after(&due)),
+                true if behind.last().is_some_and(|place| place.is_after(&due)) => {
+                    Some(behind.partition_point(|place| !place.is_after(&due)))
+                }
+                true => None,
                 // One that fired before it is deleted has fired.
-                false => behind.into_iter().position(|place| matches!(place, Place::Timer(other) if *other == due)),
+                false => behind.iter().position(|place| matches!(place, Place::Timer(other) if *other == due)),
             };
             found.map(|at| one.event + 1 + at)
         };
