@@ -48,7 +48,12 @@ fn timers_leave_no_trace_of_batches_epochs_threads_and_kills() {
     let mut random = StdRng::seed_from_u64(seed);
     let steps = format!("{TIMED}{SECOND}");
     let reference = lab(3, &steps, "bucket, what, id, time, watermark");
-    reference.complete();
+    let summary = reference.complete();
+    // What a call counted that was made again with fewer events did not happen.
+    for step in ["count", "second"] {
+        let (counted, fired) = (&summary["totals"]["counters"][format!("{step}.timers")], &summary["totals"]["timers"][step]);
+        assert!(fired.as_u64() > Some(100) && counted == fired, "{step}: {counted} counted, {fired} fired");
+    }
     let (output, state) = (lines(&reference.output()), reference.state());
     assert!(output.iter().filter(|line| line.contains("\"timer\"")).count() > 500, "timers fire: {}", output.len());
     for _ in 0..16 {

@@ -119,6 +119,7 @@ impl Transform for Timed {
         if timer.number == FOREVER {
             ctx.timers.set(timer.time, FOREVER);
         }
+        count("timers", 1);
         let watermark = ctx.timers.watermark();
         let memory = ctx.state.or_default();
         memory.take(timer.time, i64::from(timer.number), watermark);

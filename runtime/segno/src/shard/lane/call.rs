@@ -11,7 +11,7 @@ use arrow_array::ArrayRef;
 use segno_core::columns::frame::{BatchMessage, DueTimer, PortEffects, RowSet, TableMutations, TimerChange, parse_effects};
 use segno_core::columns::key::decode_key;
 use segno_core::{Code, Result};
-use segno_plugin::CallFailure;
+use segno_plugin::{CallFailure, Observed};
 use segno_wire::{BatchShape, WireError};
 
 /// Marks a cause that is a timer: the rest of the number is its place among the timers that fired in the lane.
@@ -30,6 +30,7 @@ pub(super) struct Called {
     mutations: Vec<TableMutations>,
     timers: Vec<TimerChange>,
     rejects: Vec<(u32, String)>,
+    observed: Observed,
     /// Batch key index to lane key index.
     batch_keys: Vec<u32>,
 }
@@ -107,11 +108,9 @@ impl<'a> LaneRun<'a> {
         });
         self.message = out;
         let observed = instance.take_observed();
-        for (name, delta) in observed.counters {
-            *self.result.counters.entry(name).or_default() += delta;
-        }
-        for line in observed.logs {
-            tracing::info!(target: "plugin", step = %context.graph.id, lane = self.lane, plugin_level = line.level, "{}", line.message);
+        if !matches!(&outcome, Ok(done) if done.value.is_ok()) {
+            // The last words before a failure; what the call counted did not happen.
+            self.tell(&observed);
         }
         match outcome {
             Ok(done) => {
@@ -122,6 +121,7 @@ impl<'a> LaneRun<'a> {
                         mutations: effects.mutations,
                         timers: effects.timers,
                         rejects: effects.rejects,
+                        observed,
                         batch_keys,
                     }),
                     Err(malformed) => {
@@ -134,6 +134,13 @@ impl<'a> LaneRun<'a> {
                 self.instance = None;
                 Err(failure)
             }
+        }
+    }
+
+    /// Hands on what the plugin logged.
+    fn tell(&self, observed: &Observed) {
+        for line in &observed.logs {
+            tracing::info!(target: "plugin", step = %self.context.graph.id, lane = self.lane, plugin_level = line.level, "{}", line.message);
         }
     }
 
@@ -240,6 +247,10 @@ impl<'a> LaneRun<'a> {
     /// What the call did takes effect, and its events are done.
     pub(super) fn apply(&mut self, batch: &Batch, called: Called) -> Result<()> {
         let timed = self.timers.is_some();
+        self.tell(&called.observed);
+        for (name, delta) in &called.observed.counters {
+            *self.result.counters.entry(name.clone()).or_default() += delta;
+        }
         let changes = if called.timers.is_empty() { Vec::new() } else { self.asked(batch, &called) };
         let causes = if timed { self.causes(batch) } else { Vec::new() };
         if timed && !(batch.timers.is_empty() && changes.is_empty()) {
