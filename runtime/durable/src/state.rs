@@ -16,8 +16,6 @@ use std::path::{Path, PathBuf};
 const BLOCK_CACHE_BYTES: usize = 64 << 20;
 /// Memory for changes not yet in a file, bytes; two such buffers at most.
 const WRITE_BUFFER_BYTES: usize = 32 << 20;
-/// The part of a write buffer that says which keys it does not hold: a key that is new is not searched for in it.
-const WRITE_BUFFER_FILTER: f64 = 0.05;
 const MARK: &[u8] = b"\0mark";
 /// A file in the store's folder that says that damage was seen.
 const DAMAGE_SEEN: &str = "DAMAGED";
@@ -40,8 +38,6 @@ fn options() -> Options {
     options.create_if_missing(true);
     options.set_write_buffer_size(WRITE_BUFFER_BYTES);
     options.set_max_write_buffer_number(2);
-    options.set_memtable_whole_key_filtering(true);
-    options.set_memtable_prefix_bloom_ratio(WRITE_BUFFER_FILTER);
     options.set_compression_type(rocksdb::DBCompressionType::Lz4);
     options.set_max_background_jobs(2);
     options.set_level_compaction_dynamic_level_bytes(true);
