@@ -51,7 +51,7 @@ SQL = {
     "q11": """
         WITH gaps AS (
             SELECT bidder, date_time,
-                coalesce(date_time - lag(date_time) OVER before > INTERVAL 10 SECONDS, true)::INT AS first
+                coalesce(date_time - lag(date_time) OVER before >= INTERVAL 10 SECONDS, true)::INT AS first
             FROM bid WINDOW before AS (PARTITION BY bidder ORDER BY date_time)),
         sessions AS (
             SELECT bidder, date_time, sum(first) OVER (PARTITION BY bidder ORDER BY date_time ROWS UNBOUNDED PRECEDING) AS number

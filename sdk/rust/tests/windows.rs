@@ -213,7 +213,7 @@ impl Reference {
         let mut window = (record.at, record.at + gap);
         let alone = window;
         let open = &self.open[record.key];
-        let touching: Vec<(i64, i64)> = open.keys().filter(|one| one.0 <= alone.1 && one.1 >= alone.0).copied().collect();
+        let touching: Vec<(i64, i64)> = open.keys().filter(|one| one.0 < alone.1 && one.1 > alone.0).copied().collect();
         for one in &touching {
             window = (window.0.min(one.0), window.1.max(one.1));
         }

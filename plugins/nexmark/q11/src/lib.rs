@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn a_session_ends_after_ten_seconds_of_silence() {
         let mut sessions = Harness::<Sessions>::new("{}").unwrap();
-        for (second, bidder) in [(0, Some(1)), (10, Some(1)), (12, None), (21, Some(1))] {
+        for (second, bidder) in [(0, Some(1)), (9, Some(1)), (12, None), (19, Some(1))] {
             let row = row! { "bid.bidder": bidder }.key(if bidder.is_some() { "1" } else { "-" });
             sessions.push(row.at(Timestamp::from_millis(second * 1000)));
         }

@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 use crate::timer::{Timer, Timers};
 
 /// Windows of records that follow each other: a session ends when nothing came for the gap. Two records whose times
-/// differ by the gap or less are in one session.
+/// differ by less than the gap are in one session; its end, the time of the last one and the gap, is not part of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Session {
     gap: i64,
@@ -39,7 +39,7 @@ impl Session {
         time: Timestamp,
     ) -> Result<&'s mut A, Late> {
         let alone = Window { start: time, end: time.after(self.gap) };
-        let touches = |pane: &Pane<A>| pane.start <= alone.end && pane.end >= alone.start;
+        let touches = |pane: &Pane<A>| pane.start < alone.end && pane.end > alone.start;
         let joined = state.get().map_or(&[][..], Panes::all).iter().filter(|pane| touches(pane));
         // A session that has not ended has a timer, at its end or before it.
         let mut waits = false;
