@@ -21,6 +21,7 @@ BUILD = ["cargo", "test", "--release", "--workspace"]
 CARGO = shutil.which("cargo") or "cargo"
 LIBRARIES = subprocess.run(["rustc", "--print", "target-libdir"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
 RESULT = re.compile(rb"^test result: .*?(\d+) passed; (\d+) failed", re.MULTILINE)
+FAILED = re.compile(r"^test (.+) \.\.\. FAILED$", re.MULTILINE)
 # What needs other crates stands last, so that a mistake shows where it was made.
 ORDER = ["segno-wire", "segno-sdk", "segno-core", "segno-input", "segno-plugin", "segno-proxy", "segno-durable", "segno-kafka",
          "segno-postgres", "segno", "segno-checker", "segno-simulation",
@@ -29,6 +30,8 @@ ORDER = ["segno-wire", "segno-sdk", "segno-core", "segno-input", "segno-plugin",
 AT_A_TIME = {"segno-kafka": 4}
 # Lines of a failed suite that are shown: its end names the failures.
 SHOWN = 150
+# Lines that the end of the output repeats for each failed test, from its panic on.
+TOLD = 12
 
 
 def build():
@@ -52,7 +55,7 @@ def build():
 
 
 def suite(name, commands):
-    """Runs commands one after the other; gives (passed, failed)."""
+    """Runs commands one after the other; gives (passed, failed, what failed)."""
     started, passed, failed, said = time.time(), 0, 0, b""
     for command, folder in commands:
         # As cargo sets it for tests: macros of a compiler plugin need the toolchain's own libraries.
@@ -67,7 +70,8 @@ def suite(name, commands):
         failed += max(wrong, 1 if done.returncode or not counts else 0)
         said += done.stdout
     print(f"{name:16} {passed:5} passed {failed:4} failed {time.time() - started:7.1f} s", flush=True)
-    lines = said.decode(errors="replace").splitlines()
+    said = said.decode(errors="replace")
+    lines = said.splitlines()
     if failed:
         shown = [line for line in lines if not line.endswith("... ok")]
         print("\n".join("    " + line for line in shown[-SHOWN:]), flush=True)
@@ -76,7 +80,20 @@ def suite(name, commands):
         for line in lines:
             if line.startswith("## "):
                 print("    " + line[3:], flush=True)
-    return passed, failed
+    return passed, failed, failures(name, said) if failed else ""
+
+
+def failures(name, said):
+    """What a failed suite says of each failed test: for the end of the output, which is often all that is kept."""
+    told = []
+    for test in FAILED.findall(said) or ["(a binary that ended without a result)"]:
+        _, _, of_it = said.partition(f"---- {test} stdout ----\n")
+        of_it = re.split("\n---- |\nfailures:\n", of_it)[0] if of_it else said
+        panics = [line for line in of_it.splitlines() if line.strip()]
+        starts = [at for at, line in enumerate(panics) if " panicked at " in line]
+        told.append("\n".join([f"FAILED {name}: {test}"]
+                              + ["    " + line[:400] for line in panics[(starts or [-TOLD])[-1]:][:TOLD]]))
+    return "\n".join(told)
 
 
 def main():
@@ -100,7 +117,10 @@ def main():
         sys.exit(1 if any(codes) else 0)
     totals = [suite(name, suites[name]) for name in chosen]
     print(f"all suites: {time.time() - started:.0f} s")
-    passed, failed = (sum(column) for column in zip(*totals))
+    passed, failed = (sum(column) for column in list(zip(*totals))[:2])
+    for _, _, told in totals:
+        if told:
+            print(told)
     print(f"{passed} passed, {failed} failed")
     sys.exit(1 if failed else 0)
 

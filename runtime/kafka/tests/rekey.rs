@@ -7,7 +7,6 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use segno_core::partitioner::partition_of;
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -29,7 +28,7 @@ impl Example {
     fn start(&mut self, file: &str) -> Worker {
         self.started += 1;
         let log = self.folder.path().join(format!("log-{}", self.started));
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/rekey").join(file);
+        let path = std::path::absolute("../../examples/rekey").expect("a folder").join(file);
         let mut command = Command::new(variable("SEGNO_BIN"));
         command.args(["run", "-v", "-q"]).arg(path).env("SEGNO_PLUGIN_CACHE", variable("SEGNO_COMPONENTS").join("cache"));
         command.env("KAFKA_BROKERS", brokers()).env("TENANT", &self.by_shop).env("SESSION_TIMEOUT", "1500ms");

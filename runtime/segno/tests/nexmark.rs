@@ -43,7 +43,7 @@ fn files(folder: &Path) -> usize {
 
 /// Runs a query to its end and kills it on the way; gives the number of kills that hit a run that had committed something.
 fn run(query: &str, events: &Path, out: &Path, random: &mut StdRng) -> usize {
-    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/nexmark");
+    let examples = Path::new("../../examples/nexmark");
     let example = std::fs::read_to_string(examples.join(format!("{query}.yaml"))).expect("an example");
     let pipeline = out.join(format!("{query}.yaml"));
     // Some kills hit a start, most hit epochs.
@@ -82,7 +82,7 @@ fn run(query: &str, events: &Path, out: &Path, random: &mut StdRng) -> usize {
 
 fn check(query: &str, events: &Path, out: &Path, last: bool) {
     let python = variable("SEGNO_CACHE").join("duckdb/bin/python");
-    let checker = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/checker/nexmark.py");
+    let checker = Path::new("../../tests/checker/nexmark.py");
     let rows: PathBuf = out.join(query).join("*.jsonl");
     let checked = Command::new(python)
         .args([checker.as_os_str(), query.as_ref(), "--events".as_ref(), events.join("events-*.jsonl").as_os_str()])

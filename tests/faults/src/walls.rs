@@ -125,3 +125,13 @@ fn every_source_file_says_what_it_owns() {
         }
     }
 }
+
+/// A build cache outlives the clone that filled it, and the next clone lies elsewhere: what the compiler saw of the folder
+/// then is not there any more.
+#[test]
+fn no_file_keeps_the_folder_in_which_it_was_compiled() {
+    let written = ["env!(\"CARGO", "_MANIFEST_DIR\")"].concat();
+    for source in sources(repository(), ".rs") {
+        assert!(!read(&source).contains(&written), "{} keeps its folder: use the working directory", source.display());
+    }
+}
