@@ -4,6 +4,7 @@
 use crate::lab::{Lab, finish, plain, text};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use std::path::PathBuf;
 use std::time::Duration;
 
 const RECORDS: usize = 4_000;
@@ -28,13 +29,33 @@ fn lab(seed: u64, steps: &str, columns: &str) -> Lab {
 fn disturbed(random: &mut StdRng, lab: &mut Lab) {
     let (rows, records, threads) =
         (random.random_range(1..=2_000), random.random_range(20..=3_000), random.random_range(1..=4));
-    lab.settings = format!("batch_rows: {rows}\nepoch: {{ max_records: {records} }}\nthreads: {threads}\n");
+    let timers = [random.random_range(1..=40), 50_000][random.random_range(0..2)];
+    lab.settings = format!("batch_rows: {rows}\nepoch: {{ max_records: {records}, max_timers: {timers} }}\nthreads: {threads}\n");
+    killed(random, lab);
+}
+
+/// Up to two kills.
+fn killed(random: &mut StdRng, lab: &Lab) {
     for _ in 0..random.random_range(0..3) {
         let mut child = lab.command(plain(), &["run", "-q"]).spawn().expect("segno starts");
         std::thread::sleep(Duration::from_millis(random.random_range(5..120)));
         let _ = child.kill();
         finish(child);
     }
+}
+
+/// The records of a shard's epochs, as the journal has them.
+fn epochs(lab: &Lab) -> Vec<serde_json::Value> {
+    let folder = std::fs::read_dir(lab.store().join("journal")).expect("a journal");
+    let mut files: Vec<PathBuf> = folder.flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    let entries = files.iter().filter_map(|file| serde_json::from_slice::<serde_json::Value>(&std::fs::read(file).ok()?).ok());
+    entries.map(|entry| entry["body"].clone()).filter(|body| body["kind"] == "epoch").collect()
+}
+
+/// Epochs that end within an instant.
+fn parts(epochs: &[serde_json::Value]) -> usize {
+    epochs.iter().filter(|epoch| !epoch["to"]["timer_cursor"].is_null()).count()
 }
 
 fn lines(bytes: &[u8]) -> Vec<String> {
@@ -56,6 +77,7 @@ fn timers_leave_no_trace_of_batches_epochs_threads_and_kills() {
     }
     let (output, state) = (lines(&reference.output()), reference.state());
     assert!(output.iter().filter(|line| line.contains("\"timer\"")).count() > 500, "timers fire: {}", output.len());
+    let mut cut = 0;
     for _ in 0..16 {
         let mut lab = lab(3, &steps, "bucket, what, id, time, watermark");
         disturbed(&mut random, &mut lab);
@@ -70,6 +92,55 @@ fn timers_leave_no_trace_of_batches_epochs_threads_and_kills() {
         assert!(lab.state() == state, "seed {seed}: the state differs with {setting}");
         let (code, said) = lab.replay();
         assert_eq!(code, Some(0), "seed {seed}, {setting}: {said}");
+        cut += parts(&epochs(&lab));
+    }
+    assert!(cut > 0, "seed {seed}: no epoch ended within an instant");
+    println!("## event time: {cut} epochs ended within an instant");
+}
+
+#[test]
+fn a_burst_of_timers_is_spread_over_epochs_and_leaves_no_trace() {
+    const KEYS: i64 = 20_000;
+    const TIMERS_MAX: u64 = 500;
+    let seed = rand::random::<u64>();
+    println!("## burst: seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let steps = TIMED.to_owned() + "    config: { burst: 100 }\n" + SECOND;
+    let burst = || {
+        let lab = lab(3, &steps, "bucket, what, id, time, watermark");
+        let line = |id: i64, at: i64| format!("{{\"id\":{id},\"key\":\"k{id}\",\"at\":{at}}}\n");
+        let records: String = (0..KEYS).map(|id| line(id, 1_000 + id)).collect();
+        std::fs::write(lab.path("in-0.jsonl"), records + &line(KEYS, 200_000) + &line(KEYS + 1, 201_000)).expect("input");
+        for other in &lab.inputs()[1..] {
+            std::fs::write(other, "").expect("input");
+        }
+        lab
+    };
+    let mut reference = burst();
+    reference.settings = "epoch: { max_timers: 1000000 }\n".to_owned();
+    let summary = reference.complete();
+    assert!(summary["totals"]["timers"]["count"].as_i64() >= Some(KEYS), "{summary}");
+    let fired = |epochs: &[serde_json::Value], step: &str| {
+        epochs.iter().map(|epoch| epoch["counts"]["timers"][step].as_u64().unwrap_or(0)).max().unwrap_or(0)
+    };
+    assert!(fired(&epochs(&reference), "count") >= KEYS as u64, "without a limit an epoch fires all of them");
+    for _ in 0..3 {
+        let mut lab = burst();
+        // What is set within an epoch fires in it, too, whatever the limit.
+        let (rows, records) = (random.random_range(1..3_000), random.random_range(500..3_000));
+        lab.settings = format!("batch_rows: {rows}\nepoch: {{ max_records: {records}, max_timers: {TIMERS_MAX} }}\n");
+        killed(&mut random, &lab);
+        lab.complete();
+        assert!(lab.output() == reference.output(), "seed {seed}: the output differs with {}", lab.settings);
+        assert!(lab.state() == reference.state(), "seed {seed}: the state differs with {}", lab.settings);
+        let epochs = epochs(&lab);
+        let (without, with): (Vec<_>, Vec<_>) = epochs.iter().cloned().partition(|epoch| epoch["counts"]["records"] == 0);
+        assert!(fired(&without, "count") <= TIMERS_MAX, "an epoch fired {} timers", fired(&without, "count"));
+        let last = with.last().map_or(0, |epoch| fired(std::slice::from_ref(epoch), "count"));
+        assert!(last <= TIMERS_MAX + 10, "the rest of the burst and what the last records set: {last} timers");
+        assert!(parts(&epochs) as i64 >= KEYS / TIMERS_MAX as i64 / 2, "{} epochs end within the burst", parts(&epochs));
+        let (code, said) = lab.replay();
+        assert_eq!(code, Some(0), "seed {seed}: {said}");
     }
 }
 

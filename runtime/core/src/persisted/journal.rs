@@ -175,7 +175,8 @@ pub struct PartitionPosition {
     pub time_max: Option<i64>,
 }
 
-/// A timer is identified by (time, key, timer), in the order in which timers fire.
+/// The last timer that fired of an instant that is not over: the instant is the watermark + 1 µs. Steps before this one have
+/// passed through it, steps behind have not. A timer is identified by (time, key, timer), in the order in which timers fire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimerCursor {
     pub step: String,

@@ -239,6 +239,7 @@ pub(super) mod tests {
             (&CHECKPOINT, "replay_debt", show_duration(REPLAY_DEBT_DEFAULT)),
             (&EPOCH, "max_records", EPOCH_RECORDS_DEFAULT.to_string()),
             (&EPOCH, "max_bytes", format!("{}MiB", EPOCH_BYTES_DEFAULT >> 20)),
+            (&EPOCH, "max_timers", EPOCH_TIMERS_DEFAULT.to_string()),
             (&EPOCH, "max_delay", show_duration(EPOCH_DELAY_DEFAULT)),
             (&LINES, "line_bytes_max", format!("{}MiB", crate::source::LINE_BYTES_MAX >> 20)),
             (&CSV, "line_bytes_max", format!("{}MiB", crate::source::LINE_BYTES_MAX >> 20)),

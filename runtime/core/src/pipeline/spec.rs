@@ -31,6 +31,9 @@ pub const BATCH_ROWS_DEFAULT: u32 = 1_024;
 pub const BATCH_ROWS_MAX: u32 = 65_536;
 /// Records of an epoch at most.
 pub const EPOCH_RECORDS_DEFAULT: u64 = 262_144;
+
+/// Timers that fire in an epoch, of those that waited when it began.
+pub const EPOCH_TIMERS_DEFAULT: u64 = 50_000;
 /// Bytes of input of an epoch at most: with what the steps add, an epoch fits into memory several times.
 pub const EPOCH_BYTES_DEFAULT: u64 = 32 << 20;
 /// Records of an epoch at most, whatever the file says: row numbers within an epoch are 32 bits wide.
@@ -389,6 +392,7 @@ pub struct EpochSpec {
     pub max_records: u64,
     pub max_bytes: u64,
     pub max_delay: Duration,
+    pub max_timers: u64,
 }
 
 impl Default for EpochSpec {
@@ -397,6 +401,7 @@ impl Default for EpochSpec {
             max_records: EPOCH_RECORDS_DEFAULT,
             max_bytes: EPOCH_BYTES_DEFAULT,
             max_delay: EPOCH_DELAY_DEFAULT,
+            max_timers: EPOCH_TIMERS_DEFAULT,
         }
     }
 }

@@ -51,6 +51,8 @@ impl Moment {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Moves {
     before: Option<i64>,
+    /// An instant within which the epoch before ended: nothing fires before it any more.
+    within: Option<i64>,
     /// (input row, the watermark from before that row on), both strictly ascending.
     at: Vec<(u32, i64)>,
 }
@@ -58,7 +60,7 @@ pub struct Moves {
 impl Moves {
     /// The moves of records with these event times, after a watermark.
     pub fn of_records(before: Option<i64>, times: &[i64], delay_us: i64) -> Moves {
-        let mut moves = Moves { before, at: Vec::new() };
+        let mut moves = Moves { before, within: None, at: Vec::new() };
         // A record that is not behind this time moves the watermark: one comparison for each of the others.
         let mut next = moves.last().map_or(i64::MIN, |last| next_move(last, delay_us));
         for (row, &time) in times.iter().enumerate() {
@@ -68,6 +70,11 @@ impl Moves {
             }
         }
         moves
+    }
+
+    /// The same, after an epoch that ended within an instant.
+    pub fn resumed_within(self, instant: Option<i64>) -> Moves {
+        Moves { within: instant, ..self }
     }
 
     /// The watermark moves before `row`, unless it is there already.
@@ -126,19 +133,32 @@ impl Moves {
             // The move at hand goes on.
             Some(moment) => self.at.partition_point(|&(row, _)| row < moment.row),
         };
-        let index = first + self.at[first..].partition_point(|&(_, watermark)| watermark < time);
-        let &(row, _) = self.at.get(index)?;
-        let mut instant = time.max(self.value_before(index).unwrap_or(i64::MIN)).min(RECORD - 1);
+        let mut index = first + self.at[first..].partition_point(|&(_, watermark)| watermark < time);
+        let &(row, watermark) = self.at.get(index)?;
+        let earliest = time.max(self.within.unwrap_or(i64::MIN));
+        let mut instant = earliest.max(self.value_before(index).unwrap_or(i64::MIN)).min(RECORD - 1);
         if let Some(moment) = set_at.filter(|moment| moment.row == row && !moment.is_record()) {
             instant = instant.max(moment.instant);
         }
-        Some(Moment { row, instant })
+        if instant <= watermark {
+            return Some(Moment { row, instant });
+        }
+        // The instant is not over in this move: the epoch ends within it, or began there.
+        index += 1;
+        let &(row, _) = self.at.get(index)?;
+        Some(Moment { row, instant: earliest.max(self.value_before(index).unwrap_or(i64::MIN)) })
     }
 }
 
 /// The smallest event time that moves the watermark on from `watermark`.
 fn next_move(watermark: i64, delay_us: i64) -> i64 {
-    watermark.saturating_add(TICK_US).saturating_add(delay_us)
+    time_that_reaches(watermark.saturating_add(1), delay_us)
+}
+
+/// The smallest event time that brings this watermark or a later one.
+pub fn time_that_reaches(watermark: i64, delay_us: i64) -> i64 {
+    let ticks = watermark.div_euclid(TICK_US) + i64::from(watermark.rem_euclid(TICK_US) > 0);
+    ticks.saturating_mul(TICK_US).saturating_add(delay_us)
 }
 
 #[cfg(test)]
@@ -148,7 +168,7 @@ mod tests {
     const S: i64 = 1_000_000;
 
     fn moves(before: Option<i64>, at: &[(u32, i64)]) -> Moves {
-        let mut moves = Moves { before, at: Vec::new() };
+        let mut moves = Moves { before, ..Moves::default() };
         at.iter().for_each(|&(row, watermark)| moves.to(row, watermark));
         moves
     }
@@ -219,6 +239,34 @@ mod tests {
             let first = parts[0].firing(None, time);
             let in_parts = first.or_else(|| parts[1].firing(None, time));
             assert_eq!(at_once.map(|moment| moment.instant), in_parts.map(|moment| moment.instant), "time {time}");
+        }
+    }
+
+    #[test]
+    fn a_watermark_between_two_ticks_moves_with_the_same_record_as_one_on_a_tick() {
+        for watermark in [-250_001, -200_000, -1, 0, 1, 99_999, 100_000, 250_000] {
+            for delay in [0, 30_000, 5 * S] {
+                let first = time_that_reaches(watermark, delay);
+                assert!(watermark_of(first, delay) >= watermark && watermark_of(first - 1, delay) < watermark);
+                let found = Moves::of_records(Some(watermark - 1), &[first - 1, first], delay);
+                assert_eq!(found.at.last(), Some(&(1, watermark_of(first, delay))), "{watermark} {delay}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_instant_in_parts_is_not_over_before_its_last_part() {
+        // The first part: what a row of the instant 20 sets for it, or for before it, is left to the next.
+        let part = moves(Some(0), &[(0, 19)]);
+        let row = Moment { row: 0, instant: 20 };
+        assert_eq!(part.firing(Some(row), 20), None);
+        assert_eq!(part.firing(Some(row), 7), None);
+        assert_eq!(part.firing(None, 7), Some(Moment { row: 0, instant: 7 }));
+        // There it fires at the same instant as in one piece.
+        let rest = moves(Some(19), &[(0, 40)]).resumed_within(Some(20));
+        let whole = moves(Some(0), &[(0, 40)]);
+        for time in [7, 20, 21] {
+            assert_eq!(rest.firing(None, time), whole.firing(Some(row), time), "time {time}");
         }
     }
 

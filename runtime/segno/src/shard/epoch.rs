@@ -236,6 +236,7 @@ impl EpochBuilder {
         if !self.rules.by_event_time {
             self.order_by_partition();
         }
+        let within = self.from.timer_cursor.as_ref().and(self.watermark_in).map(|watermark| watermark.saturating_add(1));
         let batch = assemble(&self.schema, &self.pieces, &self.runs, self.rows)?;
         let mut times = Vec::new();
         if self.rules.by_event_time {
@@ -260,7 +261,7 @@ impl EpochBuilder {
             new_partitions: Vec::new(),
             redrive: None,
             lost: Vec::new(),
-            moves: Moves::of_records(self.watermark_in, &times, self.rules.watermark_delay_us),
+            moves: Moves::of_records(self.watermark_in, &times, self.rules.watermark_delay_us).resumed_within(within),
             batch,
             times,
             bad: self.bad,

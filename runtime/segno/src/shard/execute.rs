@@ -5,6 +5,7 @@
 //!
 //! Invariants: a pure function of (program, input, state, mode). Nothing outside changes until `commit`.
 
+use super::burst;
 use super::causes::{Causes, Fired, Origin};
 use super::epoch::EpochInput;
 use super::lane::{Mode, Rejected};
@@ -47,6 +48,8 @@ pub struct Executed {
     lineages: BTreeMap<String, Option<Arc<Vec<u32>>>>,
     /// Timers that fired: causes behind those of the records.
     pub fired: Vec<Fired>,
+    /// The epoch ends within an instant for which a timer set another: it must not.
+    pub chained: bool,
 }
 
 impl Executed {
@@ -84,9 +87,9 @@ pub struct Execution<'a> {
     pub block_rows: usize,
 }
 
-/// Keeps dead letters in the order of what caused them: (moment, undecodable first, step, sequence).
+/// Keeps dead letters in the order of what caused them: (moment, undecodable first, cause, step, sequence).
 struct Letters {
-    letters: Vec<((Moment, usize), DeadLetter)>,
+    letters: Vec<((Moment, u32, usize), DeadLetter)>,
     skipped: u64,
 }
 
@@ -120,6 +123,7 @@ impl Execution<'_> {
             stream_order: Vec::new(),
             lineages: BTreeMap::new(),
             fired: Vec::new(),
+            chained: false,
         };
         let parts = self.parts()?;
         let rejections = AtomicU32::new(0);
@@ -132,12 +136,15 @@ impl Execution<'_> {
             };
             let rows = entering.as_ref().unwrap_or(rows);
             let causes = Causes { input: self.input, fired: &executed.fired };
+            let (moves, last) = burst::moves_of(self.input, &graph.steps, number)?;
             let run = StepRun {
                 number,
                 graph: step,
                 program: &self.program.steps[number],
                 rows,
                 causes,
+                moves,
+                last,
                 state: self.state,
                 batch_rows: self.batch_rows,
                 threads: self.threads,
@@ -152,6 +159,7 @@ impl Execution<'_> {
             let records = rows.batch.num_rows() as u64;
             executed.rejects.push(StepRejects { records, rejected: outcome.rejected, causes: of_rejects });
             executed.fired.extend(outcome.fired);
+            executed.chained |= outcome.chained;
             executed.fuel.insert(step.id.clone(), outcome.fuel);
             for (name, delta) in outcome.counters {
                 *executed.counters.entry(format!("{}.{name}", step.id)).or_default() += delta;
@@ -259,7 +267,7 @@ impl Execution<'_> {
                 }
                 OnError::Dlq => letters.letters.push((
                     // Before the timers that the next record lets fire.
-                    (Moment { row: bad.before_row, instant: i64::MIN }, 0),
+                    (Moment { row: bad.before_row, instant: i64::MIN }, 0, 0),
                     DeadLetter {
                         source: self.program.source_names[source].clone(),
                         partition: self.input.partition_name(bad.source, bad.partition),
@@ -338,7 +346,7 @@ impl Execution<'_> {
         };
         letters.letters.push((
             // A record is undecodable or reaches steps, never both; + 1 keeps the order total all the same.
-            (causes.moment(cause), step.map_or(0, |step| step + 1)),
+            (causes.moment(cause), cause, step.map_or(0, |step| step + 1)),
             DeadLetter {
                 source,
                 partition,

@@ -95,15 +95,12 @@ pub struct StepContext<'a> {
     pub rejections: &'a AtomicU32,
     pub effects_limits: EffectsLimits,
     pub causes: Causes<'a>,
+    pub moves: &'a Moves,
     /// The cause of each of the step's rows; `None`: row i is input row i.
     pub lineage: Option<Arc<Vec<u32>>>,
 }
 
 impl<'a> StepContext<'a> {
-    fn moves(&self) -> &'a Moves {
-        &self.causes.input.moves
-    }
-
     pub fn moment(&self, row: u32) -> Moment {
         self.causes.moment(self.lineage.as_ref().map_or(row, |lineage| lineage[row as usize]))
     }
@@ -129,6 +126,8 @@ pub struct LaneResult {
     pub fired: Vec<Fired>,
     /// (lane's number of the key, time, number, set or deleted).
     pub timer_changes: Vec<(u32, i64, u32, bool)>,
+    /// A timer set one for its own instant, and the epoch ends within it.
+    pub chained: bool,
 }
 
 /// The events of one call.
@@ -222,7 +221,10 @@ impl<'a> LaneRun<'a> {
                 }
             }
         }
-        self.result.timer_changes = self.timers.map_or(Vec::new(), LaneTimers::into_changes);
+        if let Some(timers) = self.timers {
+            self.result.chained = timers.chained();
+            self.result.timer_changes = timers.into_changes();
+        }
         Ok(self.result)
     }
 

@@ -1,6 +1,7 @@
 //! A shard: the unit of order, state, commit and ownership.
 //!
 //! - `feed`, `slot`, `plan`, `epoch`: reading ahead, merging, cutting an epoch
+//! - `burst`: how many timers an epoch may fire
 //! - `program`, `causes`, `step`, `lane`, `execute`: running it through the graph
 //! - `stop`, `waits`: asking it to end, what it waits for
 //! - `expect`: does a step reject more than is expected?
@@ -12,6 +13,7 @@
 //!
 //! Invariant: an error leaves the shard to be recovered by the same code as kill -9 does; no other path mends anything.
 
+pub mod burst;
 pub mod causes;
 pub mod commit;
 pub mod epoch;
@@ -31,6 +33,7 @@ pub mod stop;
 pub mod verify;
 pub mod waits;
 
+use burst::Bursts;
 use execute::{Executed, Execution};
 use epoch::EpochInput;
 use expect::Expect;
@@ -210,6 +213,7 @@ pub struct Shard {
     pub program: Arc<Program>,
     pub newer_rows: Box<dyn NewerRows>,
     pub planner: Planner,
+    pub bursts: Bursts,
     pub state: StateStore,
     pub journal: Journal,
     pub checkpoints: Checkpoints,
@@ -239,10 +243,10 @@ impl StateReader for StateStore {
         StateStore::get_many(self, step, table, ids.iter().map(|&id| keys.get(id as usize)))
     }
 
-    fn due_timers(&self, step: &str, until: i64) -> Result<Vec<StoredTimer>> {
+    fn due_timers(&self, step: &str, until: i64, last: Option<&StoredTimer>) -> Result<Vec<StoredTimer>> {
         let mut found = Vec::new();
         self.scan(step, TIMERS_TABLE, b"", |key, _| match read_timer(key) {
-            Some(timer) if timer.time <= until => {
+            Some(timer) if timer.time <= until && last.is_none_or(|last| timer <= *last) => {
                 found.push(timer);
                 true
             }
@@ -272,8 +276,10 @@ impl Shard {
             self.planner.give_up_lost(&self.position, self.watermark)?;
         }
         loop {
+            let cursor = self.position.timer_cursor.as_ref();
+            let horizon = self.bursts.horizon(&self.program.graph.steps, &self.state, self.watermark, cursor)?;
             let (planner, limits) = (&mut self.planner, &self.settings.epoch);
-            let input = match self.waits.during(|| "records".to_owned(), || planner.next_epoch(limits, stop.flag())) {
+            let input = match self.waits.during(|| "records".to_owned(), || planner.next_epoch(limits, &horizon, stop.flag())) {
                 Err(error) if error.code() == Code::OffsetsGone => {
                     self.outrun(error)?;
                     continue;
@@ -328,6 +334,13 @@ impl Shard {
         let started = Instant::now();
         let logical_time_ms = now_ms();
         let executed = self.execute(program, &input)?;
+        if executed.chained {
+            // Which of an instant's timers set which is not stored: it stays in one piece.
+            self.bursts.keep_whole(input.moves.last().unwrap_or_default().saturating_add(1));
+            self.planner.put_back(input, &self.position);
+            return Ok(());
+        }
+        self.bursts.count(&executed);
         let execute = started.elapsed();
         let failed_calls = failed_calls(&executed);
         let judged = match &input.redrive {

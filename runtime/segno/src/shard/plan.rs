@@ -7,14 +7,15 @@
 //! Invariants: the same ranges and the same idle set give the same rows in the same order, however chunks were cut:
 //! replay uses this very code with bounds. A position only advances over records that are in a returned epoch.
 
+use super::burst::Horizon;
 use super::epoch::{EpochBuilder, EpochInput};
 use super::feed::{CHUNKS_AHEAD, Feed, SlotId};
 use super::picked;
 use super::slot::{Loaded, Slot, next_offset, take};
-use segno_core::persisted::{EpochRecord, LostRange, PartitionPosition, Position, Redrive};
+use segno_core::persisted::{EpochRecord, LostRange, PartitionPosition, Position, Redrive, TimerCursor};
 use segno_core::protocol::close::{EpochLimits, Filling, closes};
 use segno_core::protocol::merge::{Head, Pick, pick};
-use segno_core::protocol::time::END;
+use segno_core::protocol::time::{END, time_that_reaches};
 use segno_core::source::{Next, ReadPlan, Source};
 use segno_core::{Code, Error, Result};
 use std::collections::BTreeMap;
@@ -43,6 +44,13 @@ pub struct TimeRules {
     pub ends: bool,
 }
 
+/// What bounds an epoch that is read live.
+struct Live<'a> {
+    limits: &'a EpochLimits,
+    horizon: &'a Horizon,
+    stopping: &'a AtomicBool,
+}
+
 /// The merged input of a shard.
 pub struct Planner {
     sources: Vec<Arc<dyn Source>>,
@@ -52,6 +60,8 @@ pub struct Planner {
     slots: Vec<Slot>,
     next_id: SlotId,
     watermark: Option<i64>,
+    /// The last epoch ended within the instant behind the watermark.
+    cursor: Option<TimerCursor>,
     /// `None`: before the next live epoch.
     partitions_checked: Option<Instant>,
     new_partitions: Vec<(u32, u32)>,
@@ -77,6 +87,7 @@ impl Planner {
             slots: Vec::new(),
             next_id: 0,
             watermark,
+            cursor: position.timer_cursor.clone(),
             partitions_checked: None,
             new_partitions: Vec::new(),
             lost: Vec::new(),
@@ -173,7 +184,10 @@ impl Planner {
     }
 
     pub fn position(&self) -> Position {
-        Position { partitions: self.slots.iter().map(|slot| slot.position.clone()).collect(), timer_cursor: None }
+        Position {
+            partitions: self.slots.iter().map(|slot| slot.position.clone()).collect(),
+            timer_cursor: self.cursor.clone(),
+        }
     }
 
     /// What waits behind the position, by (source, partition), where the source knows.
@@ -189,9 +203,18 @@ impl Planner {
         self.watermark
     }
 
+    /// Undoes an epoch that read nothing and is not committed; it began at `position`.
+    pub fn put_back(&mut self, input: EpochInput, position: &Position) {
+        self.watermark = input.moves.before();
+        self.cursor.clone_from(&position.timer_cursor);
+        self.new_partitions = input.new_partitions;
+        self.lost = input.lost;
+    }
+
     /// Puts the planner where `position` says, and forgets what was read ahead. After an epoch that was not committed.
     pub fn rewind(&mut self, position: &Position, watermark: Option<i64>) {
         self.watermark = watermark;
+        self.cursor.clone_from(&position.timer_cursor);
         self.lost.clear();
         for slot in &mut self.slots {
             let Some(to) = position
@@ -209,8 +232,14 @@ impl Planner {
         }
     }
 
-    /// Reads the next epoch live. `None` when every partition has ended, or when stopping with nothing taken.
-    pub fn next_epoch(&mut self, limits: &EpochLimits, stopping: &AtomicBool) -> Result<Option<EpochInput>> {
+    /// Reads the next epoch live, up to a horizon of event time. `None` when every partition has ended, or when stopping
+    /// with nothing taken.
+    pub fn next_epoch(
+        &mut self,
+        limits: &EpochLimits,
+        horizon: &Horizon,
+        stopping: &AtomicBool,
+    ) -> Result<Option<EpochInput>> {
         if self.partitions_are_due() {
             self.find_new_partitions()?;
         }
@@ -221,7 +250,7 @@ impl Planner {
                 slot.idle = false;
             }
         }
-        self.fill(Some((limits, stopping)))
+        self.fill(Some(&Live { limits, horizon, stopping }))
     }
 
     /// Reads exactly the epoch of a record: its ranges, its idle partitions.
@@ -269,6 +298,8 @@ impl Planner {
             input.moves.to(input.batch.num_rows() as u32, watermark);
         }
         self.watermark = input.moves.last();
+        self.cursor.clone_from(&record.to.timer_cursor);
+        input.to.timer_cursor.clone_from(&record.to.timer_cursor);
         for slot in &mut self.slots {
             // Offsets between two records (blank lines) are the same position; chunks decide which of them is named.
             let next = slot.queue.front().map(|loaded| next_offset(&loaded.chunk, loaded.row, loaded.bad));
@@ -304,19 +335,45 @@ impl Planner {
     }
 
     /// An epoch that reads nothing.
-    fn without_records(&self) -> Result<EpochInput> {
-        EpochBuilder::new(&self.plans, self.position(), self.watermark, self.rules).finish(self.position(), Vec::new())
+    fn without_records(&mut self) -> Result<EpochInput> {
+        self.finish(EpochBuilder::new(&self.plans, self.start(), self.watermark, self.rules))
     }
 
     /// After the last record of an input that has ended, event time runs out: once, and only where it ever began.
-    fn end_of_time(&mut self) -> Result<Option<EpochInput>> {
+    fn end_of_time(&mut self, horizon: &Horizon) -> Result<Option<EpochInput>> {
         if !self.rules.ends || self.watermark.is_none_or(|watermark| watermark == END) {
             return Ok(None);
         }
+        self.up_to(horizon, END).map(Some)
+    }
+
+    /// An epoch in which time passes, and no record comes.
+    fn up_to(&mut self, horizon: &Horizon, watermark: i64) -> Result<EpochInput> {
         let mut input = self.without_records()?;
-        input.moves.to(0, END);
-        self.watermark = input.moves.last();
-        Ok(Some(input))
+        let last_before = horizon.limit().map(|limit| limit.saturating_sub(1));
+        self.pass(&mut input, last_before.unwrap_or(watermark));
+        if let Horizon::Within { last, .. } = horizon {
+            self.cursor = Some(last.clone());
+            input.to.timer_cursor.clone_from(&self.cursor);
+        }
+        Ok(input)
+    }
+
+    /// Time passes behind the records of an epoch.
+    fn pass(&mut self, input: &mut EpochInput, watermark: i64) {
+        input.moves.to(input.batch.num_rows() as u32, watermark);
+        self.settle(input);
+    }
+
+    /// Where an epoch leaves event time.
+    fn settle(&mut self, input: &mut EpochInput) {
+        let last = input.moves.last();
+        if last > input.moves.before() {
+            // It went through the instant within which the epoch before ended.
+            self.cursor = None;
+        }
+        self.watermark = last;
+        input.to.timer_cursor.clone_from(&self.cursor);
     }
 
     /// Tells sources how far committed reading is.
@@ -364,7 +421,10 @@ impl Planner {
         Ok(())
     }
 
-    fn fill(&mut self, live: Option<(&EpochLimits, &AtomicBool)>) -> Result<Option<EpochInput>> {
+    fn fill(&mut self, live: Option<&Live<'_>>) -> Result<Option<EpochInput>> {
+        let horizon = live.and_then(|live| live.horizon.limit());
+        // Records from this event time on would move the watermark too far.
+        let too_far = horizon.map_or(i64::MAX, |limit| time_that_reaches(limit, self.rules.watermark_delay_us));
         let mut builder = EpochBuilder::new(&self.plans, self.start(), self.watermark, self.rules);
         let mut started: Option<Instant> = None;
         loop {
@@ -375,7 +435,9 @@ impl Planner {
             let heads: Vec<Head> = self.slots.iter().map(|slot| slot.head(self.rules.by_event_time)).collect();
             let decision = pick(&heads, self.rules.by_event_time);
             let ended = self.slots.iter().all(|slot| slot.ended && slot.queue.is_empty());
-            if let Some((limits, stopping)) = live {
+            let held = horizon.is_some()
+                && matches!(decision, Pick::Take { partition, .. } if matches!(heads[partition], Head::Record(time) if time >= too_far));
+            if let Some(&Live { limits, horizon, stopping }) = live {
                 let filling = Filling {
                     records: builder.records(),
                     bytes: builder.bytes(),
@@ -385,7 +447,7 @@ impl Planner {
                     idleness_changes: self.idleness_is_due(),
                     stopping: stopping.load(Ordering::Relaxed),
                 };
-                if closes(limits, &filling) {
+                if closes(limits, &filling) || (held && builder.records() > 0) {
                     break;
                 }
                 if builder.records() == 0 {
@@ -393,7 +455,10 @@ impl Planner {
                         return Ok(None);
                     }
                     if ended {
-                        return self.end_of_time();
+                        return self.end_of_time(horizon);
+                    }
+                    if held {
+                        return self.up_to(horizon, END).map(Some);
                     }
                     self.change_idleness();
                 }
@@ -401,9 +466,10 @@ impl Planner {
             match decision {
                 Pick::Take { partition, until, inclusive } => {
                     started.get_or_insert_with(Instant::now);
-                    let room = live.map_or((usize::MAX, usize::MAX), |(limits, _)| {
+                    let room = live.map_or((usize::MAX, usize::MAX), |Live { limits, .. }| {
                         (limits.records - builder.records(), limits.bytes.saturating_sub(builder.bytes()))
                     });
+                    let (until, inclusive) = if horizon.is_some() && until >= too_far { (too_far, false) } else { (until, inclusive) };
                     take(&mut self.slots[partition], until, inclusive, room, &mut builder)?;
                 }
                 Pick::Out if live.is_none() => break,
@@ -443,7 +509,7 @@ impl Planner {
             .map(|slot| (slot.position.source, slot.position.partition))
             .collect();
         let mut input = builder.finish(self.position(), idle)?;
-        self.watermark = input.moves.last();
+        self.settle(&mut input);
         input.new_partitions = std::mem::take(&mut self.new_partitions);
         input.lost = std::mem::take(&mut self.lost);
         Ok(input)

@@ -7,6 +7,7 @@
 //! before that step keeps no state, what stands beside it gets nothing. The marks are state, written with the epoch's
 //! other changes: a letter is marked if and only if the epoch that took it is committed.
 
+use super::burst::Horizon;
 use super::epoch::EpochInput;
 use super::plan::Planner;
 use super::program::Program;
@@ -156,7 +157,7 @@ impl Shard {
         let mut last = Instant::now();
         let limits = EpochLimits { records: self.settings.epoch.records.min(LETTERS_MAX), ..self.settings.epoch };
         let mut epochs = || -> Result<()> {
-            while let Some(input) = planner.next_epoch(&limits, stopping)? {
+            while let Some(input) = planner.next_epoch(&limits, &Horizon::Free, stopping)? {
                 let redrive = taken(list, &input);
                 let input = input.redriven(redrive, self.watermark);
                 self.one_epoch(program, input, &mut last, watch)?;

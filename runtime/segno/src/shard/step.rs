@@ -19,6 +19,7 @@ use segno_core::columns::key::{Keys, distinct, encode_keys, lane_of};
 use segno_core::columns::schema::column_type;
 use segno_core::persisted::{LaneScript, StoredTimer};
 use segno_core::pipeline::graph::GraphStep;
+use segno_core::protocol::time::Moves;
 use segno_core::{Code, Error, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,8 +45,8 @@ pub trait StateReader: Sync {
     /// The value of each key `keys[id]` for `id` in `ids`.
     fn get_many(&self, step: &str, table: u16, keys: &Keys, ids: &[u32]) -> Result<Vec<Option<Vec<u8>>>>;
 
-    /// The timers whose time is not after `until`, in their order.
-    fn due_timers(&self, step: &str, until: i64) -> Result<Vec<StoredTimer>>;
+    /// The timers whose time is not after `until`, in their order; up to `last`, if that is given.
+    fn due_timers(&self, step: &str, until: i64, last: Option<&StoredTimer>) -> Result<Vec<StoredTimer>>;
 }
 
 /// What an epoch changed in one keyed step.
@@ -66,6 +67,8 @@ pub struct StepOutcome {
     pub counters: BTreeMap<String, u64>,
     /// In the order in which they fired.
     pub fired: Vec<Fired>,
+    /// A timer set one for its own instant, and the epoch ends within it.
+    pub chained: bool,
 }
 
 /// Everything a step run is given.
@@ -77,6 +80,10 @@ pub struct StepRun<'a> {
     pub rows: &'a StreamRows,
     /// What rows come from, as far as the steps before tell.
     pub causes: Causes<'a>,
+    /// How the watermark moves for this step.
+    pub moves: Moves,
+    /// The last timer that fires, where the epoch ends within an instant of this step.
+    pub last: Option<StoredTimer>,
     pub state: &'a dyn StateReader,
     pub batch_rows: u32,
     pub threads: usize,
@@ -102,6 +109,7 @@ impl StepRun<'_> {
             program: self.program,
             key_types: key_types.collect(),
             causes: self.causes,
+            moves: &self.moves,
             lineage: self.rows.lineage.clone(),
             columns: self.graph.reads.iter().map(|&column| Arc::clone(self.rows.batch.column(column))).collect(),
             types: self.graph.read_schema.columns.iter().map(|column| column.ty).collect(),
@@ -213,10 +221,11 @@ impl StepRun<'_> {
 
     /// The stored timers that fire in this epoch.
     fn due_timers(&self) -> Result<Vec<StoredTimer>> {
-        let moves = &self.causes.input.moves;
-        match moves.last() {
+        match self.moves.last() {
             // Timers fire when the watermark moves.
-            Some(until) if self.graph.timers && moves.before() < Some(until) => self.state.due_timers(&self.graph.id, until),
+            Some(until) if self.graph.timers && self.moves.before() < Some(until) => {
+                self.state.due_timers(&self.graph.id, until, self.last.as_ref())
+            }
             _ => Ok(Vec::new()),
         }
     }
@@ -234,7 +243,7 @@ impl StepRun<'_> {
             let state = self.load_state(lane, keys)?;
             let of_lane = keys.map(|keys| (&keys.keys, keys.by_lane[lane].as_slice()));
             let timers = keys.filter(|_| self.graph.timers).map(|keys| {
-                LaneTimers::new(&self.causes.input.moves, &keys.keys, &keys.by_lane[lane], &keys.timers[lane])
+                LaneTimers::new(&self.moves, self.last.as_ref(), &keys.keys, &keys.by_lane[lane], &keys.timers[lane])
             });
             LaneRun::new(context, lane as u32, &lanes[lane], state, of_lane, timers).run(mode)
         };

@@ -12,6 +12,7 @@ use super::load::Loaded;
 use super::plan::Plan;
 use super::refresh::NewerRows;
 use super::sources;
+use crate::shard::burst::Bursts;
 use crate::shard::expect::Expect;
 use crate::shard::plan::Planner;
 use crate::shard::program::Program;
@@ -264,6 +265,7 @@ impl Opening<'_> {
                 program: Arc::clone(program),
                 newer_rows: Box::new(NewerRows::new(loaded, objects)),
                 planner,
+                bursts: Bursts::new(pipeline.epoch.max_timers as usize),
                 state,
                 journal,
                 checkpoints,

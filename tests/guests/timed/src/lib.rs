@@ -44,12 +44,16 @@ pub struct Settings {
     /// Every record sets a timer that sets itself again without end.
     #[segno(default = false)]
     forever: bool,
+    /// Every record sets a timer for this second. 0: none does.
+    #[segno(default = 0)]
+    burst: i64,
 }
 
 pub struct Timed(Settings);
 
 const SECOND: i64 = 1_000_000;
 const FOREVER: u32 = 77;
+const BURST: u32 = 78;
 
 fn mix(digest: u64, value: i64) -> u64 {
     let mut mixed = (digest ^ value as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
@@ -109,6 +113,9 @@ impl Transform for Timed {
         if self.0.forever {
             ctx.timers.set(record.at, FOREVER);
         }
+        if self.0.burst > 0 {
+            ctx.timers.set(Timestamp::from_micros(self.0.burst * SECOND), BURST);
+        }
         let what = if watermark.is_some_and(|watermark| record.at < watermark) { "late" } else { "record" };
         ctx.out.push(Seen { what, id: record.id, time: record.at, watermark, bucket });
         Ok(())
@@ -125,7 +132,9 @@ impl Transform for Timed {
         memory.take(timer.time, i64::from(timer.number), watermark);
         let digest = memory.digest;
         let bucket = (digest % 5) as i64;
-        ask(digest, timer.time, ctx.timers);
+        if timer.number != BURST {
+            ask(digest, timer.time, ctx.timers);
+        }
         // Some keys are forgotten, some timers give nothing, some give two rows.
         if digest % 11 == 0 {
             ctx.state.clear();

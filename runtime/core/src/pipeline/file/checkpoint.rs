@@ -88,6 +88,9 @@ impl Reader {
         if let Some(node) = fields.get("max_delay") {
             epoch.max_delay = self.duration(node, "epoch.max_delay")?;
         }
+        if let Some(node) = fields.get("max_timers") {
+            epoch.max_timers = self.count(node, "epoch.max_timers", 1..=EPOCH_RECORDS_MAX)?;
+        }
         Some(epoch)
     }
 }

@@ -186,7 +186,7 @@ impl<'a> LaneRun<'a> {
 
     /// Where the watermark moves within a batch: (row of the batch, watermark from it on).
     fn watermarks(&self, batch: &Batch) -> Vec<(u32, i64)> {
-        let moves = self.context.moves();
+        let moves = self.context.moves;
         let mut found: Vec<(u32, i64)> = Vec::new();
         let (start, end) = (batch.rows.start, batch.rows.end);
         let mut row = start;

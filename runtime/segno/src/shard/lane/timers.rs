@@ -7,6 +7,7 @@
 //! epoch that were stored before are here from the start. A timer fires once.
 
 use segno_core::columns::key::Keys;
+use segno_core::persisted::StoredTimer;
 use segno_core::protocol::time::{Moment, Moves};
 use segno_core::{Code, Error, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -89,6 +90,12 @@ pub struct Asked {
 
 pub struct LaneTimers<'a> {
     moves: &'a Moves,
+    /// Where the epoch ends within an instant: what fires after this timer is left to the next epoch.
+    last: Option<&'a StoredTimer>,
+    key_bytes: &'a Keys,
+    ids: &'a [u32],
+    /// A timer set one for its own instant: the epoch cannot end within it, because the order of such timers is not stored.
+    chained: bool,
     /// The rank of each key, and the key of each rank.
     ranks: Vec<u32>,
     keys: Vec<u32>,
@@ -100,7 +107,13 @@ pub struct LaneTimers<'a> {
 
 impl<'a> LaneTimers<'a> {
     /// `stored`: (lane's number of the key, time, number) of every stored timer that is due in the epoch.
-    pub fn new(moves: &'a Moves, keys: &Keys, ids: &[u32], stored: &[(u32, i64, u32)]) -> LaneTimers<'a> {
+    pub fn new(
+        moves: &'a Moves,
+        last: Option<&'a StoredTimer>,
+        keys: &'a Keys,
+        ids: &'a [u32],
+        stored: &[(u32, i64, u32)],
+    ) -> LaneTimers<'a> {
         let mut by_rank: Vec<u32> = (0..ids.len() as u32).collect();
         by_rank.sort_unstable_by_key(|&key| keys.get(ids[key as usize] as usize));
         let mut ranks = vec![0; ids.len()];
@@ -109,6 +122,10 @@ impl<'a> LaneTimers<'a> {
         }
         let mut timers = LaneTimers {
             moves,
+            last,
+            key_bytes: keys,
+            ids,
+            chained: false,
             ranks,
             keys: by_rank,
             due: BTreeSet::new(),
@@ -140,7 +157,18 @@ impl<'a> LaneTimers<'a> {
             Place::Timer(setter) if setter.moment == moment => setter.chain + 1,
             _ => 0,
         };
-        Some(Due { moment, chain, id })
+        Some(Due { moment, chain, id }).filter(|due| !self.is_left(due))
+    }
+
+    /// Whether a timer is left to the epoch that goes on within the instant in which this one ends.
+    fn is_left(&self, due: &Due) -> bool {
+        let Some(last) = self.last.filter(|_| Some(due.moment.instant) == self.moves.last()) else { return false };
+        let key = self.key_bytes.get(self.ids[self.keys[due.id.rank as usize] as usize] as usize);
+        due.chain > 0 || (due.id.time, key, due.id.number) > (last.time, last.key.as_slice(), last.number)
+    }
+
+    pub fn chained(&self) -> bool {
+        self.chained
     }
 
     /// The due timers that have not fired, in order.
@@ -194,6 +222,7 @@ impl<'a> LaneTimers<'a> {
             (true, Some(_)) => {}
             (true, None) => match self.firing(place, id) {
                 None => {
+                    self.chained |= matches!(place, Place::Timer(_)) && self.last.is_some() && Some(id.time) <= self.moves.last();
                     self.changes.insert(id, true);
                 }
                 Some(due) if due.chain > CHAIN_MAX => {

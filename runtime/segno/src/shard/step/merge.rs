@@ -55,6 +55,7 @@ impl StepRun<'_> {
             fuel: 0,
             counters: BTreeMap::new(),
             fired,
+            chained: false,
         };
         let mut changes = Vec::new();
         let mut keys = keys;
@@ -70,6 +71,7 @@ impl StepRun<'_> {
             rejected.extend(result.rejected);
             outcome.scripts.extend(result.script);
             outcome.fuel += result.fuel;
+            outcome.chained |= result.chained;
             for (name, delta) in result.counters {
                 *outcome.counters.entry(name).or_default() += delta;
             }
