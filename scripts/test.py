@@ -89,7 +89,7 @@ def failures(name, said):
     for test in FAILED.findall(said) or ["(a binary that ended without a result)"]:
         _, _, of_it = said.partition(f"---- {test} stdout ----\n")
         of_it = re.split("\n---- |\nfailures:\n", of_it)[0] if of_it else said
-        panics = [line for line in of_it.splitlines() if line.strip()]
+        panics = [line for line in of_it.partition("stack backtrace:")[0].splitlines() if line.strip()]
         starts = [at for at, line in enumerate(panics) if " panicked at " in line]
         told.append("\n".join([f"FAILED {name}: {test}"]
                               + ["    " + line[:400] for line in panics[(starts or [-TOLD])[-1]:][:TOLD]]))

@@ -7,10 +7,12 @@
 //! store that showed damage once is never opened again, whichever process finds it: its other blocks may look sound.
 
 use rocksdb::{
-    BlockBasedOptions, Cache, DB, Direction, ErrorKind, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, DB, Direction, ErrorKind, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 use segno_core::{Code, Error, Result};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Memory for blocks read from disk, bytes.
 const BLOCK_CACHE_BYTES: usize = 64 << 20;
@@ -31,6 +33,9 @@ pub struct Mark {
 pub struct StateStore {
     db: DB,
     path: PathBuf,
+    /// By the prefix of a table that is read from its front: no key of it lies before this one; `None`: it has no key.
+    /// Behind a queue whose first entries were deleted, a scan would walk over all that were, until they are compacted.
+    fronts: Mutex<BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
 }
 
 fn options() -> Options {
@@ -47,6 +52,12 @@ fn options() -> Options {
     blocks.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE_BYTES));
     blocks.set_bloom_filter(10.0, false);
     blocks.set_cache_index_and_filter_blocks(true);
+    // In parts of 4 KiB. The filter of a whole file is larger than a shard of the cache, so that it would be read from
+    // the disk for each value that is looked up.
+    blocks.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    blocks.set_partition_filters(true);
+    blocks.set_metadata_block_size(4 << 10);
+    blocks.set_pin_top_level_index_and_filter(true);
     blocks.set_format_version(6);
     options.set_block_based_table_factory(&blocks);
     options
@@ -75,7 +86,7 @@ impl StateStore {
             return Err(damaged(path, "damage was seen in it before"));
         }
         let db = DB::open(&options(), path).map_err(|error| unreadable(path, error))?;
-        Ok(StateStore { db, path: path.to_owned() })
+        Ok(StateStore { db, path: path.to_owned(), fronts: Mutex::default() })
     }
 
     pub fn path(&self) -> &Path {
@@ -111,10 +122,19 @@ impl StateStore {
     ) -> Result<()> {
         let mut batch = WriteBatch::default();
         let mut full = Vec::new();
+        let mut fronts = self.fronts();
         for (step, table, key, value) in changes {
             full_key(&mut full, step, table, key);
             match value {
-                Some(value) => batch.put(&full, value),
+                Some(value) => {
+                    // Written or not: too early a front is no mistake.
+                    if let Some(front) = fronts.get_mut(&full[..full.len() - key.len()])
+                        && front.as_ref().is_none_or(|front| key < front.as_slice())
+                    {
+                        *front = Some(key.to_vec());
+                    }
+                    batch.put(&full, value)
+                }
                 None => batch.delete(&full),
             }
         }
@@ -127,6 +147,26 @@ impl StateStore {
         })
     }
 
+    fn fronts(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Option<Vec<u8>>>> {
+        self.fronts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A scan of a table from which the first entries are deleted again and again, as from a queue.
+    pub fn scan_queue(&self, step: &str, table: u16, mut visit: impl FnMut(&[u8]) -> bool) -> Result<()> {
+        let mut prefix = Vec::new();
+        full_key(&mut prefix, step, table, b"");
+        let mut fronts = self.fronts();
+        let front = fronts.entry(prefix).or_insert_with(|| Some(Vec::new()));
+        let Some(low) = front.take() else { return Ok(()) };
+        let mut first = None;
+        let scanned = self.scan(step, table, &low, |key, _| {
+            first.get_or_insert_with(|| key.to_vec());
+            visit(key)
+        });
+        *front = if scanned.is_ok() { first } else { Some(low) };
+        scanned
+    }
+
     /// Entries of a table in key order over one snapshot, from `low` on; stops when `visit` says false.
     pub fn scan(&self, step: &str, table: u16, low: &[u8], mut visit: impl FnMut(&[u8], &[u8]) -> bool) -> Result<()> {
         let mut from = Vec::new();
@@ -136,6 +176,8 @@ impl StateStore {
         let snapshot = self.db.snapshot();
         let mut read = ReadOptions::default();
         read.set_snapshot(&snapshot);
+        // Else it would walk on over what was deleted behind the table.
+        read.set_iterate_upper_bound(behind(&prefix));
         for item in self.db.iterator_opt(IteratorMode::From(&from, Direction::Forward), read) {
             let (key, value) = item.map_err(|error| unreadable(&self.path, error))?;
             let Some(key) = key.strip_prefix(prefix.as_slice()) else { break };
@@ -174,6 +216,16 @@ impl StateStore {
         let checkpoint = rocksdb::checkpoint::Checkpoint::new(&self.db).map_err(failed)?;
         checkpoint.create_checkpoint_with_log_size(target, 0).map_err(failed)
     }
+}
+
+/// The first key behind all that begin with these bytes, of which the first is no 0xFF.
+fn behind(prefix: &[u8]) -> Vec<u8> {
+    let mut next = prefix.to_vec();
+    while next.pop_if(|last| *last == u8::MAX).is_some() {}
+    if let Some(last) = next.last_mut() {
+        *last += 1;
+    }
+    next
 }
 
 /// What RocksDB says of its files; damage is remembered.

@@ -340,3 +340,44 @@ fn a_folder_that_cannot_be_written_is_refused_at_start() {
     let error = Files::open("out", "single", &file.join("below"), SinkFormat::Json).err().expect("a refusal");
     assert_eq!(error.code(), Code::SinkUnwritable);
 }
+
+#[test]
+fn a_queue_is_read_as_a_scan_reads_it_whatever_was_deleted_and_written_before_its_front() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = StateStore::open(folder.path()).expect("a store");
+    let all = |queue: bool, at_most: usize| {
+        let mut found: Vec<Vec<u8>> = Vec::new();
+        let mut visit = |key: &[u8]| {
+            found.push(key.to_vec());
+            found.len() < at_most
+        };
+        match queue {
+            true => store.scan_queue("step", u16::MAX, visit).expect("a scan"),
+            false => store.scan("step", u16::MAX, b"", |key, _| visit(key)).expect("a scan"),
+        }
+        found
+    };
+    // A step behind it, and one whose name goes on: neither is a part of the queue.
+    let others = [("step-2", u16::MAX, &b"a"[..], Some(&b""[..])), ("step", 0, b"b", Some(b""))];
+    store.apply(1, "", others.into_iter()).expect("written");
+    let mut random: u64 = 42;
+    let mut draw = |below: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % below
+    };
+    let mut emptied = 0;
+    for epoch in 2..400 {
+        assert_eq!(all(true, 3), all(false, 3), "epoch {epoch}");
+        let front = all(true, usize::MAX);
+        assert_eq!(front, all(false, usize::MAX), "epoch {epoch}");
+        emptied += usize::from(front.is_empty());
+        let taken = draw(front.len() as u64 + 2).min(front.len() as u64) as usize;
+        let mut changes: Vec<(Vec<u8>, bool)> = front[..taken].iter().map(|key| (key.clone(), false)).collect();
+        for _ in 0..draw(4) {
+            changes.push(((epoch * 10 + draw(200)).saturating_sub(100).to_be_bytes().to_vec(), draw(4) > 0));
+        }
+        let changes = changes.iter().map(|(key, set)| ("step", u16::MAX, key.as_slice(), set.then_some(&b""[..])));
+        store.apply(epoch, "", changes).expect("written");
+    }
+    assert!(emptied > 10, "it was empty {emptied} times");
+}

@@ -79,7 +79,7 @@ impl Bursts {
         let mut waiting: Vec<(i64, usize, StoredTimer)> = Vec::new();
         for (number, step) in steps.iter().enumerate().filter(|(_, step)| step.timers) {
             let mut found = 0;
-            state.scan(&step.id, TIMERS_TABLE, b"", |key, _| {
+            state.scan_queue(&step.id, TIMERS_TABLE, |key| {
                 if let Some(timer) = read_timer(key) {
                     // Those that are late for every instant fire with the next move, whatever the limit: the records of an
                     // epoch bound them.

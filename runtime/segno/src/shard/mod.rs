@@ -245,7 +245,7 @@ impl StateReader for StateStore {
 
     fn due_timers(&self, step: &str, until: i64, last: Option<&StoredTimer>) -> Result<Vec<StoredTimer>> {
         let mut found = Vec::new();
-        self.scan(step, TIMERS_TABLE, b"", |key, _| match read_timer(key) {
+        self.scan_queue(step, TIMERS_TABLE, |key| match read_timer(key) {
             Some(timer) if timer.time <= until && last.is_none_or(|last| timer <= *last) => {
                 found.push(timer);
                 true
