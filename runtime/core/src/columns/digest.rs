@@ -9,6 +9,7 @@
 use super::schema::column_type;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_buffer::{Buffer, NullBuffer};
 use twox_hash::XxHash3_64;
 
 /// Bytes collected before they are hashed: enough for BLAKE3 to use wide registers.
@@ -16,7 +17,8 @@ const HASH_CHUNK_BYTES: usize = 1 << 17;
 
 /// The digest of a sequence of rows, and of each block of them.
 pub struct RowsDigest {
-    hasher: blake3::Hasher,
+    /// `None`: only the blocks are wanted.
+    hasher: Option<blake3::Hasher>,
     buffer: Vec<u8>,
     block_rows: usize,
     /// Rows in the unfinished block, and where it begins in `buffer`.
@@ -27,7 +29,7 @@ pub struct RowsDigest {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finished {
-    /// BLAKE3 over all rows, hex.
+    /// BLAKE3 over all rows, hex; empty for blocks only.
     pub digest: String,
     /// XXH3-64 of each block.
     pub blocks: Vec<u64>,
@@ -47,13 +49,18 @@ impl RowsDigest {
     /// `block_rows`: rows per block digest; `usize::MAX`: none.
     pub fn with_block_rows(block_rows: usize) -> RowsDigest {
         RowsDigest {
-            hasher: blake3::Hasher::new(),
+            hasher: Some(blake3::Hasher::new()),
             buffer: Vec::new(),
             block_rows: block_rows.max(1),
             rows_in_block: 0,
             block_start: 0,
             blocks: Vec::new(),
         }
+    }
+
+    /// The digests of blocks, without that of all rows.
+    pub fn of_blocks(block_rows: usize) -> RowsDigest {
+        RowsDigest { hasher: None, ..RowsDigest::with_block_rows(block_rows) }
     }
 
     pub fn update(&mut self, rows: &RecordBatch) {
@@ -78,10 +85,16 @@ impl RowsDigest {
             self.end_block();
         }
         if self.buffer.len() >= HASH_CHUNK_BYTES && (self.rows_in_block == 0 || self.block_rows == usize::MAX) {
-            self.hasher.update(&self.buffer);
-            self.buffer.clear();
+            self.hash();
             self.block_start = 0;
         }
+    }
+
+    fn hash(&mut self) {
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&self.buffer);
+        }
+        self.buffer.clear();
     }
 
     fn end_block(&mut self) {
@@ -94,21 +107,24 @@ impl RowsDigest {
         if self.rows_in_block > 0 && self.block_rows != usize::MAX {
             self.end_block();
         }
-        self.hasher.update(&self.buffer);
-        Finished { digest: self.hasher.finalize().to_hex().to_string(), blocks: self.blocks }
+        self.hash();
+        let digest = self.hasher.map_or_else(String::new, |hasher| hasher.finalize().to_hex().to_string());
+        Finished { digest, blocks: self.blocks }
     }
 }
 
 /// Writes the canonical bytes of one column's values: 0 for null; else 1, then the little-endian value, or a u32 length
 /// and the bytes. Arrays inside the host are canonical already (one NaN).
 struct Canonical<'a> {
-    array: &'a ArrayRef,
+    nulls: Option<&'a NullBuffer>,
     layout: Layout<'a>,
 }
 
 enum Layout<'a> {
     Bool(&'a arrow_array::BooleanArray),
-    Fixed { values: arrow_buffer::Buffer, width: usize },
+    /// Values of eight bytes, which most are.
+    Eight(Buffer),
+    Fixed { values: Buffer, width: usize },
     Variable { offsets: &'a [i32], data: &'a [u8] },
 }
 
@@ -129,27 +145,35 @@ impl<'a> Canonical<'a> {
             fixed => {
                 let data = array.to_data();
                 let width = fixed.width().expect("a fixed width");
-                Layout::Fixed { values: data.buffers()[0].slice(data.offset() * width), width }
+                let values = data.buffers()[0].slice(data.offset() * width);
+                if width == 8 { Layout::Eight(values) } else { Layout::Fixed { values, width } }
             }
         };
-        Canonical { array, layout }
+        Canonical { nulls: array.nulls().filter(|nulls| nulls.null_count() > 0), layout }
     }
 
     #[inline]
     fn write(&self, out: &mut Vec<u8>, row: usize) {
-        if self.array.is_null(row) {
+        if self.nulls.is_some_and(|nulls| nulls.is_null(row)) {
             out.push(0);
             return;
         }
-        out.push(1);
         match &self.layout {
-            Layout::Bool(values) => out.push(u8::from(values.value(row))),
+            Layout::Eight(values) => {
+                let mut cell = [1; 9];
+                cell[1..].copy_from_slice(&values.as_slice()[row * 8..row * 8 + 8]);
+                out.extend_from_slice(&cell);
+            }
+            Layout::Bool(values) => out.extend_from_slice(&[1, u8::from(values.value(row))]),
             Layout::Fixed { values, width } => {
+                out.push(1);
                 out.extend_from_slice(&values.as_slice()[row * width..(row + 1) * width]);
             }
             Layout::Variable { offsets, data } => {
                 let value = &data[offsets[row] as usize..offsets[row + 1] as usize];
-                out.extend_from_slice(&(value.len() as u32).to_le_bytes());
+                let mut length = [1; 5];
+                length[1..].copy_from_slice(&(value.len() as u32).to_le_bytes());
+                out.extend_from_slice(&length);
                 out.extend_from_slice(value);
             }
         }

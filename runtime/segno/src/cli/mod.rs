@@ -120,6 +120,7 @@ impl From<Vec<Error>> for Failure {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    crate::memory::keep_what_is_free();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() && wants_json() => {

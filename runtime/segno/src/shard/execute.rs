@@ -167,7 +167,9 @@ impl Execution<'_> {
             executed.scripts.extend(outcome.scripts);
             for (port, rows) in step.outputs.iter().zip(&outcome.ports) {
                 if let Some(rows) = rows {
-                    let (_, blocks) = self.digest(rows);
+                    let mut blocks = RowsDigest::of_blocks(self.block_rows);
+                    blocks.update(&rows.batch);
+                    let blocks = blocks.finish().blocks;
                     let name = format!("{}.{}", step.id, port.name);
                     executed.blocks.insert(name.clone(), blocks);
                     executed.lineages.insert(name.clone(), rows.lineage.clone());
