@@ -1,24 +1,22 @@
 //! A table whose rows are versions; a record sees the one that was valid at its event time.
 //!
-//! A version is dropped when no record that is not late can ask for it any more: when the watermark has reached the time from
-//! which the next one is valid. A key that has several has one timer, for the first that is dropped.
-//! Invariants: versions are in the order of their times, one for each; a timer waits for the first end, or before it.
+//! A key that has several versions has one timer, for the first that is dropped.
+//! Invariant: a timer waits for the first end, or before it.
 
 use core::time::Duration;
 
-use segno_wire::describe::StateColumn;
-use segno_wire::{StateReader, StateWriter, WireError};
-
+use super::versions::{Version, Versions};
 use crate::late::Late;
-use crate::state::{Keyed, State, StateField, column_spec};
+use crate::state::{Keyed, State};
 use crate::time::{Timestamp, micros};
 use crate::timer::{Timer, Timers};
 
 /// Keeps the versions of a key's row. A version is valid from its own event time on, which is part of it, until that of the
 /// next one, which is not. Of versions of equal times the one that came last is valid.
 ///
-/// A record sees the versions that came before it: it does not wait for others. In streams that are each in order a version
-/// comes before the records of its time, or between them, as the sources are named in the pipeline file.
+/// A record sees the versions that came before it: it does not wait for others, as in a [`TemporalJoin`](super::TemporalJoin). In
+/// streams that are each in order a version comes before the records that happened after it, because the pipeline merges
+/// its sources by event time.
 ///
 /// **Late.** A record whose time is before the watermark, and the allowed lateness, is [`Late`]: its version may have been
 /// dropped. A late version counts for the records after it, unless none may ask for it any more: then it is [`Late`].
@@ -81,107 +79,29 @@ impl AsOf {
         time: Timestamp,
     ) -> Result<Option<&'s V>, Late> {
         Late::check(timers, time.after(self.lateness).after(1))?;
-        let versions = state.get().map_or(&[][..], |versions| &versions.versions);
-        let after = versions.partition_point(|version| version.from <= time);
-        Ok(versions[..after].last().and_then(|version| version.row.first()))
+        Ok(state.get().and_then(|versions| versions.at(time)))
     }
 
     /// Drops versions that no record may ask for any more; nothing for timers of other numbers.
     pub fn fire<V: State>(&self, state: &mut Keyed<Versions<V>>, timers: &mut Timers, timer: Timer) {
         let Some(versions) = state.get_mut().filter(|_| timer.number == self.number) else { return };
-        self.drop_over(versions, timers);
-        if let Some(first) = self.first_end(versions) {
+        versions.drop_over(self.lateness, timers);
+        if let Some(first) = versions.first_end(self.lateness) {
             timers.set(first, self.number);
         }
     }
 
     fn take<V: State>(&self, state: &mut Keyed<Versions<V>>, timers: &mut Timers, version: Version<V>) -> Result<(), Late> {
-        let known = state.get().map_or(&[][..], |versions| &versions.versions);
-        let at = known.partition_point(|known| known.from < version.from);
-        let same = known.get(at).is_some_and(|known| known.from == version.from);
-        if let Some(next) = known.get(at + usize::from(same)) {
-            Late::check(timers, self.end(next))?;
+        // A late version leaves no state behind.
+        if let Some(versions) = state.get() {
+            versions.check(&version, self.lateness, timers)?;
         }
         let versions = state.or_default();
-        let before = self.first_end(versions);
-        if same {
-            versions.versions[at] = version;
-        } else {
-            versions.versions.insert(at, version);
-        }
-        self.drop_over(versions, timers);
-        if let Some(first) = self.first_end(versions).filter(|first| before.is_none_or(|before| *first < before)) {
+        let before = versions.first_end(self.lateness);
+        versions.take(version, self.lateness, timers);
+        if let Some(first) = versions.first_end(self.lateness).filter(|first| before.is_none_or(|before| *first < before)) {
             timers.set(first, self.number);
         }
         Ok(())
-    }
-
-    /// When the version before this one is dropped.
-    fn end<V>(&self, next: &Version<V>) -> Timestamp {
-        next.from.after(self.lateness)
-    }
-
-    fn first_end<V>(&self, versions: &Versions<V>) -> Option<Timestamp> {
-        versions.versions.get(1).map(|next| self.end(next))
-    }
-
-    fn drop_over<V>(&self, versions: &mut Versions<V>, timers: &Timers) {
-        let reached = versions.versions.partition_point(|version| timers.reached(self.end(version)));
-        versions.versions.drain(..reached.saturating_sub(1));
-    }
-}
-
-/// The versions of a key's row that records may ask for. A state table of its own, named `versions`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Versions<V> {
-    versions: Vec<Version<V>>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-struct Version<V> {
-    from: Timestamp,
-    /// Nothing when the row was deleted.
-    row: Vec<V>,
-}
-
-impl<V> Default for Versions<V> {
-    fn default() -> Self {
-        Self { versions: Vec::new() }
-    }
-}
-
-impl<V: State> State for Versions<V> {
-    const TABLE: &'static str = "versions";
-    const VERSION: u16 = V::VERSION;
-
-    fn columns(columns: &mut Vec<StateColumn>) {
-        columns.push(column_spec::<Vec<Version<V>>>("versions", 1));
-    }
-
-    fn encode(&self, out: &mut StateWriter<'_>) {
-        self.versions.encode(out);
-    }
-
-    fn decode(from: &mut StateReader<'_>) -> Result<Self, WireError> {
-        Ok(Self { versions: StateField::decode(from)? })
-    }
-}
-
-impl<V: State> State for Version<V> {
-    const TABLE: &'static str = "version";
-    const VERSION: u16 = V::VERSION;
-
-    fn columns(columns: &mut Vec<StateColumn>) {
-        columns.push(column_spec::<Timestamp>("from", 1));
-        columns.push(column_spec::<Vec<V>>("row", 1));
-    }
-
-    fn encode(&self, out: &mut StateWriter<'_>) {
-        self.from.encode(out);
-        self.row.encode(out);
-    }
-
-    fn decode(from: &mut StateReader<'_>) -> Result<Self, WireError> {
-        Ok(Self { from: StateField::decode(from)?, row: StateField::decode(from)? })
     }
 }

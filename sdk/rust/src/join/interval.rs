@@ -10,6 +10,7 @@ use core::time::Duration;
 use segno_wire::describe::StateColumn;
 use segno_wire::{StateReader, StateWriter, WireError};
 
+use super::held::{Held, insert};
 use super::{Side, newest};
 use crate::late::Late;
 use crate::state::{Keyed, State, StateField, column_spec};
@@ -145,12 +146,6 @@ fn within<V>(held: &[Held<V>], first: Timestamp, last: Timestamp) -> Range<usize
     held.partition_point(|one| one.time < first)..held.partition_point(|one| one.time <= last)
 }
 
-fn insert<V>(held: &mut Vec<Held<V>>, record: Held<V>) -> Range<usize> {
-    let at = held.partition_point(|one| one.time <= record.time);
-    held.insert(at, record);
-    at..at + 1
-}
-
 /// The pairs of a record, by the time of its partners.
 #[derive(Debug)]
 pub struct Pairs<'s, L, R> {
@@ -179,13 +174,6 @@ pub struct Interval<L, R> {
     right: Vec<Held<R>>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
-struct Held<V> {
-    time: Timestamp,
-    matched: bool,
-    value: V,
-}
-
 impl<L, R> Default for Interval<L, R> {
     fn default() -> Self {
         Self { left: Vec::new(), right: Vec::new() }
@@ -208,28 +196,5 @@ impl<L: State, R: State> State for Interval<L, R> {
 
     fn decode(from: &mut StateReader<'_>) -> Result<Self, WireError> {
         Ok(Self { left: StateField::decode(from)?, right: StateField::decode(from)? })
-    }
-}
-
-impl<V: State> State for Held<V> {
-    const TABLE: &'static str = "held";
-    const VERSION: u16 = V::VERSION;
-
-    fn columns(columns: &mut Vec<StateColumn>) {
-        columns.push(column_spec::<Timestamp>("event_time", 1));
-        columns.push(column_spec::<bool>("matched", 1));
-        V::columns(columns);
-    }
-
-    #[inline]
-    fn encode(&self, out: &mut StateWriter<'_>) {
-        self.time.encode(out);
-        self.matched.encode(out);
-        self.value.encode(out);
-    }
-
-    #[inline]
-    fn decode(from: &mut StateReader<'_>) -> Result<Self, WireError> {
-        Ok(Self { time: StateField::decode(from)?, matched: StateField::decode(from)?, value: V::decode(from)? })
     }
 }

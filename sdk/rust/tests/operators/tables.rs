@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use proptest::prelude::*;
-use segno_sdk::join::{AsOf, Latest, Versions};
+use segno_sdk::join::{AsOf, Latest, Temporal, TemporalJoin, Versions};
 use segno_sdk::prelude::*;
 
 use super::{Given, KEYS, SECOND, records, run, watermarks};
@@ -101,6 +101,49 @@ impl Transform for Valid {
 
 segno_sdk::plugin!(Valid);
 
+#[derive(Output)]
+struct Waited {
+    record: i64,
+    id: Option<i64>,
+}
+
+struct Certain(TemporalJoin);
+
+impl Transform for Certain {
+    type Config = Settings;
+    type Tables = ();
+    type Input<'a> = Record<'a>;
+    type Output = PerKey<Waited>;
+    type State = Temporal<Id, Id>;
+    const TIMERS: bool = true;
+
+    fn init(settings: Settings, _: ()) -> Result<Self, String> {
+        let join = TemporalJoin::new().timer_number(2);
+        Ok(Self(match settings.lateness {
+            0 => join,
+            lateness => join.allowed_lateness(Duration::from_micros(lateness)),
+        }))
+    }
+
+    fn process(&mut self, record: Record<'_>, ctx: &mut Context<'_, Self>) -> Outcome {
+        let id = Id { id: record.id };
+        match record.what {
+            "upsert" => self.0.upsert(ctx.state, ctx.timers, record.at, id)?,
+            "delete" => self.0.delete(ctx.state, ctx.timers, record.at)?,
+            _ => self.0.add(ctx.state, ctx.timers, record.at, id)?,
+        }
+        Ok(())
+    }
+
+    fn on_timer(&mut self, timer: Timer, ctx: &mut Context<'_, Self>) {
+        for (_, record, row) in self.0.fire(ctx.state, ctx.timers, timer) {
+            ctx.out.push(Waited { record: record.id, id: row.map(|row| row.id) });
+        }
+    }
+}
+
+segno_sdk::plugin!(Certain);
+
 fn what(record: &Given) -> &'static str {
     match record.kind {
         0 => "upsert",
@@ -171,13 +214,55 @@ proptest! {
             }
         }
         prop_assert_eq!((answers(&ran), std::mem::take(&mut ran.rejects)), (wanted, late));
-        // At the end of time no record can ask for any but the last version.
-        for key in KEYS {
-            if let Some(state) = ran.harness.state(key, "versions") {
-                let segno_sdk::testing::Values::List(versions) = state.get("versions").unwrap() else { panic!("a list") };
-                prop_assert_eq!(versions.len(), 1);
+        only_the_last_version_is_kept(&ran, "versions");
+    }
+
+    #[test]
+    fn a_record_that_waits_sees_every_version_that_is_not_late(
+        records in records(), lateness in prop_oneof![Just(0), 0..20 * SECOND], delay in prop_oneof![Just(0), 0..20 * SECOND], cut in 0..60_usize,
+    ) {
+        let ran = run::<Certain>(&format!(r#"{{"lateness":{lateness}}}"#), delay, &records, cut, row);
+        let seen = watermarks(&records, delay);
+        let (mut waiting, mut late) = (Vec::new(), Vec::new());
+        for (number, record) in records.iter().enumerate() {
+            let known = changes(&records, number, |other| !late.contains(&other));
+            let is_late = match what(record) {
+                "ask" => record.at + lateness < seen[number],
+                _ => known.iter().any(|&other| records[other].at > record.at && records[other].at + lateness <= seen[number]),
+            };
+            if is_late {
+                late.push(number);
+            } else if what(record) == "ask" {
+                waiting.push(number);
             }
         }
+        let answer = |&number: &usize| {
+            let record = &records[number];
+            let answered = (number..records.len()).find(|&later| seen[later] > record.at + lateness).unwrap_or(records.len());
+            let mut known: Vec<usize> = (0..answered)
+                .filter(|other| records[*other].key == record.key && records[*other].at <= record.at && what(&records[*other]) != "ask")
+                .filter(|other| !late.contains(other))
+                .collect();
+            known.sort_by_key(|&other| (records[other].at, other));
+            // Before the record that moved the watermark past its time, in the order of times, then of keys.
+            (answered, record.at, record.key, number, row_of(&records, known.last()))
+        };
+        let mut wanted: Vec<_> = waiting.iter().map(answer).collect();
+        wanted.sort_unstable();
+        let found: Vec<_> = ran.rows.iter().map(|row| {
+            let number = row.i64("record") as usize;
+            (row.cause, records[number].at, records[number].key, number, (!row.is_null("id")).then(|| row.i64("id") as usize))
+        }).collect();
+        only_the_last_version_is_kept(&ran, "temporal_join");
+        prop_assert_eq!((found, ran.rejects), (wanted, late));
+    }
+}
+
+/// At the end of time no record can ask for any other.
+fn only_the_last_version_is_kept<T: segno_sdk::Plugin>(ran: &super::Ran<T>, table: &str) {
+    for state in KEYS.iter().filter_map(|key| ran.harness.state(key, table)) {
+        let segno_sdk::testing::Values::List(versions) = state.get("versions").expect("versions") else { panic!("a list") };
+        assert_eq!(versions.len(), 1);
     }
 }
 

@@ -6,7 +6,7 @@
 use core::time::Duration;
 
 use segno_sdk::deduplicate::{Deduplicate, Seen, SeenIds};
-use segno_sdk::join::{AsOf, Interval, IntervalJoin, Side, Sides, Versions};
+use segno_sdk::join::{AsOf, Interval, IntervalJoin, Side, Sides, Temporal, TemporalJoin, Versions};
 use segno_sdk::prelude::*;
 use segno_sdk::rate::{Bucket, RateLimit};
 use segno_sdk::window::{Panes, Tumbling};
@@ -38,6 +38,7 @@ const ONCE_EACH: Deduplicate = Deduplicate::after_last(Duration::from_secs(2)).t
 const NEAR: IntervalJoin = IntervalJoin::between(-300_000, 900_000).left_outer().timer_number(12);
 const VALID: AsOf = AsOf::new().allowed_lateness(Duration::from_secs(1)).timer_number(13);
 const LIMIT: RateLimit = RateLimit::new(3, Duration::from_secs(1)).timer_number(14);
+const CERTAIN: TemporalJoin = TemporalJoin::new().timer_number(20);
 const WINDOWS: Tumbling = Tumbling::new(Duration::from_secs(1)).allowed_lateness(Duration::from_secs(1)).timer_number(15);
 
 impl Transform for Operators {
@@ -45,7 +46,7 @@ impl Transform for Operators {
     type Tables = ();
     type Input<'a> = Record;
     type Output = PerKey<Row<'static>>;
-    type State = (Seen, SeenIds<i64>, Interval<Id, Id>, Versions<Id>, Bucket, Panes<Sides<Id, Id>>);
+    type State = (Seen, SeenIds<i64>, Interval<Id, Id>, Versions<Id>, Bucket, Panes<Sides<Id, Id>>, Temporal<Id, Id>);
     const TIMERS: bool = true;
 
     fn init(_: (), _: ()) -> Result<Self, String> {
@@ -53,7 +54,7 @@ impl Transform for Operators {
     }
 
     fn process(&mut self, Record { id, at }: Record, ctx: &mut Context<'_, Self>) -> Outcome {
-        let (seen, ids, near, versions, bucket, windows) = &mut *ctx.state;
+        let (seen, ids, near, versions, bucket, windows, certain) = &mut *ctx.state;
         let mut push = |by, left, right| ctx.out.push(Row { by, left, right });
         match ONCE.is_first(seen, ctx.timers, at) {
             Ok(first) => push("once", id, Some(i64::from(first))),
@@ -76,6 +77,14 @@ impl Transform for Operators {
         if version.is_err() {
             push("valid, late", id, None);
         }
+        let waits = match id % 5 {
+            0 => CERTAIN.upsert(certain, ctx.timers, at, Id { id }),
+            1 if id % 2 == 0 => CERTAIN.delete(certain, ctx.timers, at),
+            _ => CERTAIN.add(certain, ctx.timers, at, Id { id }),
+        };
+        if waits.is_err() {
+            push("certain, late", id, None);
+        }
         push("limit", id, Some(i64::from(LIMIT.allows(bucket, ctx.timers, at, (id % 3) as u32))));
         match WINDOWS.add(windows, ctx.timers, at) {
             Ok(sides) => sides.add(side()),
@@ -85,13 +94,16 @@ impl Transform for Operators {
     }
 
     fn on_timer(&mut self, timer: Timer, ctx: &mut Context<'_, Self>) {
-        let (seen, ids, near, versions, bucket, windows) = &mut *ctx.state;
+        let (seen, ids, near, versions, bucket, windows, certain) = &mut *ctx.state;
         ONCE.fire(seen, ctx.timers, timer);
         ONCE_EACH.fire_ids(ids, ctx.timers, timer);
         for (_, left) in NEAR.fire(near, ctx.timers, timer) {
             ctx.out.push(Row { by: "near, alone", left: left.id, right: None });
         }
         VALID.fire(versions, ctx.timers, timer);
+        for (_, record, row) in CERTAIN.fire(certain, ctx.timers, timer) {
+            ctx.out.push(Row { by: "certain", left: record.id, right: row.map(|row| row.id) });
+        }
         LIMIT.fire(bucket, ctx.timers, timer);
         for fired in WINDOWS.fire(windows, ctx.timers, timer) {
             for (left, right) in fired.value.left_outer() {

@@ -154,7 +154,7 @@ fn operators_give_in_the_runtime_what_they_give_in_the_test_harness() {
         assert_eq!(found.len(), wanted.len(), "seed {seed}");
         // Every operator did everything that it can do.
         for by in [
-            "once: ", "once, late: ", "once each: ", "near: ", "near, late: ", "near, alone: ", "valid: ", "valid, late: ", "limit: ",
+            "once: ", "once, late: ", "once each: ", "near: ", "near, late: ", "near, alone: ", "valid: ", "valid, late: ", "certain: ", "certain, late: ", "limit: ",
             "window: ", "window, late: ",
         ] {
             assert!(found.iter().any(|row| row.contains(by)), "seed {seed}: no row `{by}`");

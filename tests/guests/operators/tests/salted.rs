@@ -29,7 +29,7 @@ fn write_flights(folder: &Path) {
 
 /// (airport, hour, its end, flights, mean and largest delay), as published.
 fn hours(folder: &Path, example: &str) -> Vec<String> {
-    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../examples");
+    let examples = Path::new("../../../examples");
     let text = std::fs::read_to_string(examples.join(example)).expect("an example");
     let text = text.replace("flights.parquet", "flights.jsonl").replace("format: parquet", "format: json\n  columns: { origin: utf8, date: timestamp }");
     let out = folder.join(example.replace('/', "-"));
