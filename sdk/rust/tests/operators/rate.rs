@@ -110,3 +110,12 @@ fn limits_that_cannot_be_are_refused_when_they_are_made() {
         assert!(made.is_err());
     }
 }
+
+#[test]
+fn a_bucket_is_not_forgotten_before_it_is_full() {
+    // Full again at 1 s after the first record, at 2 s after the second.
+    let at = [0, 500_000, 1_200_000, 1_300_000];
+    let records = at.map(|at| Given { key: 0, at, kind: 0, value: 1 });
+    let ran = run::<Limited>(r#"{"tokens":1,"per":1000,"burst":2}"#, 0, &records, 99, |_, record| row! { "cost": record.value });
+    assert_eq!(ran.rows.iter().map(|row| row.cause).collect::<Vec<_>>(), [0, 1, 2]);
+}

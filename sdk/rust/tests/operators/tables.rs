@@ -274,3 +274,13 @@ fn a_version_is_valid_from_its_own_time_on() {
     let ran = run::<Valid>(r#"{"lateness":0}"#, 60 * SECOND, &records, 99, row);
     assert_eq!(answers(&ran), [(2, None), (3, Some(0)), (4, Some(0)), (5, Some(1))]);
 }
+
+#[test]
+fn a_record_is_answered_before_its_version_is_dropped() {
+    let given = |at: i64, kind: usize| Given { key: 0, at, kind, value: 9 };
+    // The next version begins a microsecond after the record: both are over at the same instant.
+    let records = [given(SECOND, 0), given(2 * SECOND, 3), given(2 * SECOND + 1, 0), given(9 * SECOND, 0)];
+    let ran = run::<Certain>(r#"{"lateness":0}"#, SECOND, &records, 99, row);
+    assert_eq!((ran.rows.len(), ran.rows[0].i64("record"), ran.rows[0].is_null("id")), (1, 1, false));
+    assert_eq!(ran.rows[0].i64("id"), 0);
+}
