@@ -119,7 +119,7 @@ pub fn run(components: &Path) -> Result<(), Box<dyn Error>> {
     let two = message(&[auction, Arc::clone(&price)], &[ColumnType::I64, ColumnType::I64], None)?;
     against_native::<filter_bids::FilterBids>("filter", &*template(&engine, components, "filter_bids")?, &two)?;
     let one = message(&[Arc::clone(&price)], &[ColumnType::I64], None)?;
-    against_native::<map_bids::MapBids>("map", &*template(&engine, components, "map_bids")?, &one)?;
+    against_native::<nexmark_q1::Prices>("map", &*template(&engine, components, "nexmark_q1")?, &one)?;
     let count = template(&engine, components, "keyed_count")?;
     let hot = message(&[Arc::clone(&price)], &[ColumnType::I64], Some(&vec![0; ROWS]))?;
     against_native::<keyed_count::KeyedCount>("keyed count, one hot key", &count, &hot)?;

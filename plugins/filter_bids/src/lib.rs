@@ -1,5 +1,6 @@
-//! Nexmark query 2: the bids on every 123rd auction.
-//! It reads two columns of a bid and gives the bid as it is; nothing else crosses the boundary.
+//! Bids of a price on every so many auctions: a filter over two columns, as the benchmarks want it. Nexmark's query 2 is
+//! `plugins/nexmark/q2`.
+//! It gives a bid as it is; nothing but the two columns crosses the boundary.
 
 use segno_sdk::prelude::*;
 

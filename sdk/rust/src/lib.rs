@@ -76,8 +76,8 @@
 //! # }
 //! ```
 //!
-//! A plugin that works with event time says `const TIMERS: bool = true` and implements `on_timer`; [`window`] has windows
-//! of all kinds.
+//! A plugin that works with event time says `const TIMERS: bool = true` and implements `on_timer`. The SDK's operators keep
+//! their state and timers in the plugin's: [`window`], [`join`], [`deduplicate`], [`top`], [`rate`] and [`salt`].
 //!
 //! A plugin's crate is a library of two kinds, `crate-type = ["cdylib", "rlib"]`: the module that becomes a component,
 //! and ordinary Rust for tests. `#[inline]` on `process` lets the compiler build it into the loop over the records, which
@@ -88,25 +88,35 @@
 
 extern crate self as segno_sdk;
 
+#[doc = include_str!("../../../docs/operators.md")]
+pub mod cookbook {}
+
 mod config;
+pub mod deduplicate;
 mod engine;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod guest;
+pub mod join;
+mod late;
 pub mod observe;
 mod output;
+pub mod rate;
 mod record;
+pub mod salt;
 mod side;
 mod state;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 mod time;
 mod timer;
+pub mod top;
 mod transform;
 pub mod window;
 
 pub use config::{Config, ConfigError, Place};
 pub use engine::{Engine, INPUT_PORT};
+pub use late::Late;
 pub use observe::{Level, count};
 pub use output::{Emit, Extend, Keep, Output, OutputField, Outputs, PerKey, Port, SINGLE_PORT};
 pub use record::{Input, InputField};

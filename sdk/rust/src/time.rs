@@ -2,10 +2,19 @@
 //! Does not own clocks: a plugin has none, it sees event times only.
 
 use core::fmt;
+use core::time::Duration;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const MICROS_PER_HOUR: i64 = 3600 * MICROS_PER_SECOND;
 const MICROS_PER_DAY: i64 = 24 * MICROS_PER_HOUR;
+
+/// Microseconds of a duration that operators are made of.
+pub(crate) const fn micros(duration: Duration) -> i64 {
+    let micros = duration.as_micros();
+    assert!(micros > 0, "the duration is longer than nothing");
+    assert!(micros < i64::MAX as u128 / 4, "the duration is shorter than 73,000 years");
+    micros as i64
+}
 
 /// An instant: microseconds since 1970-01-01T00:00:00 UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

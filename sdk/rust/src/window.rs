@@ -85,13 +85,11 @@ mod session;
 mod sliding;
 mod tumbling;
 
-use core::fmt;
-use core::time::Duration;
-
 use crate::observe::count;
 use crate::time::Timestamp;
-use crate::transform::Reject;
+use crate::timer::{Timer, Timers};
 
+pub use crate::late::Late;
 pub use panes::{Merge, Panes};
 pub use session::Session;
 pub use sliding::Sliding;
@@ -123,21 +121,6 @@ pub struct Fired<A> {
     pub value: A,
 }
 
-/// A record that is too late for the windows that it belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Late {
-    /// The last of these windows.
-    pub window: Window,
-}
-
-impl Late {
-    #[cold]
-    fn of(window: Window) -> Self {
-        count("late_records", 1);
-        Self { window }
-    }
-}
-
 /// Results that are given are counted, by whether the window was open.
 fn counted<A>(fired: Vec<Fired<A>>) -> Vec<Fired<A>> {
     let updates = fired.iter().filter(|one| one.kind == Kind::Update).count() as u64;
@@ -149,17 +132,11 @@ fn counted<A>(fired: Vec<Fired<A>>) -> Vec<Fired<A>> {
     fired
 }
 
-impl fmt::Display for Late {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the record is late: its window from {} to {} is closed", self.window.start, self.window.end)
-    }
-}
-
-impl From<Late> for Reject {
-    fn from(late: Late) -> Self {
-        late.to_string().into()
-    }
-}
+/// Kinds of timers, as numbers behind the first one: of window ends, of early results, and of windows that late records
+/// change.
+const END: u32 = 0;
+const EARLY: u32 = 1;
+const UPDATE: u32 = 2;
 
 /// What all kinds of windows have in common.
 #[derive(Clone, Copy, Debug)]
@@ -167,7 +144,7 @@ struct Rules {
     /// All in microseconds.
     lateness: i64,
     early: Option<i64>,
-    /// The number of the timers of window ends; the next one is that of early results, then that of updates.
+    /// The number of the timers of window ends, the first of three.
     number: u32,
 }
 
@@ -177,14 +154,24 @@ impl Rules {
     fn next_early(&self, time: Timestamp) -> Option<Timestamp> {
         self.early.map(|every| time.floor(every).after(every))
     }
-}
 
-/// Microseconds of a duration that windows are made of.
-const fn micros(duration: Duration) -> i64 {
-    let micros = duration.as_micros();
-    assert!(micros > 0, "a window, a slide and a gap are longer than nothing");
-    assert!(micros < i64::MAX as u128 / 4, "a window is shorter than 73,000 years");
-    micros as i64
+    /// Asks for the first early result of a window that a record opened.
+    fn set_early(&self, timers: &mut Timers, time: Timestamp, end: Timestamp) {
+        if let Some(next) = self.next_early(time).filter(|next| *next < end) {
+            timers.set(next, self.number + EARLY);
+        }
+    }
+
+    /// Whether a window that ends there takes no record any more, not even a late one.
+    #[inline]
+    fn over(&self, timers: &Timers, end: Timestamp) -> bool {
+        timers.reached(end.after(self.lateness))
+    }
+
+    /// Which of the three kinds of timers one is; nothing for those of others.
+    fn kind_of(&self, timer: Timer) -> Option<u32> {
+        timer.number.checked_sub(self.number).filter(|kind| *kind <= UPDATE)
+    }
 }
 
 /// Settings that all kinds of windows have.
@@ -192,13 +179,13 @@ macro_rules! settings {
     () => {
         /// Keeps a window for so long after its end: late records change it, and each change gives its result again.
         pub const fn allowed_lateness(mut self, lateness: core::time::Duration) -> Self {
-            self.rules.lateness = crate::window::micros(lateness);
+            self.rules.lateness = crate::time::micros(lateness);
             self
         }
 
         /// Gives the result of a window that has changed at every multiple of this event time, before it ends.
         pub const fn early_every(mut self, interval: core::time::Duration) -> Self {
-            self.rules.early = Some(crate::window::micros(interval));
+            self.rules.early = Some(crate::time::micros(interval));
             self
         }
 

@@ -3,6 +3,7 @@
 
 mod allocation;
 mod configuration;
+mod operators;
 mod records;
 mod state;
 mod windows;

@@ -4,6 +4,7 @@
 //! comes after all of them.
 
 use segno_sdk::prelude::*;
+use segno_sdk::top::{Top, TopN};
 
 #[derive(Input)]
 pub struct Bids {
@@ -24,14 +25,15 @@ pub struct Hottest {
 #[derive(State, Default)]
 pub struct Most {
     window_start: Timestamp,
-    bids: u64,
-    auctions: Vec<Auction>,
+    auctions: Top<u64, Auction>,
 }
 
 #[derive(State)]
 pub struct Auction {
     id: i64,
 }
+
+const MOST: TopN = TopN::new(1).with_ties();
 
 pub struct HottestAuctions;
 
@@ -51,24 +53,18 @@ impl Transform for HottestAuctions {
     fn process(&mut self, row: Bids, ctx: &mut Context<'_, Self>) -> Outcome {
         let Some(id) = row.auction else { return Ok(()) };
         let most = ctx.state.or_default();
-        if most.auctions.is_empty() {
+        if most.auctions.rows().is_empty() {
             most.window_start = row.window_start;
             ctx.timers.set(row.window_end, 0);
         }
-        if row.bids > most.bids {
-            most.bids = row.bids;
-            most.auctions.clear();
-        }
-        if row.bids == most.bids {
-            most.auctions.push(Auction { id });
-        }
+        MOST.add(&mut most.auctions, row.bids, || Auction { id });
         Ok(())
     }
 
     fn on_timer(&mut self, _: Timer, ctx: &mut Context<'_, Self>) {
         if let Some(most) = ctx.state.get() {
-            for auction in &most.auctions {
-                ctx.out.push(Hottest { window_start: most.window_start, auction: auction.id, bids: most.bids });
+            for auction in most.auctions.rows() {
+                ctx.out.push(Hottest { window_start: most.window_start, auction: auction.value.id, bids: auction.score });
             }
         }
         ctx.state.clear();

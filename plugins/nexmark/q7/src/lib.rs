@@ -6,6 +6,7 @@
 use core::time::Duration;
 
 use segno_sdk::prelude::*;
+use segno_sdk::top::{Top, TopN};
 use segno_sdk::window::{Panes, Tumbling};
 
 #[derive(Input)]
@@ -32,12 +33,6 @@ pub struct Row<'a> {
     extra: &'a str,
 }
 
-#[derive(State, Default, Clone)]
-pub struct Highest {
-    price: i64,
-    bids: Vec<Kept>,
-}
-
 #[derive(State, Clone)]
 pub struct Kept {
     auction: i64,
@@ -47,6 +42,7 @@ pub struct Kept {
 }
 
 const WINDOWS: Tumbling = Tumbling::new(Duration::from_secs(10));
+const HIGHEST: TopN = TopN::new(1).with_ties();
 
 pub struct HighestBids;
 
@@ -55,7 +51,7 @@ impl Transform for HighestBids {
     type Tables = ();
     type Input<'a> = Bid<'a>;
     type Output = Emit<Row<'static>>;
-    type State = Panes<Highest>;
+    type State = Panes<Top<i64, Kept>>;
     const TIMERS: bool = true;
 
     fn init(_: (), _: ()) -> Result<Self, String> {
@@ -65,23 +61,17 @@ impl Transform for HighestBids {
     #[inline]
     fn process(&mut self, bid: Bid<'_>, ctx: &mut Context<'_, Self>) -> Outcome {
         let (Some(price), Some(auction), Some(bidder)) = (bid.price, bid.auction, bid.bidder) else { return Ok(()) };
-        let highest = WINDOWS.add(ctx.state, ctx.timers, bid.at)?;
-        if price > highest.price || highest.bids.is_empty() {
-            highest.price = price;
-            highest.bids.clear();
-        }
-        if price == highest.price {
-            let extra = bid.extra.unwrap_or_default().to_owned();
-            highest.bids.push(Kept { auction, bidder, at: bid.at, extra });
-        }
+        let top = WINDOWS.add(ctx.state, ctx.timers, bid.at)?;
+        let kept = || Kept { auction, bidder, at: bid.at, extra: bid.extra.unwrap_or_default().to_owned() };
+        HIGHEST.add(top, price, kept);
         Ok(())
     }
 
     fn on_timer(&mut self, timer: Timer, ctx: &mut Context<'_, Self>) {
         for fired in WINDOWS.fire(ctx.state, ctx.timers, timer) {
-            for bid in &fired.value.bids {
-                let Kept { auction, bidder, at, extra } = bid;
-                ctx.out.push(Row { auction: *auction, price: fired.value.price, bidder: *bidder, date_time: *at, extra });
+            for bid in fired.value.rows() {
+                let Kept { auction, bidder, at, extra } = &bid.value;
+                ctx.out.push(Row { auction: *auction, price: bid.score, bidder: *bidder, date_time: *at, extra });
             }
         }
     }

@@ -3,10 +3,10 @@
 //! Invariant: panes are in the order of their starts.
 
 use segno_wire::describe::StateColumn;
-use segno_wire::{ColumnType, StateReader, StateWriter, WireError};
+use segno_wire::{StateReader, StateWriter, WireError};
 
-use super::{Fired, Kind, Rules, Window};
-use crate::state::{State, StateField, column_spec};
+use super::{EARLY, Fired, Kind, Rules, Window};
+use crate::state::{Keyed, State, StateField, column_spec};
 use crate::time::Timestamp;
 use crate::timer::{Timer, Timers};
 
@@ -46,6 +46,17 @@ impl<A: State> Panes<A> {
 
     pub(super) fn all_mut(&mut self) -> &mut Vec<Pane<A>> {
         &mut self.panes
+    }
+
+    /// Lets panes go, and the key with the last one; gives those that are left.
+    pub(super) fn let_go(state: &mut Keyed<Self>, over: impl Fn(&Pane<A>) -> bool) -> &[Pane<A>] {
+        if let Some(panes) = state.get_mut() {
+            panes.panes.retain(|pane| !over(pane));
+            if panes.panes.is_empty() {
+                state.clear();
+            }
+        }
+        state.get().map_or(&[], Panes::all)
     }
 
     /// The windows that are open, in the order of their starts, with what is kept for each.
@@ -104,7 +115,6 @@ impl<A: State> State for Pane<A> {
         columns.push(column_spec::<bool>("changed", 1));
         columns.push(column_spec::<bool>("closed", 1));
         A::columns(columns);
-        debug_assert!(columns.iter().all(|column| column.kind != ColumnType::U32));
     }
 
     #[inline]
@@ -141,7 +151,7 @@ impl Rules {
         let fired: Vec<Fired<A>> = fired.collect();
         let more = panes.panes.iter().any(|pane| !pane.closed && pane.end > now);
         if let Some(next) = self.next_early(now).filter(|_| more) {
-            timers.set(next, self.number + 1);
+            timers.set(next, self.number + EARLY);
         }
         fired
     }

@@ -6,9 +6,9 @@
 use core::time::Duration;
 
 use super::panes::Pane;
-use super::{Fired, Kind, Late, Merge, Panes, Rules, Window, counted, micros, settings};
+use super::{EARLY, END, Fired, Kind, Late, Merge, Panes, Rules, Window, counted, settings};
 use crate::state::{Keyed, State};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, micros};
 use crate::timer::{Timer, Timers};
 
 /// Windows of records that follow each other: a session ends when nothing came for the gap. Two records whose times
@@ -47,8 +47,8 @@ impl Session {
             waits |= !timers.reached(pane.end);
             Window { start: window.start.min(pane.start), end: window.end.max(pane.end) }
         });
-        if timers.reached(window.end.after(self.rules.lateness)) {
-            return Err(Late::of(window));
+        if self.rules.over(timers, window.end) {
+            return Err(Late::of(window.end));
         }
         let over = timers.reached(window.end);
         let panes = state.or_default().all_mut();
@@ -70,10 +70,8 @@ impl Session {
         if !waits && (grown || (over && !pane.changed)) {
             timers.set(window.end, self.rules.number);
         }
-        if count == 0
-            && let Some(next) = self.rules.next_early(time).filter(|next| *next < window.end)
-        {
-            timers.set(next, self.rules.number + 1);
+        if count == 0 {
+            self.rules.set_early(timers, time, window.end);
         }
         pane.changed = true;
         Ok(&mut pane.value)
@@ -87,11 +85,10 @@ impl Session {
         timer: Timer,
     ) -> Vec<Fired<A>> {
         let Some(panes) = state.get_mut() else { return Vec::new() };
-        if timer.number == self.rules.number + 1 {
-            return self.rules.early(panes, timers, timer);
-        }
-        if timer.number != self.rules.number {
-            return Vec::new();
+        match self.rules.kind_of(timer) {
+            Some(END) => {}
+            Some(EARLY) => return self.rules.early(panes, timers, timer),
+            _ => return Vec::new(),
         }
         let mut fired = Vec::new();
         for pane in panes.all_mut() {
@@ -110,10 +107,7 @@ impl Session {
                 timers.set(pane.end, self.rules.number);
             }
         }
-        panes.all_mut().retain(|pane| !timers.reached(pane.end.after(self.rules.lateness)));
-        if panes.all().is_empty() {
-            state.clear();
-        }
+        Panes::let_go(state, |pane| self.rules.over(timers, pane.end));
         counted(fired)
     }
 }

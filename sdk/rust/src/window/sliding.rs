@@ -5,13 +5,10 @@
 
 use core::time::Duration;
 
-use super::{Fired, Kind, Late, Merge, Panes, Rules, Window, counted, micros, settings};
+use super::{EARLY, END, Fired, Kind, Late, Merge, Panes, Rules, UPDATE, Window, counted, settings};
 use crate::state::{Keyed, State};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, micros};
 use crate::timer::{Timer, Timers};
-
-/// The number of the timers of windows that late records change, behind that of window ends.
-const UPDATE: u32 = 2;
 
 /// Windows of one size that start at every slide, aligned to 1970. A record belongs to `size / slide` of them.
 #[derive(Clone, Copy, Debug)]
@@ -62,8 +59,8 @@ impl Sliding {
         time: Timestamp,
     ) -> Result<&'s mut A, Late> {
         let last = self.last(time);
-        if timers.reached(last.end.after(self.rules.lateness)) {
-            return Err(Late::of(last));
+        if self.rules.over(timers, last.end) {
+            return Err(Late::of(last.end));
         }
         let start = time.floor(self.slice);
         let first = self.next_end(start);
@@ -80,7 +77,7 @@ impl Sliding {
                     timers.set(end, self.rules.number);
                     break;
                 }
-                if !timers.reached(end.after(self.rules.lateness)) {
+                if !self.rules.over(timers, end) {
                     timers.set(end, self.rules.number + UPDATE);
                 }
                 end = end.after(self.slide);
@@ -89,8 +86,8 @@ impl Sliding {
                 timers.set(last.end.after(self.rules.lateness), self.rules.number);
             }
         }
-        if new && let Some(next) = self.rules.next_early(time).filter(|next| *next < last.end) {
-            timers.set(next, self.rules.number + 1);
+        if new {
+            self.rules.set_early(timers, time, last.end);
         }
         pane.changed = true;
         Ok(&mut pane.value)
@@ -105,13 +102,12 @@ impl Sliding {
         timer: Timer,
     ) -> Vec<Fired<A>> {
         let Some(panes) = state.get_mut() else { return Vec::new() };
-        if timer.number == self.rules.number + 1 {
-            return self.early(panes, timers, timer);
-        }
-        let again = timer.number == self.rules.number + UPDATE;
-        if timer.number != self.rules.number && !again {
-            return Vec::new();
-        }
+        let again = match self.rules.kind_of(timer) {
+            Some(END) => false,
+            Some(UPDATE) => true,
+            Some(EARLY) => return self.early(panes, timers, timer),
+            _ => return Vec::new(),
+        };
         let end = timer.time;
         let mut fired = Vec::new();
         if self.next_end(end.after(-1)) == end {
@@ -121,12 +117,12 @@ impl Sliding {
         for pane in panes.all_mut() {
             pane.changed &= !(timers.reached(pane.end) && pane.end <= end);
         }
-        panes.all_mut().retain(|pane| !timers.reached(self.last(pane.start).end.after(self.rules.lateness)));
+        let left = Panes::let_go(state, |pane| self.rules.over(timers, self.last(pane.start).end));
         if !again {
             // The timer goes on to the next window that holds something, then to where the last slice is let go.
             let next = end.after(self.slide);
             let holds = |pane: &super::panes::Pane<A>| self.last(pane.start).end > end;
-            match panes.all() {
+            match left {
                 [] => {}
                 all if all.iter().any(holds) => {
                     let newest = all.iter().filter(|pane| holds(pane)).map(|pane| self.next_end(pane.start)).min();
@@ -138,9 +134,6 @@ impl Sliding {
                     }
                 }
             }
-        }
-        if panes.all().is_empty() {
-            state.clear();
         }
         counted(fired)
     }
@@ -158,7 +151,7 @@ impl Sliding {
         }
         let more = panes.all().iter().any(|pane| self.last(pane.start).end > now);
         if let Some(next) = self.rules.next_early(now).filter(|_| more) {
-            timers.set(next, self.rules.number + 1);
+            timers.set(next, self.rules.number + EARLY);
         }
         fired
     }

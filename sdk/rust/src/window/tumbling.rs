@@ -2,9 +2,9 @@
 
 use core::time::Duration;
 
-use super::{Fired, Kind, Late, Panes, Rules, Window, counted, micros, settings};
+use super::{EARLY, END, Fired, Kind, Late, Panes, Rules, Window, counted, settings};
 use crate::state::{Keyed, State};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, micros};
 use crate::timer::{Timer, Timers};
 
 /// Windows of one size, one after the other, aligned to 1970. Each record belongs to one of them.
@@ -50,17 +50,15 @@ impl Tumbling {
     ) -> Result<&'s mut A, Late> {
         let window = self.window(time);
         let over = timers.reached(window.end);
-        if over && timers.reached(window.end.after(self.rules.lateness)) {
-            return Err(Late::of(window));
+        if over && self.rules.over(timers, window.end) {
+            return Err(Late::of(window.end));
         }
         let (pane, new) = state.or_default().at(window.start, window.end, over);
         if new {
             if self.rules.lateness > 0 {
                 timers.set(window.end.after(self.rules.lateness), self.rules.number);
             }
-            if let Some(next) = self.rules.next_early(time).filter(|next| *next < window.end) {
-                timers.set(next, self.rules.number + 1);
-            }
+            self.rules.set_early(timers, time, window.end);
         }
         if new || (over && !pane.changed) {
             timers.set(window.end, self.rules.number);
@@ -77,11 +75,10 @@ impl Tumbling {
         timer: Timer,
     ) -> Vec<Fired<A>> {
         let Some(panes) = state.get_mut() else { return Vec::new() };
-        if timer.number == self.rules.number + 1 {
-            return self.rules.early(panes, timers, timer);
-        }
-        if timer.number != self.rules.number {
-            return Vec::new();
+        match self.rules.kind_of(timer) {
+            Some(END) => {}
+            Some(EARLY) => return self.rules.early(panes, timers, timer),
+            _ => return Vec::new(),
         }
         let mut fired = Vec::new();
         for pane in panes.all_mut() {
@@ -93,10 +90,7 @@ impl Tumbling {
             }
             pane.closed |= timers.reached(pane.end);
         }
-        panes.all_mut().retain(|pane| !timers.reached(pane.end.after(self.rules.lateness)));
-        if panes.all().is_empty() {
-            state.clear();
-        }
+        Panes::let_go(state, |pane| self.rules.over(timers, pane.end));
         counted(fired)
     }
 }
