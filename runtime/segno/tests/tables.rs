@@ -379,7 +379,10 @@ fn a_running_pipeline_reads_its_rows_again_and_status_says_which_it_uses() {
     wait_for("rows without a table", &mut child, || {
         dimension.epochs().iter().map(Vec::len).sum::<usize>() == dimension.records
     });
-    assert_eq!(digest(&dimension).expect("a status")["sha256"], second["sha256"]);
+    let status = dimension.status().expect("a status");
+    assert_eq!(status["tables"]["enrich.airports"]["sha256"], second["sha256"]);
+    assert!(status["failed_refreshes"].as_u64() > Some(0), "{status}");
+    assert!(status["refresh_problem"].as_str().is_some_and(|why| why.contains("airports")), "{status}");
     let shown = text(&dimension.run(&["status"]).stdout);
     assert!(shown.contains("side table   enrich.airports: 1 rows"), "{shown}");
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM)
@@ -424,6 +427,11 @@ fn what_cannot_be_a_side_table_is_refused_with_code_place_and_advice() {
             "mend the row",
         ),
         (
+    assert!(shown.contains("refresh      failed"), "{shown}");
+    // The table is back: so is a refresh that succeeds.
+    dimension.client.batch_execute("ALTER TABLE elsewhere RENAME TO airports").expect("the table is renamed");
+    let well = |dimension: &Dimension| dimension.status().is_some_and(|status| status["refresh_problem"].is_null());
+    wait_for("a refresh that succeeds", &mut child, || well(&dimension));
             query(&format!("SELECT * FROM {schema}.airports WHERE false")),
             78,
             "P009",

@@ -10,7 +10,8 @@ use super::archive;
 use super::load::{Blobs, Checked, Loaded, assemble};
 use super::plan::Plan;
 use super::tables::{self, Databases, ReadTable};
-use crate::shard::NewerRows as Newer;
+use crate::observe::Refreshes;
+use crate::shard::{self, Newer};
 use crate::shard::program::Program;
 use segno_core::persisted::Identity;
 use segno_core::pipeline::{Pipeline, TableOrigin};
@@ -90,7 +91,7 @@ struct Refresher {
 
 impl Refresh {
     /// Starts a thread where a table says `refresh`. It is not waited for at the end: a database may take long.
-    pub fn start(loaded: &Loaded) -> Result<Option<Refresh>> {
+    pub fn start(loaded: &Loaded, refreshes: &Refreshes) -> Result<Option<Refresh>> {
         let mut due = Vec::new();
         for (step, tables) in loaded.tables.iter().enumerate() {
             for (table, read) in tables.iter().enumerate() {
@@ -112,6 +113,7 @@ impl Refresh {
         };
         let (send, receive) = channel::<()>();
         std::thread::Builder::new()
+        let refreshes = refreshes.clone();
             .name("refresh".to_owned())
             .spawn(move || {
                 while let Some(next) = refresher.due.iter().map(|due| due.at).min() {
@@ -119,11 +121,15 @@ impl Refresh {
                     if receive.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
                         return;
                     }
-                    if let Err(error) = refresher.refresh() {
-                        tracing::warn!(
-                            code = error.code().name(),
-                            "{error}; the pipeline goes on with the rows that it has"
-                        );
+                    match refresher.refresh() {
+                        Ok(()) => refreshes.succeeded(),
+                        Err(error) => {
+                            tracing::warn!(
+                                code = error.code().name(),
+                                "{error}; the pipeline goes on with the rows that it has"
+                            );
+                            refreshes.failed(error.to_string());
+                        }
                     }
                 }
             })
