@@ -17,7 +17,7 @@ use bytes::Bytes;
 use connect::{Client, Target};
 use futures::StreamExt;
 use object_store::path::Path as ObjectPath;
-use object_store::{GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions};
+use object_store::{GetOptions, GetRange, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions};
 use object_store::{PutOptions, PutPayload};
 use refusal::Refusal;
 use retry::{Judgement, judge};
@@ -25,7 +25,7 @@ use segno_core::{Code, Error, Result};
 use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::SystemTime;
 
 pub use probe::{RACERS, count_winners};
 pub use versions::Versioning;
@@ -159,7 +159,15 @@ impl Objects {
     /// Length in bytes, `None` when it does not exist.
     pub fn head(&self, name: &str) -> Result<Option<u64>> {
         let path = &self.path(name);
-        self.attempt("looking for", name, |client| size(client, path))
+        let found = self.attempt("looking for", name, |client| look(client, path))?;
+        Ok(found.map(|found| found.size))
+    }
+
+    /// When an object was written, by the store's clock.
+    pub fn written(&self, name: &str) -> Result<Option<SystemTime>> {
+        let path = &self.path(name);
+        let found = self.attempt("looking for", name, |client| look(client, path))?;
+        Ok(found.map(|found| SystemTime::from(found.last_modified)))
     }
 
     /// Writes or overwrites. For content-addressed objects and hints only.
@@ -233,18 +241,16 @@ impl Objects {
         self.attempt("deleting", name, |client| async move { client.store.delete(path).await }).map(drop)
     }
 
-    /// Names below a folder with their age, for collection only.
-    pub fn list(&self, folder: &str) -> Result<Vec<(String, Duration)>> {
+    /// Names below a folder, and when the store says that they were written: for collection only.
+    pub fn list(&self, folder: &str) -> Result<Vec<(String, SystemTime)>> {
         let path = &self.path(folder);
-        let now = std::time::SystemTime::now();
         let listed = self.attempt("listing", folder, |client| async move {
             let mut names = Vec::new();
             let mut stream = client.store.list(Some(path));
             while let Some(meta) = stream.next().await {
                 let meta = meta?;
                 let Some(name) = meta.location.filename() else { continue };
-                let written = std::time::SystemTime::from(meta.last_modified);
-                names.push((name.to_owned(), now.duration_since(written).unwrap_or_default()));
+                names.push((name.to_owned(), SystemTime::from(meta.last_modified)));
             }
             Ok(names)
         })?;
@@ -254,9 +260,9 @@ impl Objects {
 
 /// Asks S3 for the first byte: the answer to a HEAD has no body, and would not tell an absent object from an absent
 /// bucket, an unknown key, an expired one.
-async fn size(client: Client, path: &ObjectPath) -> object_store::Result<u64> {
+async fn look(client: Client, path: &ObjectPath) -> object_store::Result<ObjectMeta> {
     if client.s3.is_none() {
-        return Ok(client.store.head(path).await?.size);
+        return client.store.head(path).await;
     }
     let first = GetOptions { range: Some(GetRange::Bounded(0..1)), ..GetOptions::default() };
     let found = match client.store.get_opts(path, first).await {
@@ -264,9 +270,9 @@ async fn size(client: Client, path: &ObjectPath) -> object_store::Result<u64> {
         Err(error) if refusal::find(&error).is_some_and(Refusal::is_range) => client.store.get(path).await?,
         found => found?,
     };
-    let size = found.meta.size;
+    let meta = found.meta.clone();
     // Read to its end, the connection can be used again.
-    found.bytes().await.map(|_| size)
+    found.bytes().await.map(|_| meta)
 }
 
 async fn put_parts(upload: &mut dyn MultipartUpload, file: &Path) -> object_store::Result<()> {
