@@ -56,15 +56,16 @@ impl NewerRows {
     }
 }
 
-impl Newer for NewerRows {
-    fn than(&self, identity: &Identity) -> Result<Option<(Arc<Program>, Vec<String>)>> {
+impl shard::NewerRows for NewerRows {
+    fn than(&self, identity: &Identity) -> Result<Option<Newer>> {
         let Some(newest) = self.newest.get() else { return Ok(None) };
         // Nothing but rows can differ: the plugins and the pipeline file were read once.
         let Continuation::NewRows { what } = plan_continuation(Some(identity), &newest.program.identity, false)? else {
             return Ok(None);
         };
-        archive::put(&self.objects, &newest.plan, &newest.blobs)?;
-        Ok(Some((Arc::clone(&newest.program), what)))
+        let (program, objects) = (Arc::clone(&newest.program), self.objects.clone());
+        let archive = Box::new(move || archive::put(&objects, &newest.plan, &newest.blobs));
+        Ok(Some(Newer { program, what, archive }))
     }
 }
 
@@ -112,8 +113,8 @@ impl Refresh {
             newest: loaded.newest.clone(),
         };
         let (send, receive) = channel::<()>();
-        std::thread::Builder::new()
         let refreshes = refreshes.clone();
+        std::thread::Builder::new()
             .name("refresh".to_owned())
             .spawn(move || {
                 while let Some(next) = refresher.due.iter().map(|due| due.at).min() {
