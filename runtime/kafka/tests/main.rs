@@ -18,6 +18,7 @@ mod secured;
 mod servers;
 mod sink;
 mod source;
+mod slow;
 mod whole;
 mod workers;
 mod zombies;
