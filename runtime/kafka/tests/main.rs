@@ -19,6 +19,7 @@ mod secured;
 mod servers;
 mod sink;
 mod slow;
+mod storm;
 mod source;
 mod whole;
 mod workers;
