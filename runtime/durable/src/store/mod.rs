@@ -24,8 +24,8 @@ use retry::{Judgement, judge};
 use segno_core::{Code, Error, Result};
 use std::io::Read;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
 
 pub use probe::{RACERS, count_winners};
 pub use versions::Versioning;
@@ -35,6 +35,13 @@ pub use versions::Versioning;
 pub const PART_BYTES: usize = 8 << 20;
 /// An object longer than this is written in parts, bytes: below, one request is cheaper than three.
 pub const WHOLE_BYTES_MAX: usize = 2 * PART_BYTES;
+
+/// Threads that move bytes.
+const WORKERS: usize = 2;
+/// They, one for files, and some that whoever opened the store needs next.
+const THREADS_NEEDED: usize = WORKERS + 4;
+/// The runtime's thread for files stays: longer than any process runs.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// What a conditional create gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,12 +78,14 @@ impl Objects {
         place: [&str; 3],
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Objects> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("object-store")
-            .enable_all()
-            .build()
-            .map_err(|error| Error::new(Code::Internal, "the store's threads cannot start").with_cause(error))?;
+        let runtime = threads_can_start().and_then(|()| {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            builder.worker_threads(WORKERS).thread_keep_alive(FOR_EVER).thread_name("object-store").enable_all();
+            builder.build()
+        });
+        let runtime = runtime.map_err(|error| Error::new(Code::Internal, "the store's threads cannot start").with_cause(error))?;
+        // One that waits for work is there from now on, so work never waits for a thread that cannot start.
+        let _ = runtime.block_on(async { tokio::task::spawn_blocking(|| ()).await });
         let target = Target::parse(url, base, variables)?;
         let prefix = place.iter().fold(target.root(), |path, part| path.join(*part));
         let client = Arc::new(RwLock::new(target.connect()?));
@@ -256,6 +265,19 @@ impl Objects {
         })?;
         Ok(listed.unwrap_or_default())
     }
+}
+
+/// Whether so many threads can start now. The runtime itself would wait for ever for those that did, when one did not.
+fn threads_can_start() -> std::io::Result<()> {
+    let gate = Mutex::new(());
+    let closed = gate.lock();
+    std::thread::scope(|scope| {
+        let start = || std::thread::Builder::new().spawn_scoped(scope, || drop(gate.lock())).map(drop);
+        let started = (0..THREADS_NEEDED).try_for_each(|_| start());
+        // All of them were there at the same time.
+        drop(closed);
+        started
+    })
 }
 
 /// Asks S3 for the first byte: the answer to a HEAD has no body, and would not tell an absent object from an absent
