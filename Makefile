@@ -23,7 +23,7 @@ export FLIGHTS_DATA := $(SEGNO_CACHE)/flights
 
 SERVERS := scripts/servers/servers.py
 
-.PHONY: help setup servers services services-down build components data testing demo demo-kafka test bench bench-kafka bench-nexmark torture clean
+.PHONY: help setup servers services services-down build components data testing demo demo-kafka test bench bench-kafka bench-transactions bench-nexmark torture clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -81,6 +81,10 @@ bench: data
 ## make bench-kafka      Kafka to Kafka beside Kafka Streams: CPU, rate, latency (about five minutes)
 bench-kafka: build servers
 	@$(SERVERS) run --kafka 1 -- bench/kafka/run.py
+
+## make bench-transactions  What the Kafka sink's transactions cost (about five minutes)
+bench-transactions: testing servers
+	@$(SERVERS) run --kafka 1 -- bench/kafka/run.py 2000000 7 transactions
 
 ## make bench-nexmark    Nexmark beside Apache Flink, and each query's plugins in the sandbox beside native (about fifteen minutes)
 bench-nexmark: build

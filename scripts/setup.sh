@@ -26,6 +26,8 @@ python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 [ -e /usr/include/curl/curl.h ] || [ -n "$(ls /usr/include/*/curl/curl.h 2>/dev/null)" ] || missing="$missing libcurl4-openssl-dev"
 [ -e /usr/include/openssl/ssl.h ] || missing="$missing libssl-dev"
 [ -e /usr/include/zlib.h ] || missing="$missing zlib1g-dev"
+# Tests run under a clock that is wrong.
+[ -n "$(ls /usr/lib/*/faketime/libfaketimeMT.so.1 2>/dev/null)" ] || missing="$missing libfaketime"
 command -v cargo >/dev/null 2>&1 || {
     say "Rust is missing: install it from https://rustup.rs (the version that rust-version in Cargo.toml names)"
     exit 1

@@ -2,6 +2,7 @@
 """Kafka to Kafka: Segno beside Kafka Streams (exactly_once_v2), on a broker of its own; `make bench-kafka` sets the environment.
 
     bench/kafka/run.py [RECORDS] [ROUNDS]
+    bench/kafka/run.py [RECORDS] [ROUNDS] transactions     the Kafka sink with and without transactions, instead
 
 Both read records of 100 bytes, hand each to a transform that gives it back, and write them; both commit about every 100 ms, or
 every 20 ms where latency is measured.
@@ -24,6 +25,8 @@ ROOT = HERE.parent.parent
 JARS = pathlib.Path(os.environ["SEGNO_CACHE"]) / "bench/kafka-streams-4.1.0"
 BROKERS = os.environ["SEGNO_TEST_KAFKA"]
 SEGNO = os.environ["SEGNO_BIN"]
+# The same command with what tests and benches need: only here can transactions be left out.
+TESTING = os.environ.get("SEGNO_TESTING_BIN")
 PLUGIN = pathlib.Path(os.environ["SEGNO_COMPONENTS"]) / "pass_through.wasm"
 TOOL = ROOT / "scripts/servers/kafka-tool.sh"
 PARTITIONS = "4"
@@ -75,16 +78,19 @@ class Bench:
         """A running copy into a topic of its own; with `records` it ends by itself."""
         self.runs += 1
         output = topic(f"{what.replace('_', '-')}-{self.runs}")
-        if what == "segno":
+        environment = dict(os.environ)
+        if what.startswith("segno"):
             until = ", until: latest" if records else ""
             path = self.folder / f"{output}.yaml"
             path.write_text(PIPELINE.format(brokers=BROKERS, source=source, output=output, plugin=PLUGIN, until=until, epoch=100_000,
                                             commit=commit))
-            command = [SEGNO, "run", "-q", path]
+            command = [SEGNO if what == "segno" else TESTING, "run", "-q", path]
+            if what == "segno_without_transactions":
+                environment["SEGNO_PLANT_NO_TRANSACTIONS"] = "1"
         else:
             command = [*self.java, "Copy", BROKERS, source, output, what, str(records), str(self.folder / f"state-{self.runs}"),
                        str(commit)]
-        return output, subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        return output, subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
 
     def cost(self, what, source, records):
         """CPU-seconds and seconds of a whole run."""
@@ -119,16 +125,27 @@ def main():
         many, few = topic("many"), topic("few")
         bench.load("fill", many, records)
         bench.load("fill", few, FEW)
+        only_transactions = sys.argv[3:] == ["transactions"]
         kinds = ["segno", "exactly_once_v2", "at_least_once"]
+        if only_transactions:
+            kinds = ["segno_with_transactions", "segno_without_transactions"]
         found = {kind: [] for kind in kinds}
-        for _ in range(rounds):
-            for kind in kinds:
+        for number in range(rounds):
+            # Each goes first in every other round.
+            for kind in kinds[::-1] if only_transactions and number % 2 else kinds:
                 whole, seconds = bench.cost(kind, many, records)
                 start, start_seconds = bench.cost(kind, few, FEW)
                 millions = (records - FEW) / 1e6
                 found[kind].append(((whole - start) / millions, (records - FEW) / max(seconds - start_seconds, 0.001)))
                 print(f"{kind:16} {found[kind][-1][0]:6.2f} CPU-seconds per million records, {found[kind][-1][1]:9.0f} records/s", flush=True)
         medians = {kind: [statistics.median(column) for column in zip(*found[kind])] for kind in kinds}
+        if only_transactions:
+            ratios = [one[1] / other[1] for one, other in zip(*(found[kind] for kind in kinds))]
+            print(json.dumps({"rates": {kind: [round(speed) for _, speed in found[kind]] for kind in kinds},
+                              "medians": {kind: [round(cpu, 2), round(speed)] for kind, (cpu, speed) in medians.items()},
+                              "ratio_of_each_round": [round(ratio, 3) for ratio in ratios],
+                              "median_ratio": round(statistics.median(ratios), 3)}, indent=2))
+            return
         rate = int(min(medians[kind][1] for kind in kinds[:2]) / 2)
         result = {kind: {"cpu_s_per_million": round(cpu, 2), "records_per_s": round(speed)} for kind, (cpu, speed) in medians.items()}
         for kind in kinds[:2]:

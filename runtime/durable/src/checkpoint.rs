@@ -1,11 +1,13 @@
 //! Checkpoints: an image of the state, uploaded file by file under content hashes, named by a manifest.
 //!
-//! Owns: making, verifying, restoring, keeping and collecting checkpoints.
-//! Does not own: when one is due (`segno_core::protocol::cadence`), which one recovery uses (`protocol::recovery`).
+//! Owns: making, verifying and restoring checkpoints.
+//! Does not own: when one is due (`segno_core::protocol::cadence`), which one recovery uses (`protocol::recovery`), what
+//! is kept (`collection`).
 //!
 //! Invariants: a manifest is created after every file that it names. Files are never overwritten with other bytes.
-//! Collection removes nothing that a kept manifest names and nothing younger than `COLLECT_AGE_MIN`.
 
+use crate::archived::Archived;
+use crate::collection::collect;
 use crate::generation;
 use crate::hashes::Hashes;
 use crate::journal::{self, nonce, sha256_hex};
@@ -15,16 +17,13 @@ use bytes::Bytes;
 use segno_core::persisted::{Author, Identity, MANIFEST_VERSION, Manifest, ManifestFile, Position};
 use segno_core::protocol::end;
 use segno_core::protocol::ownership::{self, Claim, Numbering};
-use segno_core::protocol::retention::{needed, oldest_kept};
 use segno_core::{Code, Error, Result};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-/// An object younger than this may belong to a checkpoint whose manifest is not written yet: longer than any upload.
-pub const COLLECT_AGE_MIN: Duration = Duration::from_secs(3600);
+pub use crate::archived::NamedByPlan;
 
 /// Newest manifests that the journal's end is compared with: one owner that slept leaves one.
 const MANIFESTS_COMPARED: u64 = 3;
@@ -57,6 +56,8 @@ pub struct Checkpoints {
     /// Folder for images that are being uploaded; emptied at start. Hashes of their files are beside it.
     scratch: PathBuf,
     hashes: Arc<Mutex<Hashes>>,
+    /// `None`: the archive is left as it is.
+    archived: Option<Arc<Mutex<Archived>>>,
 }
 
 /// A checkpoint on its way.
@@ -85,11 +86,11 @@ impl Upload {
     }
 }
 
-fn manifest_name(number: u64) -> String {
+pub(crate) fn manifest_name(number: u64) -> String {
     format!("manifest/{number:06}")
 }
 
-fn file_name(sha256: &str) -> String {
+pub(crate) fn file_name(sha256: &str) -> String {
     format!("files/{sha256}")
 }
 
@@ -218,11 +219,15 @@ pub fn restore(objects: &Objects, manifest: &Manifest, target: &Path) -> Result<
         Ok(())
     };
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..RESTORE_THREADS).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().try_for_each(|thread| match thread.join() {
+        // This thread works, too: so all of it is done where no other one can start.
+        let others: Vec<_> =
+            (1..RESTORE_THREADS).filter_map(|_| std::thread::Builder::new().spawn_scoped(scope, work).ok()).collect();
+        let ours = work();
+        others.into_iter().try_for_each(|thread| match thread.join() {
             Ok(result) => result,
             Err(_) => Err(Error::new(Code::Internal, "a thread that restores a checkpoint ended without a result")),
-        })
+        })?;
+        ours
     })
 }
 
@@ -231,7 +236,12 @@ impl Checkpoints {
         let _ = std::fs::remove_dir_all(&scratch);
         std::fs::create_dir_all(&scratch).map_err(|error| io("creating", &scratch, error))?;
         let hashes = Hashes::open(scratch.with_extension("hashes"));
-        Ok(Checkpoints { objects, author, scratch, hashes: Arc::new(Mutex::new(hashes)) })
+        Ok(Checkpoints { objects, author, scratch, hashes: Arc::new(Mutex::new(hashes)), archived: None })
+    }
+
+    /// Collects the archive, too.
+    pub fn with_archive(self, named_by_plan: NamedByPlan) -> Checkpoints {
+        Checkpoints { archived: Some(Arc::new(Mutex::new(Archived::new(named_by_plan)))), ..self }
     }
 
     /// The highest generation now.
@@ -249,6 +259,8 @@ impl Checkpoints {
         let objects = self.objects.clone();
         let author = Author { nonce: nonce(), ..self.author.clone() };
         let hashes = Arc::clone(&self.hashes);
+        let archived = self.archived.clone();
+        let generation = self.author.generation;
         let thread = std::thread::Builder::new()
             .name("checkpoint".to_owned())
             .spawn(move || {
@@ -256,52 +268,14 @@ impl Checkpoints {
                 let result = upload(&objects, &image, author, meta, &hashes);
                 let _ = std::fs::remove_dir_all(&image);
                 let manifest = result?;
-                collect(&objects, keep)?;
+                if let (Some(kept), Some(archived)) = (collect(&objects, keep)?, archived) {
+                    archived.lock().unwrap_or_else(PoisonError::into_inner).collect(&objects, &kept, generation)?;
+                }
                 Ok(manifest)
             })
             .map_err(|error| Error::new(Code::Internal, "the checkpoint thread cannot start").with_cause(error))?;
         Ok(Upload { thread: Some(thread) })
     }
-}
-
-/// Keeps the newest `keep` checkpoints, the journal back to the oldest of them, and what they name.
-fn collect(objects: &Objects, keep: u32) -> Result<()> {
-    let newest = newest(objects)?;
-    let Some(oldest) = oldest_kept(newest, keep) else { return Ok(()) };
-    // A manifest that cannot be read names nothing: then nothing is collected.
-    let mut named = BTreeSet::new();
-    let mut kept = Vec::new();
-    for number in oldest..=newest {
-        let Ok(Some(manifest)) = read(objects, number) else { return Ok(()) };
-        kept.push((manifest.sequence, manifest.epoch));
-        named.extend(manifest.files.into_iter().map(|file| file.sha256));
-    }
-    let Some(needed) = needed(&kept) else { return Ok(()) };
-    crate::fail_point!("checkpoint::amid_collection");
-    // The hint must not stay at a number that goes: the owner that made the newest one may have died before it left one.
-    objects.put("manifest-hint", Bytes::from(newest.to_string()))?;
-    // Manifests go first: a manifest must never name a file that is gone.
-    for (name, _) in objects.list("manifest")? {
-        if name.parse().is_ok_and(|number: u64| number < oldest) {
-            objects.delete(&format!("manifest/{name}"))?;
-        }
-    }
-    for (name, age) in objects.list("files")? {
-        if !named.contains(&name) && age >= COLLECT_AGE_MIN {
-            objects.delete(&format!("files/{name}"))?;
-        }
-    }
-    // The hint must not name an entry that goes.
-    objects.put("journal-hint", Bytes::from(needed.sequence_newest.to_string()))?;
-    for (folder, first) in [("journal", needed.sequence_first), ("detail", needed.epoch_first)] {
-        for (name, _) in objects.list(folder)? {
-            let number = name.split('-').next().and_then(|number| number.parse::<u64>().ok());
-            if number.is_some_and(|number| number < first) {
-                objects.delete(&format!("{folder}/{name}"))?;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Checkpoints wait for the threads that execute, never the other way round.

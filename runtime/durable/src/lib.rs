@@ -5,13 +5,16 @@
 //! - `generation`, `journal`: who owns a shard and what it has committed
 //! - `state`: keyed state in RocksDB
 //! - `checkpoint`, `hashes`: images of the state in the object store
+//! - `collection`, `archived`: removing what no kept checkpoint needs
 //! - `sink`: files, standard output, blackhole
 //! - `lock`: one process at a time on one machine
 //!
 //! Owns: every write that recovery relies on. It is the only crate that names `rocksdb` and `object_store`.
 //! Does not own: when anything is written (the epoch loop), nor what recovery decides (`segno_core::protocol`).
 
+mod archived;
 pub mod checkpoint;
+mod collection;
 pub mod generation;
 mod hashes;
 pub mod journal;

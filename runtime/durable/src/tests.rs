@@ -16,6 +16,7 @@ use segno_core::sink::{Ownership, Sink, SinkRows};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 fn store(folder: &Path) -> Objects {
     Objects::open(&format!("file://{}", folder.display()), Path::new("."), "tenant", "pipeline", "single").expect("a store")
@@ -211,6 +212,101 @@ fn collection_keeps_what_kept_checkpoints_need() {
     assert!(objects.list("files").expect("a listing").len() > 5);
     std::fs::remove_file(path_of(folder.path(), "manifest-hint")).expect("the hint");
     assert_eq!(checkpoint::newest(&objects).expect("a number"), 6, "a lost hint does not hide checkpoints");
+}
+
+/// Sets when the store says that objects of a kind were written.
+fn written_at(folder: &Path, kind: &str, name: impl Fn(&str) -> bool, at: SystemTime) {
+    for file in std::fs::read_dir(path_of(folder, kind)).expect("files").flatten() {
+        if name(&file.file_name().to_string_lossy()) {
+            std::fs::File::options().write(true).open(file.path()).and_then(|file| file.set_modified(at)).expect("a time");
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_is_days_off_never_makes_an_upload_under_way_old() {
+    const DAYS: Duration = Duration::from_secs(3 * 86_400);
+    let folder = tempfile::tempdir().expect("a folder");
+    let objects = store(folder.path());
+    written_journal(&objects, 12);
+    let state = StateStore::open(&folder.path().join("state")).expect("a store");
+    let mut checkpoints = Checkpoints::new(objects.clone(), owner(&objects), folder.path().join("images")).expect("checkpoints");
+    let mut checkpoint = |epoch: u64| {
+        checkpoints.start(&state, meta(epoch), 1).expect("an upload").wait().expect("a manifest");
+    };
+    fill(&state, 1, 0..100);
+    checkpoint(1);
+    // Another owner's upload: nothing names it yet.
+    let under_way = "0".repeat(64);
+    let is_there = || objects.head(&format!("files/{under_way}")).expect("an answer").is_some();
+    objects.put(&format!("files/{under_way}"), "a part of a checkpoint".into()).expect("written");
+    let now = SystemTime::now();
+
+    // This machine is days ahead of the store: everything in it seems old. Nothing new is uploaded.
+    written_at(folder.path(), "files", |_| true, now - DAYS);
+    checkpoint(2);
+    assert!(is_there(), "by a clock that is ahead");
+    // Others are from a time when the store's clock was ahead.
+    written_at(folder.path(), "files", |_| true, now);
+    fill(&state, 3, 0..100);
+    checkpoint(3);
+    written_at(folder.path(), "files", |name| name != under_way, now + DAYS);
+    checkpoint(4);
+    assert!(is_there(), "by an object from the future");
+    // It is old when the store says so.
+    written_at(folder.path(), "files", |_| true, now);
+    written_at(folder.path(), "files", |name| name == under_way, now - DAYS);
+    checkpoint(5);
+    assert!(!is_there(), "what is old is collected");
+    let last = checkpoint::read(&objects, 5).expect("an answer").expect("a manifest");
+    assert_eq!(checkpoint::verify(&objects, &last).expect("an answer").len(), 0);
+}
+
+fn identity(plan: &str) -> Identity {
+    Identity { components: BTreeMap::new(), configuration: plan.to_owned(), engine: String::new(), tables: None }
+}
+
+#[test]
+fn the_archive_keeps_what_kept_checkpoints_and_the_journal_behind_them_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let objects = store(folder.path());
+    let mut journal = written_journal(&objects, 2);
+    let change = |before: &str, after: &str| {
+        let (before, after) = (identity(before), identity(after));
+        JournalBody::Change(segno_core::persisted::Change { after_epoch: 1, before, after, accepted: Vec::new() })
+    };
+    // Entry 3 names the first plan for the last time, entry 5 the second: 3 to 6 are behind a checkpoint at 2.
+    for body in [change("first", "second"), fence(1), change("second", "third"), fence(1)] {
+        assert_eq!(journal.append(body).expect("an answer"), Claim::Ours);
+    }
+    for plan in ["first", "second", "third", "never"] {
+        objects.put(&format!("archive/{plan}"), format!("component rows-of-{plan}").into()).expect("written");
+        objects.put(&format!("archive/rows-of-{plan}"), "rows".into()).expect("written");
+    }
+    objects.put("archive/component", "code".into()).expect("written");
+    let named = |bytes: &[u8]| Ok(String::from_utf8_lossy(bytes).split(' ').map(str::to_owned).collect());
+    let state = StateStore::open(&folder.path().join("state")).expect("a store");
+    fill(&state, 1, 0..10);
+    let checkpoints = Checkpoints::new(objects.clone(), owner(&objects), folder.path().join("images")).expect("checkpoints");
+    let mut checkpoints = checkpoints.with_archive(named);
+    let mut left = |sequence: u64, plan: &str| {
+        let meta = CheckpointMeta { identity: identity(plan), ..meta(sequence) };
+        checkpoints.start(&state, meta, 1).expect("an upload").wait().expect("a manifest");
+        let mut names: Vec<String> = objects.list("archive").expect("names").into_iter().map(|(name, _)| name).collect();
+        names.sort();
+        names.join(" ")
+    };
+    let all = "component first never rows-of-first rows-of-never rows-of-second rows-of-third second third";
+    assert_eq!((left(1, "first").as_str(), left(2, "first").as_str()), (all, all), "what is young stays");
+    written_at(folder.path(), "archive", |_| true, SystemTime::now() - Duration::from_secs(2 * 3600));
+    // Ages count from the youngest: something about to be named.
+    objects.put("archive/young", "component".into()).expect("written");
+    let named_by_journal = "component first rows-of-first rows-of-second rows-of-third second third young";
+    assert_eq!(left(2, "first"), named_by_journal);
+    assert_eq!(left(4, "second"), "component rows-of-second rows-of-third second third young");
+    // A plan that cannot be read: who knows what it names.
+    assert_eq!(left(6, "gone"), "component rows-of-second rows-of-third second third young");
+    assert_eq!(left(6, "third"), "component rows-of-third third young");
 }
 
 #[test]

@@ -3,6 +3,9 @@
 use crate::gateway::{ACCOUNTS, Gateway};
 use crate::lab::{empty_journal, fence};
 use jiff::{SignedDuration, Timestamp};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use segno_core::Code;
 use segno_core::protocol::ownership::Claim;
 use segno_durable::journal;
@@ -10,7 +13,8 @@ use segno_durable::store::Objects;
 use segno_proxy::http::{Act, HttpProxy, Request};
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -64,22 +68,59 @@ fn endpoint(keys: &Shared) -> String {
     let keys = Arc::clone(keys);
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
-            let mut request = [0; 4096];
-            let read = stream.read(&mut request).unwrap_or(0);
-            let request = String::from_utf8_lossy(&request[..read]).to_ascii_lowercase();
-            if !request.contains("authorization: of-this-pod") {
-                continue;
-            }
-            let (number, left) = lock(&keys).current();
-            let body = serde_json::json!({
-                "AccessKeyId": format!("key-{number}"),
-                "SecretAccessKey": format!("secret-{number}"),
-                // This server has no session tokens; the client wants one, so it is empty.
-                "Token": "",
-                "Expiration": (Timestamp::now() + SignedDuration::try_from(left).expect("a duration")).to_string(),
-            })
-            .to_string();
-            let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+            hand_out(&mut stream, &keys, "authorization: of-this-pod", |number, until| {
+                serde_json::json!({
+                    "AccessKeyId": format!("key-{number}"),
+                    "SecretAccessKey": format!("secret-{number}"),
+                    // This server has no session tokens; the client wants one, so it is empty.
+                    "Token": "",
+                    "Expiration": until,
+                })
+                .to_string()
+            });
+        }
+    });
+    url
+}
+
+/// Answers one request, when it says what it must: with the valid key's number, and until when it lives.
+fn hand_out(stream: &mut (impl Read + Write), keys: &Shared, wanted: &str, body: impl Fn(usize, String) -> String) {
+    let mut request = [0; 4096];
+    let read = stream.read(&mut request).unwrap_or(0);
+    if !String::from_utf8_lossy(&request[..read]).to_ascii_lowercase().contains(wanted) {
+        return;
+    }
+    let (number, left) = lock(keys).current();
+    let until = Timestamp::now() + SignedDuration::try_from(left).expect("a duration");
+    let body = body(number, until.to_string());
+    let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+}
+
+/// Hands keys out as AWS' security token service does, over TLS, to those who bring the service account's token; gives
+/// its URL.
+fn token_service(keys: &Shared, folder: &Path) -> String {
+    let pem = |name: &str| std::fs::read(folder.join(name)).expect("what the test wrote");
+    let certificate = CertificateDer::from_pem_slice(&pem(CERTIFICATE)).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_slice(&pem(KEY)).expect("a key");
+    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key);
+    let config = Arc::new(config.expect("a certificate with its key"));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("https://{}", listener.local_addr().expect("an address"));
+    let keys = Arc::clone(keys);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let connection = ServerConnection::new(Arc::clone(&config)).expect("a connection");
+            let mut stream = StreamOwned::new(connection, stream);
+            hand_out(&mut stream, &keys, "webidentitytoken=of-this-pod", |number, until| {
+                format!(
+                    "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>\
+                     <AccessKeyId>key-{number}</AccessKeyId><SecretAccessKey>secret-{number}</SecretAccessKey>\
+                     <SessionToken></SessionToken><Expiration>{until}</Expiration>\
+                     </Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"
+                )
+            });
+            stream.conn.send_close_notify();
+            let _ = stream.flush();
         }
     });
     url
@@ -93,6 +134,16 @@ struct Guarded {
 }
 
 fn guarded(keys: &Shared, folder: &Path) -> Guarded {
+    guarded_by(keys, folder, |token| {
+        [
+            ("AWS_CONTAINER_CREDENTIALS_FULL_URI", endpoint(keys)),
+            ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token),
+        ]
+    })
+}
+
+/// `source`: the variables that say where credentials come from, given the path of the pod's token.
+fn guarded_by<const N: usize>(keys: &Shared, folder: &Path, source: impl FnOnce(String) -> [(&'static str, String); N]) -> Guarded {
     let gateway = Gateway::start(folder);
     let proxy = HttpProxy::start(&gateway.address).expect("a proxy");
     let valid = Arc::clone(keys);
@@ -102,11 +153,7 @@ fn guarded(keys: &Shared, folder: &Path) -> Guarded {
     });
     let token_file = folder.join("token");
     std::fs::write(&token_file, "of-this-pod").expect("a file");
-    let variables = [
-        ("AWS_ENDPOINT_URL", proxy.endpoint()),
-        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", endpoint(keys)),
-        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token_file.display().to_string()),
-    ];
+    let variables = source(token_file.display().to_string()).into_iter().chain([("AWS_ENDPOINT_URL", proxy.endpoint())]);
     let variables = variables.map(|(name, value)| (name.to_owned(), value));
     let objects = Objects::open_with("s3://bucket/prefix", Path::new("."), ["t", "p", "s"], variables).expect("a store");
     Guarded { proxy, objects, _gateway: gateway }
@@ -116,10 +163,58 @@ fn guarded(keys: &Shared, folder: &Path) -> Guarded {
 fn credentials_of_20_seconds_rotate_three_times_under_a_journal() {
     let folder = tempfile::tempdir().expect("a folder");
     let keys = keys(LIFE, LIFE);
-    let Guarded { proxy, objects, _gateway } = guarded(&keys, folder.path());
+    rotate(&keys, guarded(&keys, folder.path()));
+}
+
+/// Where the test for web identities finds what it was given; without it, it is not that test's process.
+const FOLDER: &str = "SEGNO_TEST_TOKEN_SERVICE";
+const CERTIFICATE: &str = "certificate.pem";
+const KEY: &str = "key.pem";
+
+#[test]
+fn web_identities_of_20_seconds_rotate_three_times_under_a_journal() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let openssl = |arguments: &str| {
+        let mut command = Command::new("openssl");
+        command.args(["req", "-newkey", "rsa:2048", "-nodes", "-x509", "-days", "2"]).args(arguments.split(' '));
+        let done = command.current_dir(folder.path()).output().expect("openssl, which servers.py needs too");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    openssl("-subj /CN=authority -keyout authority.key -out authority.pem");
+    openssl(&format!(
+        "-subj /CN=service -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE \
+         -CA authority.pem -CAkey authority.key -keyout {KEY} -out {CERTIFICATE}"
+    ));
+    // Whom it trusts, a process is told when it starts.
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command.args(["--exact", "--ignored", "--nocapture", "credentials::in_a_process_that_trusts_the_token_service"]);
+    let output = command.env("SSL_CERT_FILE", folder.path().join("authority.pem")).env(FOLDER, folder.path()).output().expect("a process");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    said.lines().filter(|line| line.starts_with("## ")).for_each(|line| println!("{line}"));
+}
+
+#[test]
+#[ignore = "a part of web_identities_of_20_seconds_rotate_three_times_under_a_journal"]
+fn in_a_process_that_trusts_the_token_service() {
+    let folder = PathBuf::from(std::env::var_os(FOLDER).expect("set by the test that starts this one"));
+    let keys = keys(LIFE, LIFE);
+    let guarded = guarded_by(&keys, &folder, |token| {
+        [
+            ("AWS_WEB_IDENTITY_TOKEN_FILE", token),
+            ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/segno".to_owned()),
+            ("AWS_ENDPOINT_URL_STS", token_service(&keys, &folder)),
+        ]
+    });
+    rotate(&keys, guarded);
+}
+
+/// Appends to a journal until three keys were replaced.
+fn rotate(keys: &Shared, guarded: Guarded) {
+    let Guarded { proxy, objects, _gateway } = guarded;
     let mut journal = empty_journal(&objects);
     let mut appended = 0;
-    while lock(&keys).issued.len() <= ROTATIONS {
+    while lock(keys).issued.len() <= ROTATIONS {
         appended += 1;
         assert!(matches!(journal.append(fence(appended)).expect("an answer"), Claim::Ours));
         std::thread::sleep(PAUSE);

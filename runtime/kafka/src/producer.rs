@@ -39,8 +39,17 @@ const BATCH_BYTES: u64 = 1_000_000;
 /// The number of a mark among the records of an epoch.
 const MARK: usize = usize::MAX;
 
+/// Whether there are transactions: always, but for a bench.
+fn is_transactional() -> bool {
+    #[cfg(feature = "testing")]
+    return !crate::planted::leaves_out_transactions();
+    #[cfg(not(feature = "testing"))]
+    true
+}
+
 pub(crate) struct Producer {
     inner: BaseProducer<Context>,
+    is_transactional: bool,
     transaction_timeout: Duration,
 }
 
@@ -77,17 +86,19 @@ impl Producer {
                 config.set(name, value.to_string());
             }
         }
+        let is_transactional = is_transactional();
+        if is_transactional {
+            config.set("transactional.id", id).set("transaction.timeout.ms", &timeout);
+        }
         let made = config
-            .set("transactional.id", id)
             .set("enable.idempotence", "true")
-            .set("transaction.timeout.ms", &timeout)
             .set("message.timeout.ms", &timeout)
             // A commit says that every row was written; a report of each would cost as much as sending it.
             .set("delivery.report.only.error", "true")
             .create_with_context(Context::new(&spec.connection));
         let inner: BaseProducer<Context> = made.map_err(|error| wrong_setting(&error))?;
         let until = Instant::now() + INIT_TIMEOUT;
-        loop {
+        while is_transactional {
             let left = until.saturating_duration_since(Instant::now()).max(WAIT);
             let Err(error) = inner.init_transactions(left) else { break };
             inner.poll(Duration::ZERO);
@@ -97,7 +108,7 @@ impl Producer {
                 return Err(inner.context().error(code, &format!("the transactional id {id} cannot be taken over")));
             }
         }
-        Ok(Producer { inner, transaction_timeout: spec.transaction_timeout })
+        Ok(Producer { inner, is_transactional, transaction_timeout: spec.transaction_timeout })
     }
 
     /// Whether anything went wrong on the way to the brokers since it was made.
@@ -117,6 +128,9 @@ impl Producer {
     /// Writes an epoch's rows and its mark. After a failure this producer must not be used again.
     pub fn write(&self, topic: &str, records: Option<&Records<'_>>, owner: &Ownership, place: &Place, mark: Mark) -> Result<(), Failure> {
         let until = Instant::now() + self.transaction_timeout;
+        if !self.is_transactional {
+            return self.send_all(topic, records, owner, place, mark, until);
+        }
         self.inner.begin_transaction().map_err(|error| Failure::new(&error, "a transaction cannot be begun"))?;
         if let Err(failure) = self.send_all(topic, records, owner, place, mark, until) {
             if let Err(error) = self.inner.abort_transaction(ABORT_TIMEOUT) {

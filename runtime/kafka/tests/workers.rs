@@ -8,18 +8,18 @@ use rdkafka::admin::{AdminOptions, NewPartitions};
 use rustix::process::{Pid, Signal, kill_process};
 use segno_core::partitioner::partition_of;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const KEYS: usize = 150;
-const PARTITIONS: u32 = 6;
+pub const PARTITIONS: u32 = 6;
 /// Of the sessions here: a killed worker is missed after it.
-const SESSION: Duration = Duration::from_millis(1_500);
+pub const SESSION: Duration = Duration::from_millis(1_500);
 const REBALANCES: usize = 10;
 
 /// A pipeline that several processes run, and what it must give.
-struct Team {
+pub struct Team {
     folder: tempfile::TempDir,
     name: String,
     input: String,
@@ -27,9 +27,9 @@ struct Team {
     /// As the pipeline file has it.
     store: String,
     session: Duration,
-    random: StdRng,
+    pub random: StdRng,
     totals: Vec<(u64, i64)>,
-    written: usize,
+    pub written: usize,
     expected: BTreeMap<String, Vec<String>>,
     started: usize,
 }
@@ -41,7 +41,7 @@ pub struct Worker {
 }
 
 impl Team {
-    fn new(seed: u64) -> Team {
+    pub fn new(seed: u64) -> Team {
         Team {
             folder: tempfile::tempdir().expect("a folder"),
             name: name("team"),
@@ -58,7 +58,7 @@ impl Team {
     }
 
     /// More input, each record in the partition of its key.
-    fn write(&mut self, records: usize) {
+    pub fn write(&mut self, records: usize) {
         let mut lines: Vec<Vec<(String, String)>> = vec![Vec::new(); PARTITIONS as usize];
         for _ in 0..records {
             let (id, at) = (self.written, self.random.random_range(0..KEYS));
@@ -127,7 +127,7 @@ checkpoint: {{ {store}, replay_debt: 20ms, keep: 1000 }}
     }
 
     /// Starts a process with a work folder of its own: what it takes over, it has from the store.
-    fn start(&mut self) -> Worker {
+    pub fn start(&mut self) -> Worker {
         self.start_with("")
     }
 
@@ -142,29 +142,20 @@ checkpoint: {{ {store}, replay_debt: 20ms, keep: 1000 }}
     }
 
     /// Who took each shard last, as the store says.
-    fn owners(&self) -> BTreeMap<u32, u32> {
-        let owner = |shard: u32| {
-            let folder = self.folder.path().join(format!("store/default/{}/{shard}/generation", self.name));
-            let mut names: Vec<PathBuf> = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).collect();
-            names.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().bytes().all(|b| b.is_ascii_digit())));
-            names.sort();
-            let generation: serde_json::Value = serde_json::from_slice(&std::fs::read(names.last()?).ok()?).ok()?;
-            let process = generation["author"]["writer"].as_str()?.rsplit_once(':')?.1.parse().ok()?;
-            Some((shard, process))
-        };
-        (0..PARTITIONS).filter_map(owner).collect()
+    pub fn owners(&self) -> BTreeMap<u32, u32> {
+        owners(self.folder.path(), &self.name, PARTITIONS)
     }
 
-    fn await_owners(&self, workers: &mut [Worker], what: &str, met: impl Fn(&BTreeMap<u32, u32>) -> bool) {
+    pub fn await_owners(&self, workers: &mut [Worker], what: &str, met: impl Fn(&BTreeMap<u32, u32>) -> bool) {
         await_that(workers, what, || met(&self.owners()));
     }
 
-    fn await_rows(&self, workers: &mut [Worker]) {
+    pub fn await_rows(&self, workers: &mut [Worker]) {
         await_records(&self.output, self.written, 2 * PATIENCE, || all_live(workers));
     }
 
     /// An independent reader finds what a direct computation says.
-    fn check(&self, what: &str) {
+    pub fn check(&self, what: &str) {
         compare(&self.output, &self.expected, what);
         assert_eq!(
             std::fs::read_dir(self.folder.path().join(format!("dead-{}", self.name)))
@@ -173,7 +164,7 @@ checkpoint: {{ {store}, replay_debt: 20ms, keep: 1000 }}
         );
     }
 
-    fn replay(&self, what: &str) {
+    pub fn replay(&self, what: &str) {
         let output = self.command(&["replay", "--from", "start", "--verify"], &self.input, "").output().expect("segno starts");
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{what}: {said}");
@@ -181,20 +172,34 @@ checkpoint: {{ {store}, replay_debt: 20ms, keep: 1000 }}
     }
 }
 
+/// Who took each shard of a pipeline last, as a store in a folder says: the process, by the number of the shard.
+pub fn owners(folder: &Path, pipeline: &str, shards: u32) -> BTreeMap<u32, u32> {
+    let owner = |shard: u32| {
+        let folder = folder.join(format!("store/default/{pipeline}/{shard}/generation"));
+        let mut names: Vec<PathBuf> = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).collect();
+        names.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().bytes().all(|b| b.is_ascii_digit())));
+        names.sort();
+        let generation: serde_json::Value = serde_json::from_slice(&std::fs::read(names.last()?).ok()?).ok()?;
+        let process = generation["author"]["writer"].as_str()?.rsplit_once(':')?.1.parse().ok()?;
+        Some((shard, process))
+    };
+    (0..shards).filter_map(owner).collect()
+}
+
 impl Worker {
     pub fn new(child: Child, log: PathBuf) -> Worker {
         Worker { child, log }
     }
 
-    fn id(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_raw(self.child.id() as i32).expect("a process id"), signal).expect("a signal");
     }
 
-    fn said(&self) -> String {
+    pub fn said(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
@@ -249,11 +254,11 @@ pub fn await_that(workers: &mut [Worker], what: &str, mut met: impl FnMut() -> b
     }
 }
 
-fn all_owned(owners: &BTreeMap<u32, u32>) -> bool {
+pub fn all_owned(owners: &BTreeMap<u32, u32>) -> bool {
     owners.len() == PARTITIONS as usize
 }
 
-fn processes(owners: &BTreeMap<u32, u32>) -> BTreeSet<u32> {
+pub fn processes(owners: &BTreeMap<u32, u32>) -> BTreeSet<u32> {
     owners.values().copied().collect()
 }
 

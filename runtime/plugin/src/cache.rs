@@ -3,7 +3,8 @@
 //! Owns: entries keyed by (component, init message, engine), their MAC, the key file.
 //! Does not own: compiling.
 //!
-//! Invariant: compiled code is native code, so an entry is loaded only when its MAC is right. The key is random, made
+//! Invariants: the folder holds `CACHE_BYTES_MAX` at most, apart from the newest entry: what was not used for longest goes.
+//! Compiled code is native code, so an entry is loaded only when its MAC is right. The key is random, made
 //! once per cache folder, readable by its owner only. A bad entry is compiled again, never loaded, never fatal.
 
 use rustix::fs::{Mode, OFlags};
@@ -13,6 +14,10 @@ use std::path::{Path, PathBuf};
 
 const KEY_BYTES: usize = 32;
 const MAC_BYTES: usize = 32;
+
+/// Bytes of all entries at most. Each version of a side table is an entry, as large as its rows; dozens of plugins with some
+/// versions each have room.
+const CACHE_BYTES_MAX: u64 = 2 << 30;
 
 pub struct Cache {
     folder: PathBuf,
@@ -49,6 +54,7 @@ impl Cache {
         });
         match good {
             Some(length) => {
+                self.used(name);
                 bytes.truncate(length);
                 Some(bytes)
             }
@@ -68,11 +74,45 @@ impl Cache {
         let written = tempfile_in(&self.folder).and_then(|(mut file, path)| {
             file.write_all(body)?;
             file.write_all(self.mac(name, body).as_bytes())?;
-            std::fs::rename(path, self.path(name))
+            std::fs::rename(path, self.path(name))?;
+            self.trim(name, CACHE_BYTES_MAX)
         });
         if let Err(error) = written {
             tracing::warn!("the plugin cache {} cannot be written: {error}", self.folder.display());
         }
+    }
+}
+
+impl Cache {
+    /// An entry that was used lately stays longer. Where this cannot be noted, it is compiled again some day.
+    fn used(&self, name: &str) {
+        let now = std::time::SystemTime::now();
+        let _ = std::fs::File::options().write(true).open(self.path(name)).and_then(|file| file.set_modified(now));
+    }
+
+    /// Removes what was not used for longest, and never the entry `name`. Other processes may do so at the same time.
+    fn trim(&self, name: &str, bytes_max: u64) -> std::io::Result<()> {
+        let kept = [self.path(name), self.folder.join("key")];
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        for entry in std::fs::read_dir(&self.folder)?.flatten() {
+            let Ok(meta) = entry.metadata() else { continue };
+            bytes += meta.len();
+            if meta.is_file() && !kept.contains(&entry.path()) {
+                entries.push((meta.modified()?, meta.len(), entry.path()));
+            }
+        }
+        entries.sort();
+        for (_, length, path) in entries {
+            if bytes <= bytes_max {
+                break;
+            }
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => bytes = bytes.saturating_sub(length),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -109,5 +149,28 @@ fn key(folder: &Path) -> std::io::Result<[u8; KEY_BYTES]> {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_keeps_what_was_used_lately_and_stays_within_its_bound() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cache = Cache::open(folder.path()).expect("a cache");
+        let old = std::time::SystemTime::now() - std::time::Duration::from_secs(1_000);
+        for (age, name) in ["a", "b", "c", "d"].into_iter().enumerate() {
+            cache.store(name, &[7; 1_000]);
+            let file = std::fs::File::options().write(true).open(cache.path(name)).expect("an entry");
+            file.set_modified(old + std::time::Duration::from_secs(age as u64)).expect("a time");
+        }
+        assert!(cache.load("a").is_some(), "the oldest is used");
+        // The key and two entries with their MACs.
+        cache.trim("b", 2 * 1_032 + 32).expect("trimmed");
+        let left = ["a", "b", "c", "d"].map(|name| cache.path(name).exists());
+        assert_eq!(left, [true, true, false, false], "the last one used, and the one just written");
+        assert!(cache.load("b").is_some(), "the key stays");
     }
 }

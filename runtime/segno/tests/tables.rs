@@ -30,6 +30,8 @@ struct Dimension {
     source: &'static str,
     /// Added to the step.
     step: &'static str,
+    /// Checkpoints that are kept.
+    keep: u32,
 }
 
 impl Dimension {
@@ -49,7 +51,7 @@ impl Dimension {
             .expect("a table");
         let folder = tempfile::tempdir().expect("a folder for the test");
         let postgres = format!("{{ url: \"{url}\", table: {schema}.airports }}");
-        Dimension { folder, client, schema, url, records: 0, version: 1, postgres, source: "", step: "" }
+        Dimension { folder, client, schema, url, records: 0, version: 1, postgres, source: "", step: "", keep: 1_000 }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -94,13 +96,14 @@ sinks:
   - files: out
     columns: [id, origin_name]
 work_dir: work
-checkpoint: {{ store: \"file://store\", ephemeral: true, keep: 1000 }}
+checkpoint: {{ store: \"file://store\", ephemeral: true, keep: {} }}
 epoch: {{ max_records: {EPOCH_RECORDS}, max_delay: 50ms }}
 ",
             self.source,
             variable("SEGNO_COMPONENTS").display(),
             self.step,
             self.postgres,
+            self.keep,
         );
         let path = self.path("pipeline.yaml");
         std::fs::write(&path, text).expect("the pipeline file");
@@ -231,6 +234,45 @@ fn other_rows_take_effect_between_two_epochs_at_a_restart_and_need_no_acceptance
     dimension.replay();
     let checkpoint = text(&dimension.run(&["checkpoint", "inspect"]).stdout);
     assert!(checkpoint.contains("side table     enrich.airports: 1 rows"), "{checkpoint}");
+}
+
+#[test]
+fn rows_that_no_kept_checkpoint_needs_leave_the_archive() {
+    const VERSIONS: u32 = 5;
+    let mut dimension = Dimension::new();
+    dimension.keep = 1;
+    let archive = dimension.path("store/default/flights/single/archive");
+    let archived = || std::fs::read_dir(&archive).map_or_else(|_| Vec::new(), |files| files.flatten().collect());
+    for version in 1..=VERSIONS {
+        if version > 1 {
+            dimension.change();
+        }
+        dimension.append(60);
+        // Longer ago than any upload takes.
+        for object in archived() {
+            let file = std::fs::File::options().write(true).open(object.path()).expect("an object");
+            file.set_modified(std::time::SystemTime::now() - Duration::from_secs(2 * 3600)).expect("a time");
+        }
+        dimension.complete();
+    }
+    // The component, the plan, and its init message with the rows.
+    assert_eq!(archived().len(), 3, "{:?}", archived());
+    // Rows of an earlier time come back: they are archived again, and a recovery without local state has them.
+    dimension.version = 0;
+    dimension.change();
+    dimension.append(60);
+    let _ = std::fs::remove_dir_all(dimension.path("work"));
+    dimension.complete();
+    let verified = dimension.run(&["checkpoint", "verify"]);
+    assert!(verified.status.success(), "{}{}", text(&verified.stdout), text(&verified.stderr));
+    let list = text(&dimension.run(&["checkpoint", "list", "-o", "json"]).stdout);
+    let number = list.lines().find_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()?["number"].as_u64());
+    dimension.append(60);
+    dimension.keep = 1_000;
+    dimension.complete();
+    let from = number.expect("a checkpoint").to_string();
+    let replayed = dimension.run(&["replay", "--from", &from, "--verify", "-q"]);
+    assert!(replayed.status.success(), "{}{}", text(&replayed.stdout), text(&replayed.stderr));
 }
 
 #[test]
@@ -379,9 +421,17 @@ fn a_running_pipeline_reads_its_rows_again_and_status_says_which_it_uses() {
     wait_for("rows without a table", &mut child, || {
         dimension.epochs().iter().map(Vec::len).sum::<usize>() == dimension.records
     });
-    assert_eq!(digest(&dimension).expect("a status")["sha256"], second["sha256"]);
+    let status = dimension.status().expect("a status");
+    assert_eq!(status["tables"]["enrich.airports"]["sha256"], second["sha256"]);
+    assert!(status["failed_refreshes"].as_u64() > Some(0), "{status}");
+    assert!(status["refresh_problem"].as_str().is_some_and(|why| why.contains("airports")), "{status}");
     let shown = text(&dimension.run(&["status"]).stdout);
     assert!(shown.contains("side table   enrich.airports: 1 rows"), "{shown}");
+    assert!(shown.contains("refresh      failed"), "{shown}");
+    // The table is back: so is a refresh that succeeds.
+    dimension.client.batch_execute("ALTER TABLE elsewhere RENAME TO airports").expect("the table is renamed");
+    let well = |dimension: &Dimension| dimension.status().is_some_and(|status| status["refresh_problem"].is_null());
+    wait_for("a refresh that succeeds", &mut child, || well(&dimension));
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM)
         .expect("SIGTERM");
     let output = finish(child);

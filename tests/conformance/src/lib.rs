@@ -2,6 +2,7 @@
 //!
 //! - `source`: reading again gives the same; positions, gaps, ends, changes
 //! - `sink`: an epoch once, in order, whoever crashed
+//! - `slow`: a sink that takes hardly anything
 //! - `store`: the operations that the journal relies on
 //! - `journal`: entries numbered, chained, and never skipped
 //!
@@ -12,6 +13,7 @@
 pub mod journal;
 pub mod read;
 pub mod sink;
+pub mod slow;
 pub mod source;
 pub mod store;
 

@@ -9,6 +9,7 @@
 
 mod alerts;
 mod changes;
+mod clocks;
 mod codes;
 mod damage;
 mod disk;

@@ -1,8 +1,14 @@
 //! What may be removed: everything that no kept checkpoint needs.
 //!
-//! Owns: which checkpoints are kept, and from where on the journal is. Does not own: removing.
+//! Owns: which checkpoints are kept, from where on the journal is, and what may belong to an upload under way. Does not
+//! own: removing.
 //!
 //! Invariant: the entry of the oldest kept checkpoint stays, because its digest is where the chain begins.
+
+use std::time::{Duration, SystemTime};
+
+/// An object younger than this may belong to an upload whose manifest is not written yet: longer than any upload.
+pub const COLLECT_AGE_MIN: Duration = Duration::from_secs(3600);
 
 /// The oldest manifest that is kept, `None` when all are.
 pub fn oldest_kept(newest: u64, keep: u32) -> Option<u64> {
@@ -29,9 +35,24 @@ pub fn needed(kept: &[(u64, u64)]) -> Option<Needed> {
     })
 }
 
+/// Whether an object is too old to belong to an upload under way. Both times are the store's; what it calls later than
+/// now is young.
+pub fn is_of_no_upload(written: SystemTime, now: SystemTime) -> bool {
+    now.duration_since(written).is_ok_and(|age| age >= COLLECT_AGE_MIN)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_may_belong_to_an_upload_is_young_or_later_than_now() {
+        let now = SystemTime::UNIX_EPOCH + COLLECT_AGE_MIN * 100;
+        let second = Duration::from_secs(1);
+        assert!(is_of_no_upload(now - COLLECT_AGE_MIN, now));
+        assert!(!is_of_no_upload(now - COLLECT_AGE_MIN + second, now));
+        assert!(!is_of_no_upload(now, now) && !is_of_no_upload(now + COLLECT_AGE_MIN * 2, now));
+    }
 
     #[test]
     fn so_many_checkpoints_stay_and_the_journal_from_the_oldest_of_them() {

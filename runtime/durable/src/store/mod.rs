@@ -17,15 +17,15 @@ use bytes::Bytes;
 use connect::{Client, Target};
 use futures::StreamExt;
 use object_store::path::Path as ObjectPath;
-use object_store::{GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions};
+use object_store::{GetOptions, GetRange, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions};
 use object_store::{PutOptions, PutPayload};
 use refusal::Refusal;
 use retry::{Judgement, judge};
 use segno_core::{Code, Error, Result};
 use std::io::Read;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
 
 pub use probe::{RACERS, count_winners};
 pub use versions::Versioning;
@@ -35,6 +35,13 @@ pub use versions::Versioning;
 pub const PART_BYTES: usize = 8 << 20;
 /// An object longer than this is written in parts, bytes: below, one request is cheaper than three.
 pub const WHOLE_BYTES_MAX: usize = 2 * PART_BYTES;
+
+/// Threads that move bytes.
+const WORKERS: usize = 2;
+/// They, one for files, and some that whoever opened the store needs next.
+const THREADS_NEEDED: usize = WORKERS + 4;
+/// The runtime's thread for files stays: longer than any process runs.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// What a conditional create gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,12 +78,14 @@ impl Objects {
         place: [&str; 3],
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Objects> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("object-store")
-            .enable_all()
-            .build()
-            .map_err(|error| Error::new(Code::Internal, "the store's threads cannot start").with_cause(error))?;
+        let runtime = threads_can_start().and_then(|()| {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            builder.worker_threads(WORKERS).thread_keep_alive(FOR_EVER).thread_name("object-store").enable_all();
+            builder.build()
+        });
+        let runtime = runtime.map_err(|error| Error::new(Code::Internal, "the store's threads cannot start").with_cause(error))?;
+        // One that waits for work is there from now on, so work never waits for a thread that cannot start.
+        let _ = runtime.block_on(async { tokio::task::spawn_blocking(|| ()).await });
         let target = Target::parse(url, base, variables)?;
         let prefix = place.iter().fold(target.root(), |path, part| path.join(*part));
         let client = Arc::new(RwLock::new(target.connect()?));
@@ -159,7 +168,15 @@ impl Objects {
     /// Length in bytes, `None` when it does not exist.
     pub fn head(&self, name: &str) -> Result<Option<u64>> {
         let path = &self.path(name);
-        self.attempt("looking for", name, |client| size(client, path))
+        let found = self.attempt("looking for", name, |client| look(client, path))?;
+        Ok(found.map(|found| found.size))
+    }
+
+    /// When an object was written, by the store's clock.
+    pub fn written(&self, name: &str) -> Result<Option<SystemTime>> {
+        let path = &self.path(name);
+        let found = self.attempt("looking for", name, |client| look(client, path))?;
+        Ok(found.map(|found| SystemTime::from(found.last_modified)))
     }
 
     /// Writes or overwrites. For content-addressed objects and hints only.
@@ -233,18 +250,16 @@ impl Objects {
         self.attempt("deleting", name, |client| async move { client.store.delete(path).await }).map(drop)
     }
 
-    /// Names below a folder with their age, for collection only.
-    pub fn list(&self, folder: &str) -> Result<Vec<(String, Duration)>> {
+    /// Names below a folder, and when the store says that they were written: for collection only.
+    pub fn list(&self, folder: &str) -> Result<Vec<(String, SystemTime)>> {
         let path = &self.path(folder);
-        let now = std::time::SystemTime::now();
         let listed = self.attempt("listing", folder, |client| async move {
             let mut names = Vec::new();
             let mut stream = client.store.list(Some(path));
             while let Some(meta) = stream.next().await {
                 let meta = meta?;
                 let Some(name) = meta.location.filename() else { continue };
-                let written = std::time::SystemTime::from(meta.last_modified);
-                names.push((name.to_owned(), now.duration_since(written).unwrap_or_default()));
+                names.push((name.to_owned(), SystemTime::from(meta.last_modified)));
             }
             Ok(names)
         })?;
@@ -252,11 +267,24 @@ impl Objects {
     }
 }
 
+/// Whether so many threads can start now. The runtime itself would wait for ever for those that did, when one did not.
+fn threads_can_start() -> std::io::Result<()> {
+    let gate = Mutex::new(());
+    let closed = gate.lock();
+    std::thread::scope(|scope| {
+        let start = || std::thread::Builder::new().spawn_scoped(scope, || drop(gate.lock())).map(drop);
+        let started = (0..THREADS_NEEDED).try_for_each(|_| start());
+        // All of them were there at the same time.
+        drop(closed);
+        started
+    })
+}
+
 /// Asks S3 for the first byte: the answer to a HEAD has no body, and would not tell an absent object from an absent
 /// bucket, an unknown key, an expired one.
-async fn size(client: Client, path: &ObjectPath) -> object_store::Result<u64> {
+async fn look(client: Client, path: &ObjectPath) -> object_store::Result<ObjectMeta> {
     if client.s3.is_none() {
-        return Ok(client.store.head(path).await?.size);
+        return client.store.head(path).await;
     }
     let first = GetOptions { range: Some(GetRange::Bounded(0..1)), ..GetOptions::default() };
     let found = match client.store.get_opts(path, first).await {
@@ -264,9 +292,9 @@ async fn size(client: Client, path: &ObjectPath) -> object_store::Result<u64> {
         Err(error) if refusal::find(&error).is_some_and(Refusal::is_range) => client.store.get(path).await?,
         found => found?,
     };
-    let size = found.meta.size;
+    let meta = found.meta.clone();
     // Read to its end, the connection can be used again.
-    found.bytes().await.map(|_| size)
+    found.bytes().await.map(|_| meta)
 }
 
 async fn put_parts(upload: &mut dyn MultipartUpload, file: &Path) -> object_store::Result<()> {

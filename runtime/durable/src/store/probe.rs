@@ -49,19 +49,21 @@ impl Objects {
 /// winner wrote; one who is shown something else counts as a winner, too.
 pub fn count_winners(objects: &Objects) -> Result<usize> {
     let name = &format!("probe/{}", crate::journal::nonce());
-    let outcomes: Vec<(Bytes, Result<Created>)> = std::thread::scope(|scope| {
+    let outcomes: Result<Vec<(Bytes, Result<Created>)>> = std::thread::scope(|scope| {
         let racers: Vec<_> = (0..RACERS)
             .map(|racer| {
                 let body = Bytes::from(format!("racer {racer} {}", crate::journal::nonce()));
-                scope.spawn(move || (body.clone(), objects.create(name, body)))
+                std::thread::Builder::new()
+                    .spawn_scoped(scope, move || (body.clone(), objects.create(name, body)))
+                    .map_err(|error| Error::new(Code::Internal, "the threads that race cannot start").with_cause(error))
             })
             .collect();
-        racers.into_iter().filter_map(|racer| racer.join().ok()).collect()
+        racers.into_iter().filter_map(|racer| racer.map(|racer| racer.join().ok()).transpose()).collect()
     });
     let there = objects.get(name)?;
     objects.delete(name)?;
     let mut winners = 0;
-    for (body, outcome) in outcomes {
+    for (body, outcome) in outcomes? {
         winners += match outcome? {
             Created::Ours => 1,
             Created::Theirs(shown) => usize::from(Some(&shown) != there.as_ref() || shown == body),

@@ -2,6 +2,7 @@
 //!
 //! - `console`: data on standard output, everything else on standard error
 //! - `log`: what goes on, line by line
+//! - `panics`: a panic as an error
 //! - `report`: errors as people and as programs read them
 //! - one file for each group of commands
 //!
@@ -17,6 +18,7 @@ mod console;
 mod dlq;
 mod doctor;
 mod log;
+mod panics;
 mod pipeline;
 mod plugin;
 mod replay;
@@ -121,6 +123,7 @@ impl From<Vec<Error>> for Failure {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     crate::memory::keep_what_is_free();
+    panics::prepare();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() && wants_json() => {
@@ -131,7 +134,7 @@ pub fn main() -> ExitCode {
     };
     let console = Console::new(cli.global.output, cli.global.quiet);
     log::start(&console, cli.global.verbose, cli.global.log.as_deref());
-    let outcome = match cli.command {
+    let outcome = panics::caught(|| match cli.command {
         Command::Run(args) => run::run(&console, args),
         Command::Validate(args) => pipeline::validate(&console, &args),
         Command::Status(args) => status::status(&console, &args),
@@ -153,7 +156,7 @@ pub fn main() -> ExitCode {
             console.bytes(&script);
             Ok(0)
         }
-    };
+    });
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(Failure(errors)) => {

@@ -79,7 +79,7 @@ pub fn run(console: &Console, args: RunArgs) -> Outcome {
     let started = Instant::now();
     let show = |totals: &Totals| progress.set(|| progress_line(totals, started, stopping.load(Ordering::Relaxed)));
     let place = |error| placed(&loaded.pipeline, error);
-    let refresh = Refresh::start(&loaded)?;
+    let refresh = Refresh::start(&loaded, &seen.refreshes)?;
     let (text, json) = if several {
         let run = run_several(&loaded, shards.len() as u32, &options, &stopping, &seen, &show);
         let run = run.map_err(|errors| errors.into_iter().map(place).collect::<Vec<Error>>())?;

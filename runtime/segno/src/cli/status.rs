@@ -122,6 +122,9 @@ fn describe(status: &Status, before: Option<&Status>) -> String {
             time(version.read_at_ms * 1_000)
         ));
     }
+    if let Some(problem) = &status.refresh_problem {
+        text.push_str(&format!("  refresh      failed {} times in a row: {problem}\n", number(status.failed_refreshes)));
+    }
     text.push_str(&format!("  dead letters {}, skipped {}\n", number(status.dead_letters), number(status.skipped)));
     for (step, broken) in &status.broken_expectations {
         text.push_str(&format!("  expectations {} of step {step} broken\n", number(*broken)));

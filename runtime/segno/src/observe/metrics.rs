@@ -64,10 +64,11 @@ pub struct Metrics {
     checkpoint_bytes: Gauge,
     state_bytes: Gauge,
     health: Family<Name, Gauge>,
+    failed_refreshes: Gauge,
 }
 
 impl Metrics {
-    pub fn new(tenant: &str, pipeline: &str, shard: &str) -> Metrics {
+    pub fn new(tenant: &str, pipeline: &str, shard: &str, failed_refreshes: Gauge) -> Metrics {
         let labels = [("tenant", tenant), ("pipeline", pipeline), ("shard", shard)]
             .map(|(name, value)| (Cow::from(name), Cow::from(value.to_owned())));
         let mut metrics = Metrics {
@@ -100,6 +101,7 @@ impl Metrics {
             checkpoint_bytes: Gauge::default(),
             state_bytes: Gauge::default(),
             health: Family::default(),
+            failed_refreshes,
         };
         // Without event time there is neither.
         metrics.lag_seconds.set(f64::NAN);
@@ -139,6 +141,7 @@ impl Metrics {
         registry.register_with_unit("checkpoint_size", "Size of the last checkpoint", Unit::Bytes, self.checkpoint_bytes.clone());
         registry.register_with_unit("state_size", "Size of the local state", Unit::Bytes, self.state_bytes.clone());
         registry.register("health", "1 for what the shard is: recovering, paused, live, stopping or failed", self.health.clone());
+        registry.register("failed_refreshes", "Refreshes of side tables that failed since the last one that succeeded", self.failed_refreshes.clone());
     }
 
     pub(super) fn take(&self, progress: &Progress<'_>, status: &Status) {

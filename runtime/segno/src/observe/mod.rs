@@ -2,6 +2,7 @@
 //!
 //! - `shards`: the shards of this process
 //! - `metrics`: what Prometheus scrapes
+//! - `refreshes`: whether the rows of side tables can be read again
 //! - `status`: what `segno status` and `segno top` show
 //! - `http`: both over a socket in the work folder, and over TCP where asked for
 //!
@@ -11,11 +12,13 @@
 
 mod http;
 mod metrics;
+mod refreshes;
 mod shards;
 mod status;
 
 pub use http::{Server, ask};
 pub use metrics::Metrics;
+pub use refreshes::Refreshes;
 pub use shards::Shards;
 pub use status::{Health, PartitionStatus, SinkStatus, Status};
 
@@ -29,14 +32,16 @@ pub struct Observed {
     pub metrics: Metrics,
     /// The shard says here what it waits for.
     pub waits: Waits,
+    refreshes: Refreshes,
     status: Mutex<Status>,
 }
 
 impl Observed {
-    pub fn new(tenant: &str, pipeline: &str, shard: &str) -> Arc<Observed> {
+    pub fn new(tenant: &str, pipeline: &str, shard: &str, refreshes: &Refreshes) -> Arc<Observed> {
         Arc::new(Observed {
-            metrics: Metrics::new(tenant, pipeline, shard),
+            metrics: Metrics::new(tenant, pipeline, shard, refreshes.failed.clone()),
             waits: Waits::default(),
+            refreshes: refreshes.clone(),
             status: Mutex::new(Status::new(tenant, pipeline, shard)),
         })
     }
@@ -46,6 +51,7 @@ impl Observed {
         if let Some(wait) = self.waits.now() {
             (status.waits_for, status.waits_since_ms) = (Some(wait.what), Some(wait.since_ms));
         }
+        (status.failed_refreshes, status.refresh_problem) = self.refreshes.now();
         status
     }
 

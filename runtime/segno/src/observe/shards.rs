@@ -5,7 +5,7 @@
 //! Invariant: a shard that went to another process is not shown here any more: two processes never show one shard for
 //! longer than it takes to notice.
 
-use super::{Health, Observed, Status};
+use super::{Health, Observed, Refreshes, Status};
 use segno_core::Result;
 use segno_core::shard::ShardId;
 use std::collections::BTreeMap;
@@ -14,12 +14,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct Shards {
     tenant: String,
     pipeline: String,
+    pub refreshes: Refreshes,
     observed: Mutex<BTreeMap<ShardId, Arc<Observed>>>,
 }
 
 impl Shards {
     pub fn new(tenant: &str, pipeline: &str) -> Arc<Shards> {
-        Arc::new(Shards { tenant: tenant.to_owned(), pipeline: pipeline.to_owned(), observed: Mutex::default() })
+        Arc::new(Shards { tenant: tenant.to_owned(), pipeline: pipeline.to_owned(), refreshes: Refreshes::default(), observed: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ShardId, Arc<Observed>>> {
@@ -28,7 +29,7 @@ impl Shards {
 
     /// A shard begins to run here.
     pub fn begin(&self, shard: ShardId) -> Arc<Observed> {
-        let observed = Observed::new(&self.tenant, &self.pipeline, &shard.name());
+        let observed = Observed::new(&self.tenant, &self.pipeline, &shard.name(), &self.refreshes);
         self.lock().insert(shard, Arc::clone(&observed));
         observed
     }
@@ -94,6 +95,26 @@ mod tests {
         assert_eq!(samples.len(), 2, "{text}");
         assert!(samples[0].contains("shard=\"0\"") && samples[1].contains("shard=\"2\""), "{samples:?}");
         assert!(text.ends_with("# EOF\n") && text.matches("# EOF").count() == 1);
+    }
+
+    #[test]
+    fn refreshes_that_fail_show_with_every_shard_until_one_succeeds() {
+        let shards = Shards::new("t", "p");
+        shards.begin(ShardId::Partition { number: 0, of: 2 });
+        shards.refreshes.failed("no table".to_owned());
+        shards.refreshes.failed("no database".to_owned());
+        shards.begin(ShardId::Partition { number: 1, of: 2 });
+        let seen = |shards: &Shards| {
+            let text = shards.metrics().unwrap();
+            let values = text.lines().filter(|line| line.starts_with("segno_failed_refreshes{"));
+            let values: Vec<String> = values.map(|line| line.rsplit(' ').next().unwrap().to_owned()).collect();
+            let shown = shards.statuses().into_iter().map(|status| (status.failed_refreshes, status.refresh_problem));
+            (values, shown.collect::<Vec<_>>())
+        };
+        let both = (2, Some("no database".to_owned()));
+        assert_eq!(seen(&shards), (vec!["2".to_owned(); 2], vec![both; 2]));
+        shards.refreshes.succeeded();
+        assert_eq!(seen(&shards), (vec!["0".to_owned(); 2], vec![(0, None); 2]));
     }
 
     #[test]

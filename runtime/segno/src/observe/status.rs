@@ -81,6 +81,11 @@ pub struct Status {
     /// Rows of databases that are in use, by `step.table`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tables: BTreeMap<String, TableVersion>,
+    /// Refreshes of side tables that failed since the last one that succeeded, and why the last one failed.
+    #[serde(default)]
+    pub failed_refreshes: u64,
+    #[serde(default)]
+    pub refresh_problem: Option<String>,
     /// What a recovery would have to execute again, ms.
     pub replay_debt_ms: u64,
     pub checkpoint_epoch: u64,
@@ -133,6 +138,8 @@ impl Status {
             partitions: Vec::new(),
             sinks: BTreeMap::new(),
             tables: BTreeMap::new(),
+            failed_refreshes: 0,
+            refresh_problem: None,
             replay_debt_ms: 0,
             checkpoint_epoch: 0,
             checkpoint_at_ms: None,

@@ -204,8 +204,17 @@ pub struct CheckpointCost {
 
 /// Programs with rows of databases that were read after the shard was opened.
 pub trait NewerRows: Send {
-    /// A program with other rows than this identity's, and how they differ; everything that it names is archived.
-    fn than(&self, identity: &Identity) -> Result<Option<(Arc<Program>, Vec<String>)>>;
+    /// Newer ones than this identity's.
+    fn than(&self, identity: &Identity) -> Result<Option<Newer>>;
+}
+
+/// A program with other rows.
+pub struct Newer {
+    pub program: Arc<Program>,
+    /// How the rows differ.
+    pub what: Vec<String>,
+    /// Puts everything that the program names into the archive.
+    pub archive: Box<dyn FnOnce() -> Result<()>>,
 }
 
 /// A shard that this process owns, at the end of its journal.
@@ -312,8 +321,11 @@ impl Shard {
 
     /// Between the last committed epoch and the one that was read just now.
     fn take_newer_rows(&mut self) -> Result<()> {
-        let Some((program, what)) = self.newer_rows.than(&self.program.identity)? else { return Ok(()) };
-        self.change(self.program.identity.clone(), program, what)
+        let Some(newer) = self.newer_rows.than(&self.program.identity)? else { return Ok(()) };
+        // A collection that is under way may be about to remove the same rows of an earlier time.
+        self.checkpoint_now()?;
+        (newer.archive)()?;
+        self.change(self.program.identity.clone(), newer.program, newer.what)
     }
 
     /// Whoever goes on either restores the checkpoint or executes again what came after the one before it.

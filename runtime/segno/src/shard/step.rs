@@ -255,17 +255,21 @@ impl StepRun<'_> {
             let done: Mutex<Vec<Option<Result<LaneResult>>>> = Mutex::new(busy.iter().map(|_| None).collect());
             // Lines of the threads belong to the epoch as well.
             let span = tracing::Span::current();
+            let work = || {
+                let _inside = span.enter();
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(&lane) = busy.get(at) else { return };
+                    let result = run_one(lane);
+                    done.lock().unwrap_or_else(|poisoned| poisoned.into_inner())[at] = Some(result);
+                }
+            };
             std::thread::scope(|scope| {
                 for _ in 0..threads {
-                    scope.spawn(|| {
-                        let _inside = span.enter();
-                        loop {
-                            let at = next.fetch_add(1, Ordering::Relaxed);
-                            let Some(&lane) = busy.get(at) else { return };
-                            let result = run_one(lane);
-                            done.lock().unwrap_or_else(|poisoned| poisoned.into_inner())[at] = Some(result);
-                        }
-                    });
+                    // Where a thread cannot start, this one works in its place.
+                    if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                        work();
+                    }
                 }
             });
             let done = done.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());

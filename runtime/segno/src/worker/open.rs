@@ -245,7 +245,7 @@ impl Opening<'_> {
 
         let mut shard = {
             let scratch = state_dir.with_extension("images");
-            let checkpoints = Checkpoints::new(objects.clone(), author.clone(), scratch)?;
+            let checkpoints = Checkpoints::new(objects.clone(), author.clone(), scratch)?.with_archive(Plan::named_by);
             let base_epoch = base_epoch(&base);
             let at_base = history.epochs().find(|(_, record)| record.epoch == base_epoch);
             let (position, watermark) = match (&at_base, &manifest) {

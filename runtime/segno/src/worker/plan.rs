@@ -95,6 +95,12 @@ impl Plan {
         })
     }
 
+    /// What an archived plan names in the archive.
+    pub fn named_by(bytes: &[u8]) -> Result<Vec<String>> {
+        let steps = Plan::from_bytes(bytes)?.steps.into_iter();
+        Ok(steps.flat_map(|step| [Some(step.component), Some(step.init), step.init_without]).flatten().collect())
+    }
+
     /// What the journal compares: the plan's digest, the components, the engine.
     pub fn identity(&self, engine: &Engine) -> Result<Identity> {
         Ok(Identity {

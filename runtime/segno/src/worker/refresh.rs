@@ -10,7 +10,8 @@ use super::archive;
 use super::load::{Blobs, Checked, Loaded, assemble};
 use super::plan::Plan;
 use super::tables::{self, Databases, ReadTable};
-use crate::shard::NewerRows as Newer;
+use crate::observe::Refreshes;
+use crate::shard::{self, Newer};
 use crate::shard::program::Program;
 use segno_core::persisted::Identity;
 use segno_core::pipeline::{Pipeline, TableOrigin};
@@ -55,15 +56,16 @@ impl NewerRows {
     }
 }
 
-impl Newer for NewerRows {
-    fn than(&self, identity: &Identity) -> Result<Option<(Arc<Program>, Vec<String>)>> {
+impl shard::NewerRows for NewerRows {
+    fn than(&self, identity: &Identity) -> Result<Option<Newer>> {
         let Some(newest) = self.newest.get() else { return Ok(None) };
         // Nothing but rows can differ: the plugins and the pipeline file were read once.
         let Continuation::NewRows { what } = plan_continuation(Some(identity), &newest.program.identity, false)? else {
             return Ok(None);
         };
-        archive::put(&self.objects, &newest.plan, &newest.blobs)?;
-        Ok(Some((Arc::clone(&newest.program), what)))
+        let (program, objects) = (Arc::clone(&newest.program), self.objects.clone());
+        let archive = Box::new(move || archive::put(&objects, &newest.plan, &newest.blobs));
+        Ok(Some(Newer { program, what, archive }))
     }
 }
 
@@ -90,7 +92,7 @@ struct Refresher {
 
 impl Refresh {
     /// Starts a thread where a table says `refresh`. It is not waited for at the end: a database may take long.
-    pub fn start(loaded: &Loaded) -> Result<Option<Refresh>> {
+    pub fn start(loaded: &Loaded, refreshes: &Refreshes) -> Result<Option<Refresh>> {
         let mut due = Vec::new();
         for (step, tables) in loaded.tables.iter().enumerate() {
             for (table, read) in tables.iter().enumerate() {
@@ -111,6 +113,7 @@ impl Refresh {
             newest: loaded.newest.clone(),
         };
         let (send, receive) = channel::<()>();
+        let refreshes = refreshes.clone();
         std::thread::Builder::new()
             .name("refresh".to_owned())
             .spawn(move || {
@@ -119,11 +122,15 @@ impl Refresh {
                     if receive.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
                         return;
                     }
-                    if let Err(error) = refresher.refresh() {
-                        tracing::warn!(
-                            code = error.code().name(),
-                            "{error}; the pipeline goes on with the rows that it has"
-                        );
+                    match refresher.refresh() {
+                        Ok(()) => refreshes.succeeded(),
+                        Err(error) => {
+                            tracing::warn!(
+                                code = error.code().name(),
+                                "{error}; the pipeline goes on with the rows that it has"
+                            );
+                            refreshes.failed(error.to_string());
+                        }
                     }
                 }
             })
