@@ -6,6 +6,7 @@
 //! SEGNO_CHECKER_BIN (the independent checker).
 
 mod absence;
+mod author;
 mod change;
 mod cli;
 mod damage;
