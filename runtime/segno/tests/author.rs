@@ -46,12 +46,20 @@ impl Ran {
 
 pub struct Folder {
     pub root: tempfile::TempDir,
+    /// Where cargo compiles.
     target: PathBuf,
 }
 
 impl Folder {
     pub fn new() -> Folder {
         Folder { root: tempfile::tempdir().unwrap(), target: variable("CARGO_TARGET_DIR").join("author") }
+    }
+
+    /// With a target folder of its own: nothing is compiled yet.
+    pub fn alone() -> Folder {
+        let mut folder = Folder::new();
+        folder.target = folder.path("target");
+        folder
     }
 
     /// A project of this checkout's SDK.
@@ -166,12 +174,7 @@ fn the_same_sources_give_the_same_component_in_another_folder() {
         built[0]["sha256"].as_str().unwrap().to_owned()
     };
     // The SDK that the command carries; nothing is shared, not even what was compiled.
-    let own = || {
-        let mut folder = Folder::new();
-        folder.target = folder.path("target");
-        folder
-    };
-    let (one, other) = (own(), own());
+    let (one, other) = (Folder::alone(), Folder::alone());
     assert_eq!(digest(&one, "a"), digest(&other, "a much/longer folder"));
 }
 

@@ -25,3 +25,4 @@ mod s3;
 mod shards;
 mod slow;
 mod tables;
+mod tutorial;

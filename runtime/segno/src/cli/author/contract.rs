@@ -26,8 +26,8 @@ pub enum Verdict {
 pub fn of(description: &Description) -> Value {
     let mut contract: Value = serde_json::from_str(&description.to_json()).unwrap_or_default();
     if let Value::Object(fields) = &mut contract {
-        fields.remove("version");
-        fields.remove("abi");
+        fields.shift_remove("version");
+        fields.shift_remove("abi");
     }
     contract
 }
@@ -93,9 +93,11 @@ fn find<'v>(entries: &[(&str, &'v Value)], name: &str) -> Option<&'v Value> {
 fn compare(old: &Value, new: &Value) -> Changes {
     let mut changes = Changes::default();
     for (field, what) in [("event_time", "reads the event time"), ("timers", "sets timers")] {
-        match (old[field].as_bool(), new[field].as_bool()) {
-            (Some(false), Some(true)) => changes.broken.push(format!("the plugin now {what}, which its pipelines must provide for")),
-            (Some(true), Some(false)) => changes.added.push(format!("the plugin no longer {what}")),
+        // Left out where it is false.
+        let is_so = |of: &Value| of[field] == true;
+        match (is_so(old), is_so(new)) {
+            (false, true) => changes.broken.push(format!("the plugin now {what}, which its pipelines must provide for")),
+            (true, false) => changes.added.push(format!("the plugin no longer {what}")),
             _ => {}
         }
     }
@@ -245,7 +247,7 @@ mod tests {
     fn plugin() -> Value {
         let column = |name: &str, kind: &str, nullable: bool| json!({"name": name, "type": kind, "nullable": nullable});
         json!({
-            "name": "x", "event_time": false, "timers": false,
+            "name": "x", "event_time": false,
             "inputs": [{"name": "in", "columns": [column("a", "i64", false), column("b", "utf8", true)]}],
             "outputs": [{"name": "out", "kind": "extend", "columns": [column("c", "i64", false)]}],
             "tables": [{"name": "t", "version": 1, "columns": [column("n", "u64", false)]}],
@@ -286,6 +288,7 @@ mod tests {
         assert_eq!(counts(|new| new["inputs"][0]["columns"][1]["nullable"] = json!(false)), (0, 1, 0));
         assert_eq!(counts(|new| new["inputs"][0]["columns"][0]["name"] = json!("z")), (1, 1, 0));
         assert_eq!(counts(|new| new["event_time"] = json!(true)), (0, 1, 0));
+        assert_eq!(counts(|new| new["timers"] = json!(true)), (0, 1, 0));
         assert_eq!(counts(|new| new["side_tables"] = json!([{"name": "s", "key": [], "columns": []}])), (0, 1, 0));
     }
 

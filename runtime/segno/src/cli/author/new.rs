@@ -45,6 +45,8 @@ struct Texts {
     expected: &'static [(&'static str, &'static str)],
     /// What `segno check` must be told.
     check: &'static str,
+    /// The budget of a record: several times what it costs, since a few records share the cost of a call.
+    fuel: &'static str,
 }
 
 macro_rules! text {
@@ -52,13 +54,14 @@ macro_rules! text {
 }
 
 macro_rules! texts {
-    ($folder:literal, $check:literal, [$($expected:literal),*]) => {
+    ($folder:literal, $check:literal, $fuel:literal, [$($expected:literal),*]) => {
         Texts {
             code: text!($folder, "/lib.rs"),
             pipeline: text!($folder, "/pipeline.yaml"),
             contract: text!($folder, "/contract.json"),
             expected: &[$(($expected, text!($folder, "/expected/", $expected))),*],
             check: $check,
+            fuel: $fuel,
         }
     };
 }
@@ -66,10 +69,10 @@ macro_rules! texts {
 impl Template {
     fn texts(self) -> Texts {
         match self {
-            Template::Map => texts!("map", "", ["orders.out.jsonl", "dead-letters.jsonl"]),
-            Template::Filter => texts!("filter", " --config '{\"min_cents\": 1000}'", ["orders.out.jsonl", "dead-letters.jsonl"]),
+            Template::Map => texts!("map", "", "5000", ["orders.out.jsonl", "dead-letters.jsonl"]),
+            Template::Filter => texts!("filter", " --config '{\"min_cents\": 1000}'", "5000", ["orders.out.jsonl", "dead-letters.jsonl"]),
             Template::Window => {
-                texts!("window", " --key customer", ["orders.windows.jsonl", "orders.late.jsonl", "dead-letters.jsonl"])
+                texts!("window", " --key customer", "100000", ["orders.windows.jsonl", "orders.late.jsonl", "dead-letters.jsonl"])
             }
         }
     }
@@ -155,6 +158,7 @@ fn files(name: &str, template: Template, sdk: &Sdk) -> Vec<(PathBuf, Vec<u8>)> {
             .replace("{{sdk}}", &sdk.dependency())
             .replace("{{rust_version}}", env!("CARGO_PKG_RUST_VERSION"))
             .replace("{{check}}", texts.check)
+            .replace("{{fuel}}", texts.fuel)
             .into_bytes()
     };
     let sample = text!("common/sample.jsonl");
