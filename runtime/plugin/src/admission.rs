@@ -52,6 +52,35 @@ pub fn admit(bytes: &[u8]) -> Result<Inspection> {
     Ok(inspection)
 }
 
+/// Refuses a core module that imports what a component of it could not have.
+pub(crate) fn admit_module(module: &[u8]) -> Result<()> {
+    for payload in Parser::new(0).parse_all(module) {
+        // What is not a module is refused by whoever wraps it.
+        let Ok(payload) = payload else { return Ok(()) };
+        let Payload::ImportSection(imports) = payload else { continue };
+        for import in imports.into_imports().flatten() {
+            if !import.module.starts_with(OBSERVE_COMPATIBLE) {
+                return Err(refuse_module_import(import.module, import.name));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn refuse_module_import(module: &str, name: &str) -> Error {
+    let error = Error::new(Code::PluginImport, format!("the plugin imports \"{name}\" of \"{module}\""));
+    if module.starts_with("wasi") {
+        return error.with_help(
+            "a plugin cannot reach the operating system: no clock, no randomness, no file, no socket. Leave out the dependency \
+             that asks for it (`cargo tree` shows who has it); take time from the record's event time and rows from side tables",
+        );
+    }
+    error.with_help(
+        "a plugin may import Segno's interfaces only. Leave out the extern function, or the dependency that declares it; \
+         crates made for browsers (wasm-bindgen, getrandom with its js feature) are the usual ones",
+    )
+}
+
 fn refuse_import(import: &str) -> Error {
     let error = Error::new(Code::PluginImport, format!("the component imports \"{import}\""));
     if import.starts_with("wasi:") {

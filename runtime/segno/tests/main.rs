@@ -6,6 +6,7 @@
 //! SEGNO_CHECKER_BIN (the independent checker).
 
 mod absence;
+mod author;
 mod change;
 mod cli;
 mod damage;
@@ -24,3 +25,4 @@ mod s3;
 mod shards;
 mod slow;
 mod tables;
+mod tutorial;

@@ -9,6 +9,18 @@ use std::process::Command;
 
 /// A code that no scenario produces, how its tests name it, and their file.
 const ELSEWHERE: &[(&str, &str, &str)] = &[
+    ("P013", "\"[P013]\"", "runtime/segno/tests/author.rs"),
+    ("P060", "\"[P060]\"", "runtime/segno/tests/author.rs"),
+    ("P061", "\"[P061]\"", "runtime/segno/tests/author.rs"),
+    ("P062", "\"[P062]\"", "runtime/segno/tests/author.rs"),
+    ("P063", "\"[P063]\"", "runtime/segno/tests/author.rs"),
+    ("U007", "\"[U007]\"", "runtime/segno/tests/author.rs"),
+    ("U008", "\"[U008]\"", "runtime/segno/tests/author.rs"),
+    ("U009", "\"[U009]\"", "runtime/segno/tests/author.rs"),
+    ("U010", "\"[U010]\"", "runtime/segno/tests/author.rs"),
+    ("U011", "\"[U011]\"", "runtime/segno/tests/author.rs"),
+    ("U012", "\"[U012]\"", "runtime/segno/tests/author.rs"),
+    ("U013", "Code::NotWatched", "runtime/segno/src/cli/author/dev.rs"),
     ("P027", "P027", "runtime/segno/tests/event_time.rs"),
     ("P028", "P028", "runtime/segno/tests/event_time.rs"),
     ("C026", "\"C026 ", "runtime/core/src/pipeline/graph/build/tests.rs"),

@@ -296,6 +296,8 @@ codes! {
         "Building a plugin in Rust needs cargo and the standard library for wasm32-unknown-unknown: rustup target add wasm32-unknown-unknown.";
     BuildFailed, "P011", Failed, "the plugin could not be built",
         "cargo's own messages are above the error. If it builds natively and not for wasm32, look for a dependency that needs an operating system: files, threads, clocks, a C compiler.";
+    ToolchainOld, "P013", Configuration, "the Rust compiler is too old for the SDK",
+        "The SDK uses what Rust has since the version that the message names. `rustup update stable` brings the newest one. Where a rust-toolchain.toml, `rustup override` or the distribution chose the compiler, choose a newer one there; `rustc --version` in the plugin's folder shows which is used.";
     CacheTampered, "P012", Failed, "an entry of the plugin cache is not what this installation wrote",
         "Compiled plugins are native code; each has a MAC under a key of this installation. An entry without the right MAC is not loaded: the plugin is compiled again. If you did not copy files into the cache, find out who did.";
     PluginTrapped, "P020", Failed, "a plugin trapped",
@@ -355,4 +357,27 @@ codes! {
         "Dead letters can be listed only when dlq: is a files sink. Standard output and blackhole keep nothing.";
     HiddenMemory, "P051", Failed, "a plugin's answers depend on how records are cut into calls",
         "The same records were handed to the plugin in calls of different sizes, and it answered differently. It keeps memory between calls (a static, a field of the plugin that process changes), which a fresh instance does not have. Then output would depend on batch sizes and restarts. Keep what must last in keyed state.";
+    NotEmpty, "U007", Usage, "the folder of a new project is not empty",
+        "`segno new NAME` makes the folder NAME, or fills one that is empty. Anything else it leaves alone: choose another name, or move what is there.";
+    NoCrateName, "U008", Usage, "the name of a new project is no name of a crate",
+        "The name becomes the crate, the folder, the component's file and the plugin's name in messages: small letters, digits, - and _, beginning with a letter, and no word that Rust or the SDK has already.";
+    NoLanguage, "U009", Usage, "plugins cannot be written in this language yet",
+        "There is an SDK for Rust. Any language that compiles to components may be used without one: the boundary is specified in wit/ of Segno's repository.";
+    NoSdk, "U010", Usage, "the folder is no checkout with the SDK",
+        "--sdk names the root of a checkout of Segno, so that a project follows the SDK there. Without it, the sources that the command carries are copied into the project's vendor/ folder.";
+    ProjectUnwritable, "U011", Failed, "a file of the project cannot be written",
+        "The message names the file, and its cause what the system says: usually a folder that belongs to another user, or a full disk.";
+    NoSuchRecord, "U012", Usage, "there is no such record to run alone",
+        "--record takes the offset at which a record begins in the first source's file: the last part of SOURCE/FILE/OFFSET in dead letters. Records of files with one record on each line can be taken out; those of other sources cannot.";
+    NotWatched, "U013", Failed, "files cannot be watched for changes",
+        "`segno dev` asks the system to tell it of changes to the project's files. Without that there is `segno dev --once`, which makes one round.";
+
+    ScenarioFailed, "P060", Failed, "a scenario gives something else than is expected",
+        "`segno test` ran the pipeline on the scenario's input, twice, with calls of different sizes. The differences are shown line by line: - is expected, + was found. A scenario also fails when a record costs more fuel than its budget, fuel_per_record in scenario.yaml. Mend the plugin; or, when the new result is right, `segno test --update` records it. Read the change before it is committed.";
+    ScenarioUnfit, "P061", Configuration, "a project's test cannot be run",
+        "A project has a pipeline.yaml with a step that runs its plugin, and scenarios: folders below scenarios/ with an input (input.jsonl, or NAME.jsonl for each source of several), optionally scenario.yaml with config and fuel_per_record, and expected/ with the golden files, which `segno test --update` writes.";
+    ContractBroken, "P062", Failed, "the plugin breaks its contract",
+        "contract.json records which columns the plugin reads and gives, its ports and tables. Pipelines and readers of its output rely on them, so that only additions are compatible: new ports, new output columns, fewer columns read. The message says what changed otherwise. Put it back; or change whoever relies on it and record the new contract with `segno test --update`.";
+    StateUnversioned, "P063", Failed, "stored state changed its fields without a new version",
+        "State that older versions of the plugin wrote is read by newer ones. So a table's fields are only appended, each with #[segno(since = N)], and the table says #[segno(version = N)] with a higher N. A field that is removed, changed or moved needs a table with a new name. --update does not record such a change. While no pipeline has state of the plugin, remove contract.json and record it anew.";
 }

@@ -4,6 +4,7 @@
 //! is changed; in a checkpoint store, only a probe object is written and removed.
 
 use super::Outcome;
+use super::author::toolchain::Toolchain;
 use super::console::{Console, number, size};
 use super::pipeline::read;
 use crate::worker::load::{cache_dir, work_dir};
@@ -102,8 +103,8 @@ fn toolchain() -> Finding {
 }
 
 fn wasm_target() -> Finding {
-    match segno_plugin::component::toolchain_found() {
-        Ok(which) => good("wasm target", which),
+    match Toolchain::find(Path::new(".")) {
+        Ok(which) => good("wasm target", which.describe()),
         Err(error) => not_good("wasm target", Health::Poor, error.message(), error.help().unwrap_or("see `segno explain P010`")),
     }
 }

@@ -4,13 +4,15 @@
 //! - `log`: what goes on, line by line
 //! - `panics`: a panic as an error
 //! - `report`: errors as people and as programs read them
-//! - one file for each group of commands
+//! - `author`: a plugin's project: new, build, test, dev
+//! - one file for each group of the other commands
 //!
 //! Owns: arguments, words and exit codes: 0 success, 1 a check or a run failed, 2 usage, 78 configuration.
 //! Does not own: anything that a command does (`worker`, `segno_plugin`, `segno_core::pipeline`).
 //!
 //! Invariants: standard output carries data only. Every flag has an environment variable. Nothing is asked.
 
+mod author;
 mod check;
 mod checkpoint;
 mod config;
@@ -80,8 +82,14 @@ enum Command {
     /// Look at dead letters, and put them through the pipeline again.
     #[command(subcommand)]
     Dlq(dlq::DlqCommand),
+    /// Make a plugin's project that runs at once: plugin, pipeline, sample data, golden test.
+    New(author::new::NewArgs),
     /// Build a plugin's crate into a component.
-    Build(plugin::BuildArgs),
+    Build(author::build::BuildArgs),
+    /// Build a project's plugin, run its scenarios, and compare its columns with their contract.
+    Test(author::test::TestArgs),
+    /// Build and run on the sample data again whenever a file changes.
+    Dev(author::dev::DevArgs),
     /// Check a plugin: may it run, and does it depend on anything it should not?
     Check(check::CheckArgs),
     /// Show what a plugin reads, gives and keeps.
@@ -143,7 +151,10 @@ pub fn main() -> ExitCode {
         Command::Checkpoint(command) => checkpoint::run(&console, command),
         Command::State(command) => state::run(&console, command),
         Command::Dlq(command) => dlq::run(&console, command),
-        Command::Build(args) => plugin::build(&console, &args),
+        Command::New(args) => author::new::new(&console, &args),
+        Command::Build(args) => author::build::run(&console, &args),
+        Command::Test(args) => author::test::run(&console, &args),
+        Command::Dev(args) => author::dev::run(&console, &args),
         Command::Check(args) => check::check(&console, &args),
         Command::Inspect(args) => plugin::inspect(&console, &args),
         Command::Explain(args) => config::explain(&console, &args),

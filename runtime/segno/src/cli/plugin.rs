@@ -1,47 +1,19 @@
-//! `segno build` and `segno inspect`.
+//! `segno inspect`, and reading a component for other commands.
 
 use super::Outcome;
 use super::console::{Console, size};
 use segno_core::{Code, Error, Place, Result};
-use segno_plugin::{Component, Engine, Limits, component};
+use segno_plugin::{Component, Engine, Limits};
 use segno_wire::Description;
 use segno_wire::describe::{ColumnSpec, OutputKind};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
-pub struct BuildArgs {
-    /// Folder of the plugin's crate.
-    #[arg(value_name = "DIR", default_value = ".")]
-    folder: PathBuf,
-    /// Where to write the component; NAME.wasm in DIR if not given.
-    #[arg(long, env = "SEGNO_OUT", value_name = "FILE")]
-    out: Option<PathBuf>,
-}
-
-#[derive(clap::Args)]
 pub struct InspectArgs {
     /// The component.
     #[arg(value_name = "X.wasm")]
     file: PathBuf,
-}
-
-pub fn build(console: &Console, args: &BuildArgs) -> Outcome {
-    let built = component::build(&args.folder, args.out.as_deref())?;
-    let shown = json!({
-        "component": built.path.display().to_string(),
-        "sha256": built.inspection.sha256,
-        "bytes": built.inspection.bytes,
-        "seconds": built.took.as_secs_f64(),
-    });
-    console.result(
-        || {
-            let bytes = size(built.inspection.bytes as u64);
-            format!("{} ({bytes}, {:.1} s)\n", built.path.display(), built.took.as_secs_f64())
-        },
-        &shown,
-    );
-    Ok(0)
 }
 
 /// Reads a component file, admits and describes it. Every error names the file.

@@ -18,6 +18,7 @@ use segno_core::columns::ColumnType;
 use segno_core::columns::key::{decode_key, encode_keys};
 use segno_core::persisted::{TIMERS_TABLE, read_timer};
 use segno_core::pipeline::Pipeline;
+use segno_core::pipeline::graph::Graph;
 use segno_core::shard::ShardId;
 use segno_core::{Code, Error, Result};
 use segno_durable::checkpoint;
@@ -64,11 +65,11 @@ pub enum StateCommand {
 }
 
 /// A table of a step, as far as it is needed to read it.
-struct Table {
-    step: String,
-    number: u16,
-    description: StateTable,
-    key: Vec<(String, ColumnType)>,
+pub(super) struct Table {
+    pub step: String,
+    pub number: u16,
+    pub description: StateTable,
+    pub key: Vec<(String, ColumnType)>,
 }
 
 pub fn run(console: &Console, command: StateCommand) -> Outcome {
@@ -111,11 +112,7 @@ pub fn run(console: &Console, command: StateCommand) -> Outcome {
                         return false;
                     }
                     rows += 1;
-                    let shown = match table.number {
-                        TIMERS_TABLE => timer_json(&table, key),
-                        _ => value_json(&table, value).map(|value| json!({"key": key_json(&table, key), "value": value})),
-                    };
-                    match shown {
+                    match entry_json(&table, key, value) {
                         // Text and JSON are the same here: a line for each key.
                         Ok(line) => console.json(&line),
                         Err(error) => failed = Some(error),
@@ -197,21 +194,30 @@ fn find(pipeline: &Pipeline, id: &str, table: Option<&str>) -> Result<Table, sup
             _ => format!("steps that keep state: {}", with.join(", ")),
         })
     })?;
-    let step = &checked.graph.steps[number];
-    let schema = checked.graph.stream(step.input);
-    let key = step
-        .key
-        .iter()
-        .filter_map(|&column| schema?.columns.get(column))
-        .map(|column| (column.name.clone(), column.ty))
-        .collect();
+    let key = key_columns(&checked.graph, number);
     let (number, description) = tables[at];
     Ok(Table { step: id.to_owned(), number, description: description.clone(), key })
 }
 
+/// The key columns of a step, with their types.
+pub(super) fn key_columns(graph: &Graph, step: usize) -> Vec<(String, ColumnType)> {
+    let step = &graph.steps[step];
+    let schema = graph.stream(step.input);
+    let columns = step.key.iter().filter_map(|&column| schema?.columns.get(column));
+    columns.map(|column| (column.name.clone(), column.ty)).collect()
+}
+
 /// How the timers that wait are called on the command line; a plugin's own table of this name comes first.
-fn timers_table() -> StateTable {
+pub(super) fn timers_table() -> StateTable {
     StateTable { name: "timers".to_owned(), version: 1, columns: Vec::new() }
+}
+
+/// An entry of a table as a line of `segno state scan`.
+pub(super) fn entry_json(table: &Table, key: &[u8], value: &[u8]) -> Result<Value> {
+    match table.number {
+        TIMERS_TABLE => timer_json(table, key),
+        _ => Ok(json!({"key": key_json(table, key), "value": value_json(table, value)?})),
+    }
 }
 
 fn timer_json(table: &Table, bytes: &[u8]) -> Result<Value> {

@@ -1,0 +1,30 @@
+//! The plugin author's day: new, build, test, dev.
+//!
+//! - `new`, `sdk`: a project, and where its SDK comes from
+//! - `build`, `toolchain`: from a crate to a component
+//! - `project`, `play`: a project's pipeline on given input, in a scratch folder
+//! - `test`, `scenario`, `contract`: what it must give, and what others rely on
+//! - `failure`: a rejected record, and how to see it rejected again
+//! - `dev`: all of it again whenever a file changes
+//!
+//! Owns: what happens in an author's folder. Does not own: admission and the sandbox (`segno_plugin`), running pipelines
+//! (`worker`, `shard`).
+
+pub mod build;
+mod contract;
+pub mod dev;
+mod failure;
+pub mod new;
+mod play;
+mod project;
+mod scenario;
+mod sdk;
+pub mod test;
+pub mod toolchain;
+
+/// Names of a project's files.
+const PIPELINE: &str = "pipeline.yaml";
+const CONTRACT: &str = "contract.json";
+const SCENARIOS: &str = "scenarios";
+const SCENARIO: &str = "scenario.yaml";
+const EXPECTED: &str = "expected";

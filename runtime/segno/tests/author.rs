@@ -1,0 +1,389 @@
+//! A plugin author's day, with the real toolchain: projects made in temporary folders, built, run, tested, broken.
+//!
+//! Owns: what `new`, `build`, `test` and `dev` promise together. Does not own: rules that a function shows (tests beside
+//! it), the words of the tutorial (`tutorial`).
+//!
+//! Projects share one target folder, and the SDK of this checkout, so that it compiles once; two tests use what the command
+//! carries.
+
+use crate::lab::variable;
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A build that takes this long hangs.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+pub struct Ran {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ran {
+    #[track_caller]
+    pub fn good(self) -> Ran {
+        assert_eq!(self.code, 0, "{}\n{}", self.out, self.err);
+        self
+    }
+
+    /// A failure with this exit code, whose standard error has all these words.
+    #[track_caller]
+    fn failed(self, code: i32, words: &[&str]) -> Ran {
+        assert_eq!(self.code, code, "{}\n{}", self.out, self.err);
+        for word in words {
+            assert!(self.err.contains(word), "no {word:?} in {}", self.err);
+        }
+        self
+    }
+
+    fn json(&self) -> Vec<Value> {
+        self.out.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect()
+    }
+}
+
+pub struct Folder {
+    pub root: tempfile::TempDir,
+    /// Where cargo compiles.
+    target: PathBuf,
+}
+
+impl Folder {
+    pub fn new() -> Folder {
+        Folder { root: tempfile::tempdir().unwrap(), target: variable("CARGO_TARGET_DIR").join("author") }
+    }
+
+    /// With a target folder of its own: nothing is compiled yet.
+    pub fn alone() -> Folder {
+        let mut folder = Folder::new();
+        folder.target = folder.path("target");
+        folder
+    }
+
+    /// A project of this checkout's SDK.
+    #[track_caller]
+    fn with(name: &str, template: &str) -> Folder {
+        let folder = Folder::new();
+        let sdk = Path::new("../..").canonicalize().unwrap();
+        folder.segno("", &["new", name, "--template", template, "--sdk", sdk.to_str().unwrap()]).good();
+        folder
+    }
+
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>, inside: &str) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.root.path().join(inside)).stdin(Stdio::null());
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SEGNO_") || name.starts_with("CARGO_")) {
+            // The place of the registry's downloads is the machine's.
+            if name != "CARGO_HOME" {
+                command.env_remove(name);
+            }
+        }
+        command.env_remove("RUSTFLAGS").env_remove("LD_LIBRARY_PATH");
+        let own = Path::new(env!("CARGO_BIN_EXE_segno")).parent().unwrap().to_owned();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::env::join_paths([own].into_iter().chain(std::env::split_paths(&path))).unwrap();
+        command.env("PATH", path).env("CARGO_TARGET_DIR", &self.target).env("XDG_CACHE_HOME", self.root.path().join("cache"));
+        command
+    }
+
+    pub fn segno(&self, inside: &str, args: &[&str]) -> Ran {
+        let mut command = self.command(env!("CARGO_BIN_EXE_segno"), inside);
+        command.args(args);
+        finish(command)
+    }
+
+    pub fn shell(&self, inside: &str, script: &str) -> Ran {
+        let mut command = self.command("sh", inside);
+        command.arg("-ec").arg(script);
+        finish(command)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    pub fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    #[track_caller]
+    fn replace(&self, name: &str, old: &str, new: &str) {
+        let text = self.read(name);
+        assert!(text.contains(old), "{name} has no {old}");
+        self.write(name, &text.replace(old, new));
+    }
+}
+
+fn finish(mut command: Command) -> Ran {
+    let output = command.output().expect("a command starts");
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Everything that a new project promises, before anything in it is changed.
+fn works(name: &str, template: &str, rows: usize) {
+    let folder = Folder::with(name, template);
+    let built = folder.segno(name, &["build", "-o", "json"]).good().json();
+    assert_eq!(built[0]["imports"], serde_json::json!(["segno:stream/observe@1.0.0"]));
+    folder.segno(name, &["validate", "pipeline.yaml"]).good();
+    let ran = folder.segno(name, &["run", "-q", "pipeline.yaml"]).good();
+    assert_eq!(ran.json().len(), rows, "{}", ran.out);
+    let tested = folder.segno(name, &["test"]).good();
+    assert!(tested.out.starts_with("passed scenarios/first: 7 records, "), "{}", tested.out);
+    assert!(!tested.err.contains("contract"), "the template's contract is not the plugin's: {}", tested.err);
+    assert!(folder.read(&format!("{name}/pipeline.schema.json")).contains("\"$schema\""));
+    folder.shell(name, "./ci.sh").good();
+}
+
+#[test]
+fn a_map_works_before_anything_is_filled_in() {
+    works("new-map", "map", 6);
+}
+
+#[test]
+fn a_filter_works_before_anything_is_filled_in() {
+    works("new-filter", "filter", 4);
+}
+
+#[test]
+fn a_window_works_before_anything_is_filled_in() {
+    works("new-window", "window", 4);
+}
+
+#[test]
+fn the_same_sources_give_the_same_component_in_another_folder() {
+    let digest = |folder: &Folder, inside: &str| {
+        folder.segno("", &["new", "same"]).good();
+        std::fs::create_dir_all(folder.path(inside)).unwrap();
+        let at = format!("{inside}/same");
+        std::fs::rename(folder.path("same"), folder.path(&at)).unwrap();
+        let built = folder.segno(&at, &["build", "-q", "-o", "json"]).good().json();
+        let bytes = std::fs::read(folder.path(&at).join("same.wasm")).unwrap();
+        for path in [folder.root.path().to_str().unwrap(), "/.cargo/"] {
+            assert!(!bytes.windows(path.len()).any(|part| part == path.as_bytes()), "{path} is in the component");
+        }
+        built[0]["sha256"].as_str().unwrap().to_owned()
+    };
+    // The SDK that the command carries; nothing is shared, not even what was compiled.
+    let (one, other) = (Folder::alone(), Folder::alone());
+    assert_eq!(digest(&one, "a"), digest(&other, "a much/longer folder"));
+}
+
+#[test]
+fn what_cannot_become_a_project_is_refused() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path("full")).unwrap();
+    folder.write("full/notes.txt", "mine");
+    folder.write("file", "");
+    folder.segno("", &["new", "full"]).failed(2, &["[U007]", "full"]);
+    folder.segno("", &["new", "file"]).failed(2, &["[U007]"]);
+    assert_eq!(std::fs::read_dir(folder.path("full")).unwrap().count(), 1);
+    for name in ["Big", "2x", "fn", "a b", "../up"] {
+        folder.segno("", &["new", name]).failed(2, &["[U008]"]);
+    }
+    folder.segno("", &["new", "x", "--lang", "python"]).failed(2, &["[U009]", "has no SDK yet"]);
+    folder.segno("", &["new", "x", "--sdk", "full"]).failed(2, &["[U010]"]);
+    folder.segno("", &["new", "x", "--template", "cube"]).failed(2, &["map"]);
+    assert!(!folder.path("x").exists());
+    // /proc takes no folders, not even from root.
+    folder.segno("../../proc", &["new", "x"]).failed(1, &["[U011]"]);
+}
+
+/// A folder with programs that say something.
+fn programs(folder: &Folder, programs: &[(&str, &str)]) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let path = folder.path("programs");
+    std::fs::create_dir_all(&path).unwrap();
+    for (name, says) in programs {
+        std::fs::write(path.join(name), format!("#!/bin/sh\n{says}\n")).unwrap();
+        std::fs::set_permissions(path.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    path
+}
+
+#[test]
+fn a_missing_toolchain_is_named_with_the_way_to_get_it() {
+    let folder = Folder::with("missing", "map");
+    let with = |path: &Path, command: &[&str]| {
+        let mut segno = folder.command(env!("CARGO_BIN_EXE_segno"), "missing");
+        segno.args(command).env("PATH", path);
+        finish(segno)
+    };
+    let nothing = programs(&folder, &[]);
+    for command in [&["build"][..], &["test"], &["dev", "--once"]] {
+        with(&nothing, command).failed(78, &["[P010]", "cargo cannot be started", "https://rustup.rs"]);
+    }
+    let only_cargo = programs(&folder, &[("cargo", "echo cargo 1.95.0")]);
+    with(&only_cargo, &["build"]).failed(78, &["[P010]", "rustc cannot be started"]);
+    let old = programs(&folder, &[("rustc", "[ $1 = --version ] && echo 'rustc 1.70.0 (abc 2023-06-01)' || echo /")]);
+    with(&old, &["build"]).failed(78, &["[P013]", "rustc 1.70.0", "rustup update"]);
+    let new = "[ $1 = --version ] && echo 'rustc 1.999.0 (abc 2040-01-01)' || echo /not/there";
+    let no_target = programs(&folder, &[("rustc", new), ("rustup", "echo rustup 1")]);
+    if !Path::new("/usr/lib/rustlib/src/rust/library/std/Cargo.toml").exists() {
+        with(&no_target, &["build"]).failed(78, &["[P010]", "no standard library", "rustup target add wasm32-unknown-unknown"]);
+    }
+}
+
+#[test]
+fn a_plugin_that_wants_the_operating_system_is_refused_by_name() {
+    let folder = Folder::with("wants-wasi", "map");
+    let clock = "#[link(wasm_import_module = \"wasi_snapshot_preview1\")]\n\
+        unsafe extern \"C\" { fn clock_time_get(id: i32, precision: i64, at: *mut u64) -> i32; }\n\nsegno_sdk::plugin!";
+    folder.replace("wants-wasi/src/lib.rs", "segno_sdk::plugin!", clock);
+    let call = "let mut now = 0;\n        unsafe { clock_time_get(0, 0, &mut now) };\n        let full = now as i64 + order.quantity";
+    folder.replace("wants-wasi/src/lib.rs", "let full = order.quantity", call);
+    folder
+        .segno("wants-wasi", &["build"])
+        .failed(78, &["[P004]", "\"clock_time_get\" of \"wasi_snapshot_preview1\"", "the record's event time"]);
+    assert!(!folder.path("wants-wasi/wants_wasi.wasm").exists());
+}
+
+#[test]
+fn a_pipeline_that_names_another_port_is_refused_at_its_line() {
+    let folder = Folder::with("other-port", "window");
+    folder.replace("other-port/pipeline.yaml", "from: orders.windows", "from: orders.hours");
+    folder.segno("other-port", &["build", "-q"]).good();
+    let ran = folder.segno("other-port", &["run", "pipeline.yaml"]);
+    ran.failed(78, &["hours", "windows", "pipeline.yaml:"]);
+}
+
+#[test]
+fn a_panic_names_its_line_its_record_and_the_command_that_repeats_it() {
+    let folder = Folder::with("panics", "map");
+    let lines = folder.read("panics/src/lib.rs");
+    folder.replace("panics/src/lib.rs", "let full = ", "let pages = 100 / (order.quantity - 3);\n        let full = pages - pages + ");
+    let line = lines.lines().position(|line| line.contains("let full = ")).unwrap() + 1;
+    let tested = folder.segno("panics", &["test"]).failed(1, &["[P060]", "1 of 1 scenario"]);
+    let place = format!("the plugin panicked at src/lib.rs:{line}:");
+    for words in [&place, "attempt to divide by zero", "\"order\":4", "/input.jsonl/"] {
+        assert!(tested.out.contains(words), "no {words} in {}", tested.out);
+    }
+    let again = tested.out.lines().find_map(|line| line.trim().strip_prefix("again ")).expect("a command").trim().to_owned();
+    let repeated = folder.shell("panics", &again);
+    assert_eq!(repeated.code, 1, "{}", repeated.err);
+    assert!(repeated.out.contains(&place) && !repeated.out.contains("\"order\":1"), "{}", repeated.out);
+    // The loop shows the same on the sample, and its own command.
+    let round = folder.segno("panics", &["dev", "--once"]);
+    assert!(round.code == 1 && round.out.contains(&place) && round.out.contains("\"order\":1"), "{}\n{}", round.out, round.err);
+    let again = round.out.lines().find_map(|line| line.trim().strip_prefix("again ")).expect("a command").trim().to_owned();
+    assert!(folder.shell("panics", &again).out.contains(&place));
+    folder.segno("panics", &["dev", "--once", "--record", "5"]).failed(2, &["[U012]", "offset 5"]);
+}
+
+#[test]
+fn a_difference_is_shown_line_by_line_until_it_is_recorded() {
+    let folder = Folder::with("differs", "map");
+    folder.replace("differs/src/lib.rs", "full * self.settings.discount_percent / 100", "1");
+    let tested = folder.segno("differs", &["test"]).failed(1, &["[P060]", "--update"]);
+    for words in ["--- expected/orders.out.jsonl", "+++ found/orders.out.jsonl", "\"total_cents\":810", "\"total_cents\":899"] {
+        assert!(tested.out.contains(words), "no {words} in {}", tested.out);
+    }
+    folder.segno("differs", &["test", "--update"]).good();
+    folder.segno("differs", &["test"]).good();
+    // Without what is expected, nothing passes.
+    std::fs::remove_dir_all(folder.path("differs/scenarios/first/expected")).unwrap();
+    let tested = folder.segno("differs", &["test"]).failed(1, &["[P060]"]);
+    assert!(tested.out.contains("nothing is expected yet"), "{}", tested.out);
+    folder.segno("differs", &["test", "--update"]).good();
+    // A budget is a promise, too.
+    folder.write("differs/scenarios/first/scenario.yaml", "fuel_per_record: 3\n");
+    let tested = folder.segno("differs", &["test"]).failed(1, &["[P060]"]);
+    assert!(tested.out.contains("3 are allowed"), "{}", tested.out);
+    folder.write("differs/scenarios/first/scenario.yaml", "fuel: 3\n");
+    folder.segno("differs", &["test"]).failed(78, &["[P061]", "scenario.yaml"]);
+    folder.segno("differs", &["test", "--scenario", "second"]).failed(78, &["[P061]", "second"]);
+    folder.write("differs/scenarios/first/scenario.yaml", "config: { discount_percent: 101 }\n");
+    folder.segno("differs", &["test"]).failed(78, &["[P009]", "0 to 100"]);
+}
+
+#[test]
+fn what_a_plugin_remembers_outside_of_its_state_is_found() {
+    let folder = Folder::with("remembers", "map");
+    folder.replace("remembers/src/lib.rs", "pub struct Price {\n", "pub struct Price {\n    seen: i64,\n");
+    folder.replace("remembers/src/lib.rs", "Ok(Self { settings })", "Ok(Self { settings, seen: 0 })");
+    folder.replace("remembers/src/lib.rs", "let full = ", "self.seen += 1;\n        let full = self.seen + ");
+    let records: String = (0..120).map(|order| format!("{{\"order\":{order},\"customer\":\"a\",\"at\":\"2024-05-01T10:05:00Z\",\"quantity\":1,\"price_cents\":100}}\n")).collect();
+    folder.write("remembers/scenarios/first/input.jsonl", &records);
+    // Recording it would hide it.
+    let tested = folder.segno("remembers", &["test", "--update"]).failed(1, &["[P060]"]);
+    assert!(tested.out.contains("[P051]") && tested.out.contains("no keyed state"), "{}", tested.out);
+}
+
+#[test]
+fn a_column_that_others_rely_on_does_not_go_unnoticed() {
+    let folder = Folder::with("breaks", "window");
+    folder.replace("breaks/src/lib.rs", "    from: Timestamp,\n", "    since: Timestamp,\n");
+    folder.replace("breaks/src/lib.rs", "from: fired", "since: fired");
+    folder.segno("breaks", &["test"]).failed(1, &["[P062]", "the column windows.from is gone", "contract.json"]);
+    folder.segno("breaks", &["test", "--update"]).good();
+    folder.segno("breaks", &["test"]).good();
+    // State is no matter of opinion: --update does not record it.
+    folder.replace("breaks/src/lib.rs", "pub struct Sum {\n    orders: u64,", "pub struct Sum {\n    orders: i64,");
+    folder.replace("breaks/src/lib.rs", "orders: fired.value.orders,", "orders: fired.value.orders as u64,");
+    folder.segno("breaks", &["test"]).failed(1, &["[P063]", "version"]);
+    folder.segno("breaks", &["test", "--update"]).failed(1, &["[P063]"]);
+}
+
+/// `segno dev`, ended when dropped.
+struct Loop(Child);
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_change_is_seen_without_a_command() {
+    let folder = Folder::with("loops", "map");
+    let mut command = folder.command(env!("CARGO_BIN_EXE_segno"), "loops");
+    command.args(["dev", "-o", "json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = Loop(command.spawn().unwrap());
+    let (sender, said) = std::sync::mpsc::channel();
+    let out = BufReader::new(child.0.stdout.take().unwrap());
+    let err = BufReader::new(child.0.stderr.take().unwrap());
+    let send = |reader: Box<dyn BufRead + Send>| {
+        let sender = sender.clone();
+        std::thread::spawn(move || reader.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line))));
+    };
+    send(Box::new(out));
+    send(Box::new(err));
+    // The next line that has these words.
+    let wait = |words: &str| {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let line = said.recv_timeout(until.saturating_duration_since(Instant::now())).unwrap_or_else(|_| panic!("never {words}"));
+            if line.contains(words) {
+                return line;
+            }
+        }
+    };
+    wait("\"total_cents\":810");
+    let mut took = Vec::new();
+    for discount in 1..=3 {
+        let started = Instant::now();
+        folder.write("loops/pipeline.yaml", &folder.read("loops/pipeline.yaml"));
+        let old = if discount == 1 { "full - full".to_owned() } else { format!("full + {} - full", discount - 1) };
+        folder.replace("loops/src/lib.rs", &old, &format!("full + {discount} - full"));
+        wait(&format!("\"total_cents\":{}", 810 + discount));
+        took.push(started.elapsed());
+    }
+    println!("## a change was visible after {:.1}, {:.1} and {:.1} s", took[0].as_secs_f64(), took[1].as_secs_f64(), took[2].as_secs_f64());
+    // What does not compile ends nothing.
+    folder.replace("loops/src/lib.rs", "full + 3", "full + three");
+    wait("P011");
+    folder.replace("loops/src/lib.rs", "full + three", "full + 4");
+    wait("\"total_cents\":814");
+    folder.write("loops/sample.jsonl", &folder.read("loops/sample.jsonl").replace("\"quantity\":2", "\"quantity\":4"));
+    wait("\"total_cents\":1624");
+}
