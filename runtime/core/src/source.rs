@@ -236,6 +236,8 @@ pub enum FormatSpec {
     /// Each line is one record with the single column `value: binary`.
     Raw,
     Parquet,
+    /// Rows of a repartition topic (`columns::carried`), which hold these columns. No pipeline file says it.
+    Rows { columns: Vec<Column> },
 }
 
 /// Topics of a Kafka cluster; each partition of each topic is a partition, an offset is a Kafka offset. Beside the

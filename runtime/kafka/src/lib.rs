@@ -4,6 +4,7 @@
 //! - `source`, `reader`: partitions of topics as partitions of a source
 //! - `group`: which shards each of several processes is given
 //! - `letters`: dead letters, read back
+//! - `stage`: the topic of a repartition step
 //! - `sink`, `producer`, `marks`, `records`: an epoch's rows and its number in one transaction
 //!
 //! Owns: everything of librdkafka. Does not own: formats (`segno-input`), the contracts (`segno_core::{source, sink}`).
@@ -20,6 +21,7 @@ mod reader;
 mod records;
 mod sink;
 mod source;
+mod stage;
 mod topics;
 
 pub use group::{Change, Group, What};
@@ -27,3 +29,4 @@ pub use letters::letters;
 pub use records::oversized;
 pub use sink::KafkaSink;
 pub use source::KafkaSource;
+pub use stage::{Topic, check_topic};

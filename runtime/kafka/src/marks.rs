@@ -8,7 +8,7 @@
 use crate::client::{ConsumerClient, Context, REQUEST_TIMEOUT, settings, wrong_setting};
 use crate::queue::{BATCH, Fetched, PartitionQueue};
 use crate::topics;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::AdminClient;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use segno_core::partitioner::partition_of;
@@ -23,9 +23,7 @@ pub(crate) const MARKS: &str = "segno-marks";
 
 /// Partitions of the topic when Segno makes it. An open transaction holds up the reading of a partition, so sinks should
 /// seldom share one.
-const PARTITIONS: i32 = 16;
-/// Replicas as the broker's default says.
-const REPLICAS_DEFAULT: i32 = -1;
+const PARTITIONS: u32 = 16;
 
 /// Only whole segments are compacted, and what is not compacted is read at every take-over.
 const SEGMENT_BYTES: &str = "16777216";
@@ -74,8 +72,7 @@ impl Marks {
         let names = [MARKS.to_owned()];
         let found = match topics::describe(admin.inner(), &names, || {}) {
             Err(error) if error.code() == Code::TopicMissing => {
-                create(&admin)?;
-                described_soon(&admin, &names)?
+                topics::create(&admin, MARKS, PARTITIONS, &[("cleanup.policy", "compact"), ("segment.bytes", SEGMENT_BYTES)])?
             }
             found => found?,
         };
@@ -147,35 +144,6 @@ impl Marks {
             )
             .with_help("`segno explain K008` says what to compare before going on")),
             last => Ok(last),
-        }
-    }
-}
-
-fn create(admin: &AdminClient<Context>) -> Result<()> {
-    let topic = NewTopic::new(MARKS, PARTITIONS, TopicReplication::Fixed(REPLICAS_DEFAULT))
-        .set("cleanup.policy", "compact")
-        .set("segment.bytes", SEGMENT_BYTES);
-    let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT)).operation_timeout(Some(REQUEST_TIMEOUT));
-    let what = format!("the topic {MARKS} cannot be created");
-    let answers = pollster::block_on(admin.create_topics([&topic], &options));
-    let answers = answers.map_err(|error| admin.inner().context().error(code(&error), &what))?;
-    match answers.into_iter().next() {
-        // Another sink was faster.
-        None | Some(Ok(_)) | Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
-        Some(Err((_, code))) => {
-            let error = admin.inner().context().error(code, &what);
-            Err(error.with_help(format!("create it: kafka-topics.sh --create --topic {MARKS} --partitions {PARTITIONS} --config cleanup.policy=compact")))
-        }
-    }
-}
-
-/// A topic that was just made is known to every broker a little later.
-fn described_soon(admin: &AdminClient<Context>, names: &[String]) -> Result<Vec<topics::Topic>> {
-    let until = Instant::now() + REQUEST_TIMEOUT;
-    loop {
-        match topics::describe(admin.inner(), names, || {}) {
-            Err(error) if error.code() == Code::TopicMissing && Instant::now() < until => std::thread::sleep(READ_WAIT),
-            found => return found,
         }
     }
 }

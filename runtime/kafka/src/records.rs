@@ -10,6 +10,7 @@ use arrow_array::{Array, RecordBatch};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use segno_core::partitioner::partition_of;
+use segno_core::columns::carried::Writer;
 use segno_core::columns::csv::write_csv_row;
 use segno_core::columns::json::{write_json_lines, write_plain};
 use segno_core::columns::schema::column_type;
@@ -53,6 +54,8 @@ pub(crate) struct Records<'a> {
     key: Option<usize>,
     headers: Vec<(String, usize)>,
     letters: bool,
+    /// Rows without a key go where an empty key goes, and not where rows of their origin go.
+    nulls_meet: bool,
     /// Dead letters are cut to it; other rows were compared with it before the journal named them.
     limit: Option<usize>,
     partitions: u32,
@@ -115,6 +118,7 @@ impl<'a> Records<'a> {
             key: spec.key.as_ref().filter(|_| !letters).map(column).transpose()?,
             headers: Vec::new(),
             letters,
+            nulls_meet: false,
             limit: spec.row_bytes_max.and_then(|limit| usize::try_from(limit).ok()),
             partitions,
         };
@@ -125,12 +129,34 @@ impl<'a> Records<'a> {
         for (header, name) in &spec.headers {
             records.headers.push((header.clone(), column(name)?));
         }
+        if spec.format == SinkFormat::Rows {
+            records.carried()?;
+            return Ok(records);
+        }
         let written: Vec<usize> = (0..rows.written).collect();
         let written = rows.batch.project(&written).map_err(|error| {
             Error::new(Code::Internal, "the columns of a sink cannot be cut").with_cause(error)
         })?;
         records.encode(&written, spec.format)?;
         Ok(records)
+    }
+
+    /// Rows as the stage behind reads them, each with its event time.
+    fn carried(&mut self) -> Result<()> {
+        let rows = self.rows;
+        self.nulls_meet = true;
+        let written: Vec<usize> = (0..rows.written).collect();
+        let batch = rows.batch.project(&written).map_err(|error| {
+            Error::new(Code::Internal, "the columns of a repartition step cannot be cut").with_cause(error)
+        })?;
+        let writer = Writer::new(&rows.schema.columns[..rows.written], &batch);
+        for row in 0..batch.num_rows() {
+            let time = self.origin(row).and_then(|(_, origin)| origin.time);
+            writer.write(&mut self.values, row, time);
+            self.values.push(b'\n');
+            self.ends.push(Some(self.values.len()));
+        }
+        Ok(())
     }
 
     fn encode(&mut self, written: &RecordBatch, format: SinkFormat) -> Result<()> {
@@ -148,6 +174,7 @@ impl<'a> Records<'a> {
                     ends.push(Some(values.len()));
                 }
             }
+            SinkFormat::Rows => {}
             SinkFormat::Raw => {
                 let [array] = written.columns() else {
                     return Err(Error::new(Code::RawColumns, "format raw writes one column, and the sink has several"));
@@ -258,6 +285,7 @@ impl<'a> Records<'a> {
             }
             let partition = match (has_key, origin) {
                 (true, _) => partition_of(&key, self.partitions) as i32,
+                (false, _) if self.nulls_meet => partition_of(b"", self.partitions) as i32,
                 // Rows of one partition keep their order, and a replay puts them where they were.
                 (false, Some((_, origin))) => places[origin.partition as usize].1,
                 (false, None) => 0,

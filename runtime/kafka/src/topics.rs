@@ -5,7 +5,7 @@
 //! Invariant: the answer, or an error with a code, comes within `REQUEST_TIMEOUT`.
 
 use crate::client::{Context, REQUEST_TIMEOUT};
-use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::bindings::*;
 use rdkafka::client::Client;
 use rdkafka::error::RDKafkaErrorCode;
@@ -16,6 +16,10 @@ use std::time::{Duration, Instant};
 
 /// Beyond the broker's own time-out, so that its answer is seen; in ms.
 const GRACE: Duration = Duration::from_secs(1);
+/// Replicas as the broker's default says.
+const REPLICAS_DEFAULT: i32 = -1;
+/// Between two questions whether a topic that was made is there.
+const KNOWN_WAIT: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Topic {
@@ -109,6 +113,35 @@ pub(crate) fn setting(admin: &AdminClient<Context>, topic: &str, name: &str) -> 
             Ok(None)
         }
         None => Ok(None),
+    }
+}
+
+/// Makes a topic, unless somebody else was faster, and describes it.
+pub(crate) fn create(admin: &AdminClient<Context>, name: &str, partitions: u32, settings: &[(&str, &str)]) -> Result<Vec<Topic>> {
+    let mut topic = NewTopic::new(name, partitions as i32, TopicReplication::Fixed(REPLICAS_DEFAULT));
+    for (setting, value) in settings {
+        topic = topic.set(setting, value);
+    }
+    let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT)).operation_timeout(Some(REQUEST_TIMEOUT));
+    let what = format!("the topic {name} cannot be created");
+    let answers = pollster::block_on(admin.create_topics([&topic], &options));
+    let answers = answers.map_err(|error| {
+        admin.inner().context().error(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail), &what)
+    })?;
+    if let Some(Err((_, code))) = answers.into_iter().next()
+        && code != RDKafkaErrorCode::TopicAlreadyExists
+    {
+        let settings: String = settings.iter().map(|(name, value)| format!(" --config {name}={value}")).collect();
+        let error = admin.inner().context().error(code, &what);
+        return Err(error.with_help(format!("create it: kafka-topics.sh --create --topic {name} --partitions {partitions}{settings}")));
+    }
+    // A topic that was just made is known to every broker a little later.
+    let (names, until) = ([name.to_owned()], Instant::now() + REQUEST_TIMEOUT);
+    loop {
+        match describe(admin.inner(), &names, || {}) {
+            Err(error) if error.code() == Code::TopicMissing && Instant::now() < until => std::thread::sleep(KNOWN_WAIT),
+            found => return found,
+        }
     }
 }
 

@@ -44,6 +44,8 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("K002", "\"K002\"", "tests/faults/src/disk.rs"),
     ("K003", "\"K003\"", "tests/faults/src/disk.rs"),
     ("D013", "\"D013\"", "runtime/kafka/tests/source.rs"),
+    ("K014", "\"K014\"", "runtime/kafka/tests/rekey.rs"),
+    ("D015", "\"D015\"", "runtime/kafka/tests/rekey.rs"),
     ("K008", "Code::MarkTorn", "runtime/kafka/tests/sink.rs"),
     ("K009", "Code::MarksTopic", "runtime/kafka/src/marks.rs"),
     ("K010", "Code::RecordTooLarge", "runtime/kafka/tests/sink.rs"),

@@ -115,7 +115,7 @@ impl RowsDigest {
 
 /// Writes the canonical bytes of one column's values: 0 for null; else 1, then the little-endian value, or a u32 length
 /// and the bytes. Arrays inside the host are canonical already (one NaN).
-struct Canonical<'a> {
+pub(super) struct Canonical<'a> {
     nulls: Option<&'a NullBuffer>,
     layout: Layout<'a>,
 }
@@ -129,7 +129,7 @@ enum Layout<'a> {
 }
 
 impl<'a> Canonical<'a> {
-    fn new(array: &'a ArrayRef) -> Canonical<'a> {
+    pub(super) fn new(array: &'a ArrayRef) -> Canonical<'a> {
         use super::ColumnType;
         let ty = column_type(array.data_type()).expect("a column of the host");
         let layout = match ty {
@@ -153,7 +153,7 @@ impl<'a> Canonical<'a> {
     }
 
     #[inline]
-    fn write(&self, out: &mut Vec<u8>, row: usize) {
+    pub(super) fn write(&self, out: &mut Vec<u8>, row: usize) {
         if self.nulls.is_some_and(|nulls| nulls.is_null(row)) {
             out.push(0);
             return;

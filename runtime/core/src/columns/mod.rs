@@ -3,6 +3,7 @@
 //! Owns: how a value is typed, compared and hashed inside the host.
 //! Does not own: how bytes of a format become columns (`segno-input`), nor the frame's layout (`segno-wire`).
 
+pub mod carried;
 pub mod csv;
 pub mod digest;
 pub mod frame;

@@ -112,6 +112,8 @@ codes! {
         "With sharding: by_partition each shard sees one partition of every topic. That gives the same output as one shard only where all records of a key are in one partition: so every keyed step's key must hold kafka.key, the key of the message (declare its type: columns: { kafka.key: utf8 }), and several sources must all be topics. Where producers use a partitioner of their own that keeps a key together, say partitioner: unchecked on the source. Otherwise write sharding: one.";
     KeysUnchecked, "C035", Configuration, "nothing checks that a key stays in its partition",
         "A warning. With sharding: by_partition, state is kept by shard: records of one key in two files or partitions would be counted apart. Files have no message key that could be compared, and partitioner: unchecked says not to compare. Make sure that whoever writes them keeps a key together.";
+    RepartitionUnfit, "C036", Configuration, "a repartition step cannot be where it is, or not with what is behind it",
+        "A repartition step sends rows through a topic, so that the steps behind it have another key. It needs sharding: by_partition and a source of Kafka topics; a key whose values can be compared as bytes (not bool or f64); and something behind it that writes rows. Behind it, a keyed step's key must hold the step's key, and no plugin may set timers: how far event time is known there would have to be carried through the topic, which is not done yet. Do what needs timers before the step.";
 
     RecordMalformed, "D001", Failed, "a record is not well-formed",
         "The bytes of the record break the grammar of its format (JSON, CSV). The whole record is always checked, whichever columns are read, so this verdict does not change when a pipeline reads other columns. The reason says what was wrong at which byte of the record; the original bytes are kept with it. It takes the way that on_error says.";
@@ -142,6 +144,8 @@ codes! {
         "A message without a value (a tombstone) tells a compacted topic to forget its key. It has no columns, so it is no record of a pipeline that reads JSON or CSV; it takes the way that on_error says. With the format raw and a nullable column, such messages are read as null.";
     RecordMisplaced, "D014", Failed, "a record is not in the partition of its key",
         "With sharding: by_partition and keyed steps, the key's bytes are hashed (murmur2, as Java's producer does) and compared with the partition that the record came from; a record without a key belongs nowhere. Here the two differ: a producer uses another partitioner (librdkafka's default is one: set partitioner=murmur2_random), the number of partitions was changed, or the topic was written by hand. The state of the key would be split over two shards, so the record takes the way that on_error says.";
+    RowsOfOtherColumns, "D015", Failed, "a row of a repartition topic has other columns",
+        "Rows in the topic of a repartition step carry a fingerprint of their columns (names, types, whether they may be null). These were written by another version of the pipeline, or by somebody else, and are not guessed at. Where the pipeline was changed: run the version before with until: latest until its stages have read everything, then give the step another topic: and go on with --accept-change.";
 
     SourceMissing, "S001", Configuration, "a source names a file that does not exist",
         "The path, or every path that the glob could match, does not exist. Paths are taken relative to the folder of the pipeline file.";
@@ -262,6 +266,8 @@ codes! {
         "Standard output is a pipe whose reader ended (`segno run … | head` does that). Nothing more can be written, so the run ends. Rows of epochs that are not committed come again with the next run.";
     OutputOwned, "K013", Configuration, "another pipeline writes to the same folder under the same names",
         "A files sink names its files after sink, shard and epoch. Two pipelines with sinks of one name in one folder would overwrite each other's files, so the first one's name is kept in the folder, in .segno-staging, and the second one does not start. Give each pipeline a folder of its own, or its sinks other names.";
+    StageTopic, "K014", Configuration, "the topic of a repartition step is not as it must be",
+        "The topic is made when it is not there. One that is there must have as many partitions as the step says, and cleanup.policy=delete: compaction would remove rows that were not read. Name another topic, or make this one as the message says.";
     RawColumns, "K005", Configuration, "format raw needs exactly one text or binary column",
         "A sink with format raw writes the bytes of one column, each row followed by a line feed. Name the column with columns: [value], or choose json or csv to write several.";
     MarkTorn, "K008", Failed, "a Kafka sink's mark of the last epoch is half written",
@@ -351,6 +357,8 @@ codes! {
         "A key is given as one word for each key column, in the order of key: in the pipeline file, and written as the column's type: numbers in decimal, timestamps in RFC 3339, dates as YYYY-MM-DD, binary in hexadecimal.";
     UnknownShard, "U005", Usage, "the pipeline has no such shard",
         "Shards are numbered from 0, as the partitions of the topics. A pipeline with sharding: one has a single shard, which needs no --shard.";
+    UnknownStage, "U014", Usage, "the pipeline has no such stage",
+        "A pipeline with repartition steps has several stages: the first is called source, each other one as the repartition step that it begins with. `segno validate` shows them.";
     Misunderstood, "U006", Usage, "the command line cannot be understood",
         "A command, a flag or a value is unknown or missing. The message says which; `segno COMMAND --help` shows what there is. Every flag can be given as an environment variable, too, so look at those that begin with SEGNO_.";
     NotKept, "U004", Failed, "the sink keeps nothing that could be read back",

@@ -12,6 +12,7 @@ mod servers;
 mod sharding;
 mod sinks;
 mod sources;
+mod stages;
 mod steps;
 
 use super::fields::{Fields, Reader, suggest};
@@ -62,7 +63,7 @@ impl Pipeline {
         let pipeline = reader.pipeline(&root, secrets);
         match pipeline {
             Some(pipeline) if reader.errors.is_empty() => {
-                Ok(Pipeline { warnings: reader.warnings, spots: reader.spots, ..pipeline })
+                Ok(Pipeline { warnings: reader.warnings, ..pipeline })
             }
             _ => {
                 reader.errors.sort_by_key(|error| error.place().map_or(0, |place| place.span.start));
@@ -118,19 +119,21 @@ impl Reader {
         };
         let (mut sources, source_entries) = sources?;
         let (sharding, steps) = (sharding?, steps?);
+        let keyed = stages::is_first_keyed(&steps);
         if sharding == Sharding::ByPartition {
-            let keyed = steps.iter().any(|step| !step.key.is_empty());
             self.divide(&fields, &mut sources, keyed);
         }
-        Some(Pipeline {
+        let whole = Pipeline {
             file: self.file.clone(),
             tenant: tenant?,
             name: name?,
             sources,
             source_entries,
+            stage: None,
+            later: Vec::new(),
             sharding,
             worker: worker?,
-            steps,
+            steps: Vec::new(),
             sinks: sinks?,
             dlq: dlq?,
             checkpoint: checkpoint?,
@@ -141,8 +144,9 @@ impl Reader {
             replay_detail: replay_detail?,
             secrets,
             warnings: Vec::new(),
-            spots: Spots::new(self.file.clone(), Arc::clone(&self.text)),
-        })
+            spots: self.spots.clone(),
+        };
+        self.cut(whole, steps)
     }
 
     fn unknown_at_top(&mut self, fields: &Fields<'_>) {

@@ -183,10 +183,11 @@ pub static CSV: Shape = Shape {
 
 pub static STEP: Shape = Shape {
     name: "step",
-    doc: "A plugin in the pipeline.",
+    doc: "A plugin in the pipeline, or a repartition.",
     fields: &[
         required("id", Kind::Text, "A stable name: it names the step's state."),
-        required("plugin", Kind::Text, "Path of the component."),
+        field("plugin", Kind::Text, "Path of the component. A step has a plugin, or is a repartition."),
+        field("repartition", Kind::Map(&REPARTITION), "No plugin: rows go through a topic of their own, where equal keys meet in one partition; the steps behind run in shards over it."),
         field("from", Kind::Text, "What it reads: source, step or step.port; the step before if not given."),
         field("config", Kind::Any, "Configuration for the plugin, as it wants it."),
         field("tables", Kind::MapOf(&Kind::Map(&TABLE)), "Side tables by name."),
@@ -195,6 +196,16 @@ pub static STEP: Shape = Shape {
         field("on_error", Kind::Choice(ON_ERROR), "What happens to records that the plugin rejects or fails on; fail if not given."),
         field("expect", Kind::OneOf(&[Kind::Map(&EXPECT), Kind::List(&Kind::Map(&EXPECT))]), "How many rejects are no surprise; one rule or a list."),
         field("lanes", Kind::Count, "Key groups that run in parallel; 8 if not given. Fixed once there is state."),
+    ],
+};
+
+pub static REPARTITION: Shape = Shape {
+    name: "repartition",
+    doc: "Another key for the steps behind, with sharding: by_partition. Beside it a step has only id and from.",
+    fields: &[
+        required("key", Kind::Text, "The column whose value decides the partition: a path, as /a/b or a.b. Text, binary, a whole number, a decimal, a date or a timestamp; rows without a value are in one partition, too."),
+        required("partitions", Kind::Count, "Partitions of the topic, and so shards of the steps behind. Fixed once there is state."),
+        field("topic", Kind::Text, "The topic; made when it is not there. segno-TENANT-PIPELINE-STEP if not given."),
     ],
 };
 

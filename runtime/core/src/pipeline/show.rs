@@ -20,9 +20,22 @@ impl Pipeline {
             "sources": self.sources.iter().map(source).collect::<Vec<_>>(),
             "sharding": self.sharding,
             "worker": {"session_timeout": show_duration(self.worker.session_timeout)},
-            "steps": self.steps.iter().map(|step| self.step(step)).collect::<Vec<_>>(),
-            "sinks": self.sinks.iter().map(|sink| self.sink(sink)).collect::<Vec<_>>(),
         });
+        let (mut steps, mut sinks) = (Vec::new(), Vec::new());
+        for stage in std::iter::once(self).chain(&self.later) {
+            if let Some(of) = &stage.stage {
+                let front = if of.front == 0 { self } else { &self.later[of.front - 1] };
+                steps.push(json!({
+                    "id": of.id,
+                    "from": front.upstream(&of.from),
+                    "repartition": {"key": of.key, "partitions": of.partitions, "topic": of.topic},
+                }));
+            }
+            steps.extend(stage.steps.iter().map(|step| stage.step(step)));
+            sinks.extend(stage.sinks.iter().filter(|sink| !sink.kind.is_repartition()).map(|sink| stage.sink(sink)));
+        }
+        shown["steps"] = json!(steps);
+        shown["sinks"] = json!(sinks);
         if let Some(dlq) = &self.dlq {
             shown["dlq"] = Value::Object(sink_kind(&dlq.kind));
         }
@@ -60,7 +73,7 @@ impl Pipeline {
 
     fn upstream(&self, from: &Upstream) -> String {
         match from {
-            Upstream::Source => "source".to_owned(),
+            Upstream::Source => self.stage_name().to_owned(),
             Upstream::Step { step, port } => {
                 let id = &self.steps[*step].id;
                 port.as_ref().map_or_else(|| id.clone(), |port| format!("{id}.{port}"))
@@ -202,6 +215,7 @@ fn format(format: &FormatSpec, line_bytes_max: usize) -> Value {
         FormatSpec::Json => json!({"json": {"line_bytes_max": line_bytes_max}}),
         FormatSpec::Raw => json!({"raw": {"line_bytes_max": line_bytes_max}}),
         FormatSpec::Parquet => json!("parquet"),
+        FormatSpec::Rows { .. } => json!("rows"),
         FormatSpec::Csv { header, delimiter } => json!({"csv": {
             "delimiter": char::from(*delimiter).to_string(),
             "header": header.as_ref().map_or(Value::Bool(true), |names| json!(names)),

@@ -50,13 +50,21 @@ pub const CHECKPOINTS_KEEP_DEFAULT: u32 = 20;
 /// of the output takes for an outage.
 pub const SESSION_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 
-/// A pipeline file without errors. Not yet compared with its plugins: that is `graph::build`.
+/// A pipeline file without errors, or one of its stages. Not yet compared with its plugins: that is `graph::build`.
+///
+/// `repartition` steps cut a file into stages. Each is a pipeline like any other, with a name, shards and a history of its
+/// own; a topic stands between two of them as a sink of the one in front and the source of the one behind.
 #[derive(Clone, Debug)]
 pub struct Pipeline {
     /// The pipeline file.
     pub file: PathBuf,
     pub tenant: String,
+    /// Of a stage behind a repartition step: `pipeline.step`, which no pipeline can be called.
     pub name: String,
+    /// The repartition step that this stage begins with; `None`: the first stage.
+    pub stage: Option<Stage>,
+    /// The other stages, where this is the first one, each behind the one that it reads.
+    pub later: Vec<Pipeline>,
     /// At least one; all are merged into one stream. Their numbers in the journal are their places here.
     pub sources: Vec<SourceBlock>,
     pub sharding: Sharding,
@@ -85,6 +93,17 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
+    /// The stages one by one, each without the others.
+    pub fn into_stages(mut self) -> Vec<Pipeline> {
+        let later = std::mem::take(&mut self.later);
+        std::iter::once(self).chain(later).collect()
+    }
+
+    /// The stage's name on the command line, where there are several.
+    pub fn stage_name(&self) -> &str {
+        self.stage.as_ref().map_or(FIRST_STAGE, |stage| &stage.id)
+    }
+
     /// A path of the pipeline file, relative to that file's folder.
     pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
         join(&self.file, path.as_ref())
@@ -133,6 +152,28 @@ fn join(file: &Path, path: &Path) -> PathBuf {
         }
         _ => path.to_path_buf(),
     }
+}
+
+/// How the first stage is called: the name of what it reads.
+pub const FIRST_STAGE: &str = "source";
+
+/// The name that event time has among the columns of a repartition topic. No plugin can read it: it is no column.
+pub const ROW_TIME: &str = "segno.time";
+
+/// A `repartition` step, with which a stage begins.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stage {
+    /// The step's id, which is also the name of the stage's source and of the sink in front.
+    pub id: String,
+    /// The number of the stage in front, 0 being the first.
+    pub front: usize,
+    /// What the step reads there.
+    pub from: Upstream,
+    /// The column whose value decides the partition.
+    pub key: String,
+    pub topic: String,
+    /// Partitions of the topic, and shards of the stage.
+    pub partitions: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -345,6 +386,11 @@ impl SinkKind {
         }
     }
 
+    /// Whether it is the topic of a repartition step.
+    pub fn is_repartition(&self) -> bool {
+        matches!(self, SinkKind::Kafka(KafkaSinkSpec { format: SinkFormat::Rows, .. }))
+    }
+
     /// Columns that are needed besides the written ones: keys and headers.
     pub fn reads(&self) -> Vec<&str> {
         match self {
@@ -365,6 +411,8 @@ pub enum SinkFormat {
     Csv,
     /// The bytes of the single column, each followed by a line feed.
     Raw,
+    /// As the source behind a repartition step reads them (`columns::carried`). No pipeline file says it.
+    Rows,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -452,6 +500,12 @@ pub struct Spots {
 impl Spots {
     pub fn new(file: impl Into<PathBuf>, text: Arc<str>) -> Spots {
         Spots { file: file.into(), text, spans: BTreeMap::new() }
+    }
+
+    /// The same places under other paths: `name` gives the new one of each, or none.
+    pub fn renamed(&self, name: impl Fn(&str) -> Option<String>) -> Spots {
+        let spans = self.spans.iter().filter_map(|(path, span)| Some((name(path)?, span.clone()))).collect();
+        Spots { file: self.file.clone(), text: Arc::clone(&self.text), spans }
     }
 
     pub fn insert(&mut self, path: String, span: Range<usize>) {

@@ -20,6 +20,9 @@ pub const TICK_US: i64 = 100_000;
 /// The watermark behind the last record of an input that has ended.
 pub const END: i64 = i64::MAX;
 
+/// The delay of a stage that has event times and no watermark.
+pub const NO_WATERMARK: i64 = i64::MAX;
+
 /// The watermark that a record with this event time brings.
 pub fn watermark_of(time: i64, delay_us: i64) -> i64 {
     time.saturating_sub(delay_us).div_euclid(TICK_US).saturating_mul(TICK_US)
@@ -61,6 +64,9 @@ impl Moves {
     /// The moves of records with these event times, after a watermark.
     pub fn of_records(before: Option<i64>, times: &[i64], delay_us: i64) -> Moves {
         let mut moves = Moves { before, within: None, at: Vec::new() };
+        if delay_us == NO_WATERMARK {
+            return moves;
+        }
         // A record that is not behind this time moves the watermark: one comparison for each of the others.
         let mut next = moves.last().map_or(i64::MIN, |last| next_move(last, delay_us));
         for (row, &time) in times.iter().enumerate() {

@@ -115,7 +115,7 @@ impl Sink for Files {
         let extension = match self.format {
             SinkFormat::Json => "jsonl",
             SinkFormat::Csv => "csv",
-            SinkFormat::Raw => "raw",
+            SinkFormat::Raw | SinkFormat::Rows => "raw",
         };
         let target = format!("{}-{}-{:012}.{extension}", self.name, self.shard, rows.epoch);
         let staged = format!("{STAGING}/{target}.{:06}-{}", self.generation, nonce());

@@ -21,6 +21,9 @@ pub fn write_rows(format: SinkFormat, schema: &Schema, batch: &RecordBatch) -> R
     match format {
         SinkFormat::Json => segno_core::columns::json::write_json_lines(&mut out, batch),
         SinkFormat::Csv => segno_core::columns::csv::write_csv(&mut out, batch, true),
+        SinkFormat::Rows => {
+            return Err(Error::new(Code::Internal, "rows of a repartition step are written to its topic only"));
+        }
         SinkFormat::Raw => segno_core::columns::csv::write_raw(&mut out, batch).map_err(|_| {
             let names: Vec<&str> = schema.columns.iter().map(|column| column.name.as_str()).collect();
             Error::new(Code::RawColumns, format!("format raw writes one text or binary column, not {}", names.join(", ")))

@@ -8,6 +8,7 @@
 //! it second. A plan that reads nothing beside the value pays nothing for it.
 
 mod beside;
+mod carried;
 
 use super::csv::{Csv, RowParser};
 use super::json::JsonValues;
@@ -18,6 +19,7 @@ use super::rows::{Fields, Rows};
 use super::value::Value;
 use super::{Window, not_utf8, too_long};
 use beside::{Beside, is_beside};
+use carried::Rows as CarriedRows;
 use bytes::Bytes;
 use segno_core::columns::{ColumnType, Schema};
 use segno_core::source::{Chunk, FormatSpec, ReadPlan};
@@ -46,6 +48,7 @@ enum Format {
     Json(Box<JsonValues>),
     Csv(Box<Csv>),
     Raw { as_text: bool, nullable: bool },
+    Rows(CarriedRows),
 }
 
 impl Messages {
@@ -58,17 +61,20 @@ impl Messages {
         (topic, partition): (&str, u32),
         keys_over: Option<u32>,
     ) -> Result<Messages> {
+        // Rows hold whatever flowed in front of them, the original record's key among it.
+        let is_beside = |name: &str| is_beside(name) && !matches!(format, FormatSpec::Rows { .. });
         let part = |beside: bool| ReadPlan {
             columns: plan.columns.iter().filter(|column| is_beside(&column.name) == beside).cloned().collect(),
             time: plan.time.clone().filter(|time| is_beside(&time.name) == beside),
         };
         let values = Rows::new(Arc::new(Plan::new(&part(false))?));
-        let format = match format {
+        let decoded = match format {
             FormatSpec::Json => Format::Json(Box::new(JsonValues::new(&values, record_bytes_max))),
             FormatSpec::Csv { header: Some(names), delimiter } => {
                 let parser = RowParser::new(*delimiter, record_bytes_max);
                 Format::Csv(Box::new(Csv::new(&values, parser, topic, Some(names))?))
             }
+            FormatSpec::Rows { columns } => Format::Rows(CarriedRows::new(columns, &values)?),
             FormatSpec::Raw => {
                 if let Some(field) = values.plan.fields.iter().find(|field| *field != RAW_COLUMN) {
                     return Err(Error::new(Code::SourceColumn, format!("raw messages of {topic} have no column `{field}`"))
@@ -99,7 +105,7 @@ impl Messages {
         let schema = Schema::new(plan.columns.clone()).to_arrow();
         Ok(Messages {
             values,
-            format,
+            format: decoded,
             record_bytes_max,
             buf: Vec::new(),
             places: Vec::new(),
@@ -157,7 +163,9 @@ impl Messages {
         self.decode(len);
         let capacity = self.buf.len();
         let raw = Bytes::from(std::mem::replace(&mut self.buf, Vec::with_capacity(capacity))).slice(..len);
-        let mut chunk = self.values.finish(partition, start, end, Some(raw))?;
+        // A dead letter of rows shows their columns, which people can read.
+        let raw = Some(raw).filter(|_| !matches!(self.format, Format::Rows(_)));
+        let mut chunk = self.values.finish(partition, start, end, raw)?;
         // Decoding counted in places of the buffer.
         let numbers = self.numbers(&chunk.offsets);
         for (offset, &number) in chunk.offsets.iter_mut().zip(&numbers) {
@@ -210,6 +218,10 @@ impl Messages {
             Format::Csv(csv) => each(places, without, |place @ (start, end), has_value| match has_value {
                 true => csv.one(&window, start, end, values),
                 false => values.push_bad(place.0 as u64, no_value(), b""),
+            }),
+            Format::Rows(rows) => each(places, without, |(start, end), has_value| {
+                let bytes = if has_value { &buf[start..end] } else { b"" };
+                rows.one(bytes, start as u64, values);
             }),
             Format::Raw { as_text, nullable } => each(places, without, |(start, end), has_value| {
                 let (offset, bytes) = (start as u64, &buf[start..end]);

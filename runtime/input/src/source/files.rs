@@ -140,8 +140,8 @@ impl FilesSource {
                 };
                 Box::new(Csv::new(rows, parser, &name, names.as_deref())?)
             }
-            FormatSpec::Parquet => {
-                return Err(Error::new(Code::SourceSetting, "a Parquet file is no text"));
+            FormatSpec::Parquet | FormatSpec::Rows { .. } => {
+                return Err(Error::new(Code::SourceSetting, "the files are no text"));
             }
         })
     }
@@ -263,6 +263,7 @@ pub(crate) fn schema(spec: &FilesSpec) -> Result<Option<Schema>> {
                 false => Err(Error::new(Code::SourceEmpty, format!("{} has no header row", spec.path))),
             }
         }
+        FormatSpec::Rows { columns } => Ok(Some(Schema::new(columns.clone()))),
         FormatSpec::Parquet => match source.find()?.first() {
             Some(path) => parquet::schema(Path::new(path)).map(Some),
             None => Ok(None),

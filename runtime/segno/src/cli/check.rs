@@ -190,7 +190,8 @@ fn run_with(args: &CheckArgs, description: &Description, columns: &[ColumnSpec],
         error.causes().iter().fold(shown, |shown, cause| shown.with_cause(cause))
     };
     let pipeline = Pipeline::parse(&folder.join("pipeline.yaml"), &pipeline, &|_| None).map_err(first_of).map_err(unplaced)?;
-    let loaded = worker_load::load(pipeline, Databases::default()).map_err(first_of).map_err(unplaced)?;
+    let mut loaded = worker_load::load(pipeline, Databases::default()).map_err(first_of).map_err(unplaced)?;
+    let loaded = loaded.swap_remove(0);
     let mut opened = open(&loaded, ShardId::Single, &RunOptions::default())?;
     opened.shard.run(&Stop::new(Arc::default()), &mut |_| {}).map_err(unplaced)?;
     let totals = &opened.shard.totals;

@@ -10,6 +10,8 @@ use crate::worker::tables::Databases;
 use crate::worker::open::{RunOptions, objects, open};
 use crate::worker::{archive, layout, load};
 use segno_core::persisted::{JournalBody, Manifest};
+use segno_core::pipeline::Pipeline;
+use segno_core::shard::ShardId;
 use segno_core::{Code, Error, Kind, Result};
 use segno_durable::{checkpoint, generation, journal};
 use segno_durable::store::Objects;
@@ -56,13 +58,13 @@ pub fn run(console: &Console, command: CheckpointCommand) -> Outcome {
     match command {
         CheckpointCommand::Create { pipeline, shard } => create(console, &pipeline, &shard),
         CheckpointCommand::List { pipeline, shard } => {
-            each(console, &pipeline, &shard, |objects, shard| list(console, objects, shard))
+            each(console, &pipeline, &shard, |objects, which| list(console, objects, which))
         }
         CheckpointCommand::Inspect { pipeline, shard, number } => {
             each(console, &pipeline, &shard, |objects, _| inspect(console, objects, number))
         }
         CheckpointCommand::Verify { pipeline, shard, number } => {
-            each(console, &pipeline, &shard, |objects, shard| verify(console, objects, shard, number))
+            each(console, &pipeline, &shard, |objects, which| verify(console, objects, which, number))
         }
     }
 }
@@ -72,39 +74,63 @@ fn each(
     console: &Console,
     file: &PipelineFile,
     shard: &Shard,
-    mut show: impl FnMut(&Objects, Option<u32>) -> Outcome,
+    mut show: impl FnMut(&Objects, &Which) -> Outcome,
 ) -> Outcome {
-    let pipeline = read(&file.file)?;
     let mut code = 0;
-    for shard in layout::chosen(&pipeline, shard.shard)? {
-        if let (Some(number), false) = (shard.number(), console.is_json()) {
-            console.bytes(format!("shard {number}\n").as_bytes());
+    for pipeline in shard.stages(read(&file.file)?)? {
+        for shard in layout::chosen(&pipeline, shard.shard)? {
+            let which = Which::new(&pipeline, shard);
+            if let (Some(number), false) = (which.shard, console.is_json()) {
+                let stage = which.stage.as_ref().map_or(String::new(), |stage| format!("stage {stage}, "));
+                console.bytes(format!("{stage}shard {number}\n").as_bytes());
+            }
+            code = code.max(show(&objects(&pipeline, shard)?, &which)?);
         }
-        code = code.max(show(&objects(&pipeline, shard)?, shard.number())?);
     }
     Ok(code)
 }
 
-/// `json` of a shard, with its number where there are several.
-fn of_shard(mut json: Value, shard: Option<u32>) -> Value {
-    if let Some(number) = shard {
+/// Which one of several shards, and of several stages.
+struct Which {
+    stage: Option<String>,
+    shard: Option<u32>,
+}
+
+impl Which {
+    fn new(pipeline: &Pipeline, shard: ShardId) -> Which {
+        Which { stage: pipeline.stage.as_ref().map(|stage| stage.id.clone()), shard: shard.number() }
+    }
+}
+
+/// `json` of a shard, with its number and its stage where there are several.
+fn of_shard(mut json: Value, which: &Which) -> Value {
+    if let Some(number) = which.shard {
         json["shard"] = json!(number);
+    }
+    if let Some(stage) = &which.stage {
+        json["stage"] = json!(stage);
     }
     json
 }
 
 fn create(console: &Console, pipeline: &PipelineFile, shard: &Shard) -> Outcome {
-    let loaded = load::load(read(&pipeline.file)?, Databases::default())?;
-    for shard in layout::chosen(&loaded.pipeline, shard.shard)? {
-        let mut opened = open(&loaded, shard, &RunOptions::default()).map_err(|error| placed(&loaded.pipeline, error))?;
-        opened.shard.checkpoint_now()?;
-        let newest = checkpoint::newest(&objects(&loaded.pipeline, shard)?)?;
-        let epoch = opened.shard.epoch;
-        let of = shard.number().map_or(String::new(), |number| format!(" of shard {number}"));
-        console.result(
-            || format!("checkpoint {newest}{of} holds the state after epoch {}\n", number(epoch)),
-            &of_shard(json!({"number": newest, "epoch": epoch}), shard.number()),
-        );
+    let pipeline = read(&pipeline.file)?;
+    let wanted: Vec<String> = shard.stages(pipeline.clone())?.into_iter().map(|stage| stage.name).collect();
+    let stages = load::load(pipeline, Databases::default())?;
+    for loaded in stages.iter().filter(|loaded| wanted.contains(&loaded.pipeline.name)) {
+        for shard in layout::chosen(&loaded.pipeline, shard.shard)? {
+            let mut opened = open(loaded, shard, &RunOptions::default()).map_err(|error| placed(&loaded.pipeline, error))?;
+            opened.shard.checkpoint_now()?;
+            let newest = checkpoint::newest(&objects(&loaded.pipeline, shard)?)?;
+            let epoch = opened.shard.epoch;
+            let which = Which::new(&loaded.pipeline, shard);
+            let of = which.shard.map_or(String::new(), |number| format!(" of shard {number}"));
+            let stage = which.stage.as_ref().map_or(String::new(), |stage| format!(" of stage {stage}"));
+            console.result(
+                || format!("checkpoint {newest}{of}{stage} holds the state after epoch {}\n", number(epoch)),
+                &of_shard(json!({"number": newest, "epoch": epoch}), &which),
+            );
+        }
     }
     Ok(0)
 }
@@ -148,7 +174,7 @@ fn bytes_of(manifest: &Manifest) -> u64 {
     manifest.files.iter().map(|file| file.bytes).sum()
 }
 
-fn list(console: &Console, objects: &Objects, shard: Option<u32>) -> Outcome {
+fn list(console: &Console, objects: &Objects, which: &Which) -> Outcome {
     let kept = kept(objects)?;
     if console.is_json() {
         for (number, manifest) in &kept {
@@ -161,9 +187,9 @@ fn list(console: &Console, objects: &Objects, shard: Option<u32>) -> Outcome {
                     "bytes": bytes_of(manifest),
                     "replay_debt_ms": manifest.replay_debt_ms,
                     "damaged": false,
-                }), shard)),
+                }), which)),
                 Err(error) => {
-                    console.json(&of_shard(json!({"number": number, "damaged": true, "why": error.message()}), shard));
+                    console.json(&of_shard(json!({"number": number, "damaged": true, "why": error.message()}), which));
                 }
             }
         }
@@ -234,7 +260,7 @@ fn describe(manifest: &Manifest) -> String {
     text
 }
 
-fn verify(console: &Console, objects: &Objects, shard: Option<u32>, number: Option<u64>) -> Outcome {
+fn verify(console: &Console, objects: &Objects, which: &Which, number: Option<u64>) -> Outcome {
     let chosen = match number {
         Some(_) => {
             let manifest = read_one(objects, number);
@@ -244,7 +270,7 @@ fn verify(console: &Console, objects: &Objects, shard: Option<u32>, number: Opti
     };
     if chosen.is_empty() {
         // A shard may have had no record yet.
-        if shard.is_some() {
+        if which.shard.is_some() {
             console.note("no checkpoint yet");
             return Ok(0);
         }
@@ -277,7 +303,7 @@ fn verify(console: &Console, objects: &Objects, shard: Option<u32>, number: Opti
                 [] => format!("checkpoint {at}: intact\n"),
                 wrong => format!("checkpoint {at}: DAMAGED, {} objects\n", wrong.len()),
             },
-            &of_shard(json!({"number": at, "epoch": epoch, "intact": wrong.is_empty(), "damages": shown}), shard),
+            &of_shard(json!({"number": at, "epoch": epoch, "intact": wrong.is_empty(), "damages": shown}), which),
         );
         for error in wrong {
             console.error(error);
@@ -300,7 +326,7 @@ fn verify(console: &Console, objects: &Objects, shard: Option<u32>, number: Opti
                     "intact": history.wrong.is_empty(),
                     "damages": damages,
                 }),
-                shard,
+                which,
             ),
         );
         bad += usize::from(!history.wrong.is_empty());

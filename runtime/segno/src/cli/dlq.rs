@@ -3,12 +3,12 @@
 //! Owns: arguments and words. Does not own: reading letters (`worker::letters`), the redrive (`worker::redrive`).
 
 use super::console::{Console, count, number, table};
-use super::pipeline::{placed, read, step_position};
+use super::pipeline::{placed, read, stage_of, step_position};
 use super::run::stop_on_signals;
 use super::{Outcome, PipelineFile, Shard};
 use crate::worker::tables::Databases;
 use crate::worker::letters::{letters, record, text};
-use crate::worker::load;
+use crate::worker::load::{self, Loaded};
 use crate::worker::open::RunOptions;
 use crate::worker::redrive::{Chosen, Redriving, Report};
 use segno_core::pipeline::Pipeline;
@@ -17,6 +17,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 #[derive(clap::Subcommand)]
 pub enum DlqCommand {
@@ -112,23 +114,37 @@ fn parse_with(text: &str) -> Result<(String, PathBuf), String> {
 /// The pipeline with other plugins.
 fn replaced(mut pipeline: Pipeline, with: &[(String, PathBuf)]) -> Result<Pipeline, Error> {
     for (id, plugin) in with {
-        let step = step_position(&pipeline, id)?;
-        pipeline.steps[step].plugin.clone_from(plugin);
+        let stage = stage_of(&mut pipeline, id)?;
+        let step = step_position(stage, id)?;
+        stage.steps[step].plugin.clone_from(plugin);
     }
     Ok(pipeline)
 }
 
 fn again(console: &Console, args: RedriveArgs) -> Outcome {
     let stopping = stop_on_signals()?;
-    let pipeline = read(&args.pipeline.file)?;
+    let mut pipeline = read(&args.pipeline.file)?;
+    let mut wanted: Vec<String> = args.shard.stages(pipeline.clone())?.into_iter().map(|stage| stage.name).collect();
     if let Some(step) = &args.which.step {
-        step_position(&pipeline, step)?;
+        let of_step = stage_of(&mut pipeline, step)?.name.clone();
+        wanted.retain(|name| *name == of_step);
     }
-    let with = if args.with.is_empty() { None } else { Some(load::load(replaced(pipeline.clone(), &args.with)?, Databases::default())?) };
-    let loaded = load::load(pipeline, Databases::default())?;
+    let with = match args.with.is_empty() {
+        true => None,
+        false => Some(load::load(replaced(pipeline.clone(), &args.with)?, Databases::default())?),
+    };
+    let stages = load::load(pipeline, Databases::default())?;
+    for (number, loaded) in stages.iter().enumerate().filter(|(_, loaded)| wanted.contains(&loaded.pipeline.name)) {
+        let with = with.as_ref().map_or(loaded, |with| &with[number]);
+        redrive(console, &args, loaded, with, &stopping)?;
+    }
+    Ok(0)
+}
+
+fn redrive(console: &Console, args: &RedriveArgs, loaded: &Loaded, with: &Loaded, stopping: &Arc<AtomicBool>) -> Outcome {
     let redriving = Redriving {
-        loaded: &loaded,
-        with: with.as_ref().unwrap_or(&loaded),
+        loaded,
+        with,
         options: RunOptions {
             accept_change: args.accept_change,
             threads: args.threads.map(usize::from),
@@ -136,12 +152,12 @@ fn again(console: &Console, args: RedriveArgs) -> Outcome {
         },
         chosen: Chosen {
             shard: args.shard.shard,
-            step: args.which.step,
-            code: args.which.code,
-            epochs: args.epoch.unwrap_or(0..=u64::MAX),
+            step: args.which.step.clone(),
+            code: args.which.code.clone(),
+            epochs: args.epoch.clone().unwrap_or(0..=u64::MAX),
             again: args.again,
         },
-        stopping: &stopping,
+        stopping,
     };
     let progress = console.progress();
     progress.set(|| "starting".to_owned());
@@ -153,6 +169,20 @@ fn again(console: &Console, args: RedriveArgs) -> Outcome {
     drop(progress);
     console.result(|| describe_redrive(&report), &report);
     Ok(0)
+}
+
+/// Hands over the letters of every stage that is asked for, until `visit` says false.
+fn of_stages(pipeline: Pipeline, shard: &Shard, visit: &mut dyn FnMut(Value) -> bool) -> Result<(), Error> {
+    let mut more = true;
+    for stage in shard.stages(pipeline)? {
+        if more {
+            letters(&stage, shard.shard, &mut |letter| {
+                more = visit(letter);
+                more
+            })?;
+        }
+    }
+    Ok(())
 }
 
 fn describe_redrive(report: &Report) -> String {
@@ -181,7 +211,7 @@ fn describe_redrive(report: &Report) -> String {
 fn list(console: &Console, pipeline: &PipelineFile, shard: &Shard) -> Outcome {
     let pipeline = read(&pipeline.file)?;
     let mut groups: BTreeMap<(String, String, String), (u64, String)> = BTreeMap::new();
-    letters(&pipeline, shard.shard, &mut |letter| {
+    of_stages(pipeline, shard, &mut |letter| {
         let group = (text(&letter, "code"), text(&letter, "step"), text(&letter, "source"));
         let entry = groups.entry(group).or_insert_with(|| (0, text(&letter, "reason")));
         entry.0 += 1;
@@ -222,7 +252,7 @@ fn show(
     let pipeline = read(&pipeline.file)?;
     let mut shown = 0;
     let mut more = false;
-    letters(&pipeline, shard.shard, &mut |letter| {
+    of_stages(pipeline, shard, &mut |letter| {
         if !wanted(&letter) {
             return true;
         }

@@ -31,6 +31,7 @@ mod status;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use console::{Console, Output};
+use segno_core::pipeline::Pipeline;
 use segno_core::{Code, Error, Kind};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -210,6 +211,25 @@ struct Shard {
     /// Only this shard of a pipeline with sharding: by_partition, by its number; all of them if not given.
     #[arg(long, env = "SEGNO_SHARD", value_name = "N")]
     shard: Option<u32>,
+    /// Only this stage of a pipeline with repartition steps: the step that it begins with, or `source` for the first; all of
+    /// them if not given.
+    #[arg(long, env = "SEGNO_STAGE", value_name = "STEP")]
+    stage: Option<String>,
+}
+
+impl Shard {
+    /// The stages that a command is about.
+    fn stages(&self, pipeline: Pipeline) -> Result<Vec<Pipeline>, Error> {
+        let mut stages = pipeline.into_stages();
+        let Some(wanted) = &self.stage else { return Ok(stages) };
+        let names: Vec<String> = stages.iter().map(|stage| stage.stage_name().to_owned()).collect();
+        stages.retain(|stage| stage.stage_name() == wanted);
+        if stages.is_empty() {
+            return Err(Error::new(Code::UnknownStage, format!("the pipeline has no stage \"{wanted}\""))
+                .with_help(format!("its stages are: {}", names.join(", "))));
+        }
+        Ok(stages)
+    }
 }
 
 #[cfg(test)]

@@ -5,13 +5,15 @@ use super::{Outcome, PipelineFile};
 use crate::worker::{layout, load};
 use crate::worker::open::{open_sink, sink_specs};
 use crate::worker::sources::open_one;
+use crate::worker::stages::check_topic;
 use crate::worker::tables::Databases;
 use segno_core::columns::Schema;
 use segno_core::pipeline::graph::{Graph, PortRef};
 use segno_core::pipeline::{Pipeline, SinkKind};
 use segno_core::shard::ShardId;
-use segno_core::source::SourceSpec;
+use segno_core::source::{FormatSpec, SourceSpec};
 use segno_core::{Code, Error, Kind, Place};
+use segno_kafka::Topic;
 use serde_json::json;
 use std::path::Path;
 
@@ -97,7 +99,10 @@ pub fn placed(pipeline: &Pipeline, error: Error) -> Error {
         rest.split_once('"').map(|(name, _)| name)
     };
     let path = if let Some(id) = named("step") {
-        pipeline.steps.iter().position(|step| step.id == id).map(|at| format!("steps[{at}]"))
+        // The repartition step that a stage begins with is its source.
+        let begins = pipeline.stage.as_ref().is_some_and(|stage| stage.id == id);
+        let at = pipeline.steps.iter().position(|step| step.id == id).map(|at| format!("steps[{at}]"));
+        at.or(begins.then(|| "sources[0]".to_owned()))
     } else if let Some(name) = named("sink") {
         match pipeline.sinks.iter().position(|sink| sink.name == name) {
             Some(at) => Some(pipeline.sink_path(at)),
@@ -113,6 +118,23 @@ pub fn placed(pipeline: &Pipeline, error: Error) -> Error {
         Some(path) => error.with_place(pipeline.place(&path)),
         None if error.kind() == Kind::Configuration => error.with_place(Place::file(&pipeline.file)),
         None => error,
+    }
+}
+
+/// The stage that has a step which was named on the command line.
+pub fn stage_of<'p>(pipeline: &'p mut Pipeline, id: &str) -> Result<&'p mut Pipeline, Error> {
+    let of_stage = |stage: &Pipeline| stage.steps.iter().any(|step| step.id == id);
+    if of_stage(pipeline) {
+        return Ok(pipeline);
+    }
+    let later = pipeline.later.iter().position(of_stage);
+    match later {
+        Some(at) => Ok(&mut pipeline.later[at]),
+        None => {
+            let stages = std::iter::once(&*pipeline).chain(&pipeline.later);
+            let ids: Vec<&str> = stages.flat_map(|stage| &stage.steps).map(|step| step.id.as_str()).collect();
+            Err(Error::new(Code::UnknownStep, format!("the pipeline has no step \"{id}\"")).with_help(format!("its steps are: {}", ids.join(", "))))
+        }
     }
 }
 
@@ -139,26 +161,64 @@ pub fn validate(console: &Console, args: &ValidateArgs) -> Outcome {
     });
     // Also runs each plugin's `init`, where it has what it wants: that is where a plugin refuses its configuration.
     let databases = if args.offline { Databases::offline() } else { Databases::default() };
-    let loaded = load::load(pipeline, databases)?;
-    check_sources(&loaded, args.offline)?;
-    if !args.offline {
-        layout::wanted(&loaded).map_err(|error| placed(&loaded.pipeline, error))?;
-        check_tables(&loaded)?;
+    let file = pipeline.file.clone();
+    let stages = load::load(pipeline, databases)?;
+    for loaded in &stages {
+        let mut topic = Topic::There;
+        if !args.offline {
+            topic = check_topic(&loaded.pipeline, false).map_err(|error| placed(&loaded.pipeline, error))?;
+        }
+        // A topic that is not there is made by the first run.
+        check_sources(loaded, args.offline || topic == Topic::Missing)?;
+        if !args.offline {
+            if topic != Topic::Missing {
+                layout::wanted(loaded).map_err(|error| placed(&loaded.pipeline, error))?;
+            }
+            check_tables(loaded)?;
+        }
     }
     let mut shown = shown;
-    shown["graph"] = json!(loaded.plan.graph);
-    shown["components"] =
-        loaded.plan.steps.iter().map(|step| (step.id.clone(), json!(step.component))).collect::<serde_json::Map<_, _>>().into();
-    console.result(|| describe(&loaded.pipeline, &loaded.plan.graph), &shown);
+    let of_stage = |loaded: &load::Loaded| {
+        let components = loaded.plan.steps.iter().map(|step| (step.id.clone(), json!(step.component)));
+        json!({"graph": loaded.plan.graph, "components": components.collect::<serde_json::Map<_, _>>()})
+    };
+    if let [only] = stages.as_slice() {
+        let of_stage = of_stage(only);
+        shown["graph"] = of_stage["graph"].clone();
+        shown["components"] = of_stage["components"].clone();
+    } else {
+        let stages = stages.iter().map(|loaded| {
+            let mut shown = of_stage(loaded);
+            shown["stage"] = json!(loaded.pipeline.stage_name());
+            shown["shards"] = json!(loaded.pipeline.stage.as_ref().map(|stage| stage.partitions));
+            shown
+        });
+        shown["stages"] = stages.collect();
+    }
+    let text = || {
+        let mut text = format!("{} is valid\n", file.display());
+        for loaded in &stages {
+            if let Some(stage) = &loaded.pipeline.stage {
+                text.push_str(&format!(
+                    "stage {}: by {} in {} shards, through topic {}\n",
+                    stage.id, stage.key, stage.partitions, stage.topic
+                ));
+            }
+            text.push_str(&describe(&loaded.pipeline, &loaded.plan.graph));
+        }
+        text
+    };
+    console.result(text, &shown);
     Ok(0)
 }
 
 fn describe(pipeline: &Pipeline, graph: &Graph) -> String {
-    let mut text = format!("{} is valid\n", pipeline.file.display());
+    let mut text = String::new();
     for source in &pipeline.sources {
         let what = match &source.spec {
             SourceSpec::Files(files) => files.path.clone(),
             SourceSpec::Nexmark(_) => "nexmark".to_owned(),
+            SourceSpec::Kafka(kafka) if matches!(kafka.format, FormatSpec::Rows { .. }) => format!("topic {}", kafka.topics.join(", ")),
             SourceSpec::Kafka(kafka) => format!("kafka {}", kafka.topics.join(", ")),
         };
         text.push_str(&format!("  source {:<16} {what}\n", source.spec.name()));
@@ -178,7 +238,8 @@ fn describe(pipeline: &Pipeline, graph: &Graph) -> String {
     }
     for sink in &graph.sinks {
         let spec = &pipeline.sinks[sink.sink];
-        text.push_str(&format!("  sink   {:<16} {}\n", spec.name, sink_kind(&spec.kind)));
+        let what = if spec.kind.is_repartition() { "step  " } else { "sink  " };
+        text.push_str(&format!("  {what} {:<16} {}\n", spec.name, sink_kind(&spec.kind)));
         text.push_str(&format!("    writes {} from {}\n", columns(&sink.schema), port_name(graph, sink.input)));
     }
     if let Some(dlq) = &pipeline.dlq {
@@ -192,6 +253,7 @@ fn sink_kind(kind: &SinkKind) -> String {
         SinkKind::Files { path, .. } => path.display().to_string(),
         SinkKind::Stdout { .. } => "standard output (at least once)".to_owned(),
         SinkKind::Blackhole => "counted and dropped".to_owned(),
+        SinkKind::Kafka(kafka) if kind.is_repartition() => format!("repartition, topic {}", kafka.topic),
         SinkKind::Kafka(kafka) => format!("kafka {}", kafka.topic),
         SinkKind::Postgres(postgres) => format!("postgres {}", postgres.table),
     }

@@ -43,20 +43,23 @@ pub fn replay(console: &Console, args: &ReplayArgs) -> Outcome {
     let progress = console.progress();
     progress.set(|| "starting".to_owned());
     let mut identical = true;
-    for shard in layout::chosen(&pipeline, args.shard.shard)? {
-        let report = replay_history(&pipeline, shard, args.from, &options, &mut |epochs, records| {
-            progress.set(|| format!("{}, {} identical", count(epochs, "epoch"), count(records, "record")));
-        })
-        .map_err(|error| placed(&pipeline, error))?;
-        identical &= report.identical;
-        console.result(|| describe(&report), &report);
+    for pipeline in args.shard.stages(pipeline)? {
+        for shard in layout::chosen(&pipeline, args.shard.shard)? {
+            let report = replay_history(&pipeline, shard, args.from, &options, &mut |epochs, records| {
+                progress.set(|| format!("{}, {} identical", count(epochs, "epoch"), count(records, "record")));
+            })
+            .map_err(|error| placed(&pipeline, error))?;
+            identical &= report.identical;
+            console.result(|| describe(&report), &report);
+        }
     }
     Ok(u8::from(!identical))
 }
 
 fn describe(report: &Report) -> String {
+    let stage = report.stage.as_ref().map_or(String::new(), |stage| format!("stage {stage}, "));
     let shard = report.shard.map_or(String::new(), |shard| format!("shard {shard}: "));
-    shard + &describe_one(report)
+    stage + &shard + &describe_one(report)
 }
 
 fn describe_one(report: &Report) -> String {

@@ -7,7 +7,7 @@ use super::console::{Console, count, number, size};
 use super::pipeline::{at_store, check_sources, placed, read_and_warn};
 use super::{Outcome, PipelineFile};
 use crate::shard::Totals;
-use crate::worker::load;
+use crate::worker::load::{self, Loaded};
 use crate::observe::{Server, Shards};
 use crate::shard::stop::Stop;
 use crate::worker::layout;
@@ -15,7 +15,8 @@ use crate::worker::open::{RunOptions, folder};
 use crate::worker::refresh::Refresh;
 use crate::worker::tables::Databases;
 use crate::worker::run::{Summary, run as run_shard};
-use crate::worker::several::{Several, run_several};
+use crate::worker::several::Several;
+use crate::worker::stages::{check_topic, run_stages};
 use segno_core::pipeline::{Sharding, SinkKind};
 use segno_core::shard::ShardId;
 use segno_core::{Code, Error};
@@ -55,12 +56,18 @@ pub struct RunArgs {
 pub fn run(console: &Console, args: RunArgs) -> Outcome {
     let stopping = stop_on_signals()?;
     let pipeline = read_and_warn(console, &args.pipeline.file)?;
-    let rows_on_stdout = pipeline.sinks.iter().chain(&pipeline.dlq).any(|sink| matches!(sink.kind, SinkKind::Stdout { .. }));
-    let loaded = load::load(pipeline, Databases::default())?;
-    check_sources(&loaded, false)?;
-    let shards = layout::wanted(&loaded).map_err(|error| placed(&loaded.pipeline, error))?;
+    let stages = load::load(pipeline, Databases::default())?;
+    let Some(first) = stages.first() else { return Ok(0) };
+    let sinks = |loaded: &Loaded| loaded.pipeline.sinks.clone().into_iter().chain(loaded.pipeline.dlq.clone());
+    let rows_on_stdout = stages.iter().flat_map(sinks).any(|sink| matches!(sink.kind, SinkKind::Stdout { .. }));
+    let mut sizes = Vec::new();
+    for loaded in &stages {
+        check_topic(&loaded.pipeline, true).map_err(|error| placed(&loaded.pipeline, error))?;
+        check_sources(loaded, false)?;
+        sizes.push(layout::wanted(loaded).map_err(|error| placed(&loaded.pipeline, error))?.len() as u32);
+    }
     // A store that cannot even be opened now is a mistake, not a failure that passes.
-    folder(&loaded.pipeline, segno_durable::layout::FOLDER).map_err(|error| at_store(&loaded.pipeline, error))?;
+    folder(&first.pipeline, segno_durable::layout::FOLDER).map_err(|error| at_store(&first.pipeline, error))?;
     let options = RunOptions {
         take_over: args.take_over,
         accept_change: args.accept_change,
@@ -68,9 +75,9 @@ pub fn run(console: &Console, args: RunArgs) -> Outcome {
         accept_rejects: args.accept_rejects,
         threads: args.threads.map(usize::from),
     };
-    let seen = Shards::new(&loaded.pipeline.tenant, &loaded.pipeline.name);
-    let several = loaded.pipeline.sharding == Sharding::ByPartition;
-    let server = Server::start(Arc::clone(&seen), &loaded.work_dir, args.listen, args.take_over, several)?;
+    let seen = Shards::new(&first.pipeline.tenant);
+    let several = first.pipeline.sharding == Sharding::ByPartition;
+    let server = Server::start(Arc::clone(&seen), &first.work_dir, args.listen, args.take_over, several)?;
     if let Some(address) = server.address {
         console.note(&format!("metrics and status: http://{address}/metrics, http://{address}/status"));
     }
@@ -78,16 +85,24 @@ pub fn run(console: &Console, args: RunArgs) -> Outcome {
     progress.set(|| "starting".to_owned());
     let started = Instant::now();
     let show = |totals: &Totals| progress.set(|| progress_line(totals, started, stopping.load(Ordering::Relaxed)));
-    let place = |error| placed(&loaded.pipeline, error);
-    let refresh = Refresh::start(&loaded, &seen.refreshes)?;
+    let refresh = stages.iter().map(|loaded| Refresh::start(loaded, &seen.refreshes)).collect::<Result<Vec<_>, _>>()?;
     let (text, json) = if several {
-        let run = run_several(&loaded, shards.len() as u32, &options, &stopping, &seen, &show);
-        let run = run.map_err(|errors| errors.into_iter().map(place).collect::<Vec<Error>>())?;
-        (describe_several(&run), serde_json::json!(run))
+        let runs = run_stages(&stages, &sizes, &options, &stopping, &seen, &show).map_err(|errors| {
+            let place = |(stage, error): (usize, Error)| placed(&stages[stage].pipeline, error);
+            errors.into_iter().map(place).collect::<Vec<Error>>()
+        })?;
+        let text = runs.iter().map(describe_several).collect();
+        // One stage is shown as it was before there were several.
+        let json = match runs.as_slice() {
+            [only] if stages.len() == 1 => serde_json::json!(only),
+            runs => serde_json::json!({"stages": runs}),
+        };
+        (text, json)
     } else {
         let stop = Stop::new(Arc::clone(&stopping));
-        let observed = seen.begin(ShardId::Single);
-        let run = run_shard(&loaded, ShardId::Single, &options, &stop, &observed, &mut |totals| show(totals)).map_err(place)?;
+        let observed = seen.begin(&first.pipeline.name, ShardId::Single);
+        let run = run_shard(first, ShardId::Single, &options, &stop, &observed, &mut |totals| show(totals));
+        let run = run.map_err(|error| placed(&first.pipeline, error))?;
         (describe(&run), serde_json::json!(run))
     };
     drop(refresh);

@@ -5,11 +5,12 @@
 
 use super::checkpoint::kept;
 use super::console::{Console, number};
-use super::pipeline::{read, step_position};
+use super::pipeline::{read, stage_of, step_position};
 use super::{Outcome, PipelineFile, Shard};
 use crate::worker::load::{self, cache_dir};
 use crate::worker::layout;
 use crate::worker::open::{objects, shard_folder};
+use crate::worker::stages::check;
 use arrow_array::{
     ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int32Array, Int64Array, StringArray,
     TimestampMicrosecondArray, UInt64Array,
@@ -75,8 +76,7 @@ pub(super) struct Table {
 pub fn run(console: &Console, command: StateCommand) -> Outcome {
     match command {
         StateCommand::Get { pipeline, shard, step, key, table } => {
-            let pipeline = read(&pipeline.file)?;
-            let table = find(&pipeline, &step, table.as_deref())?;
+            let (pipeline, table) = find(read(&pipeline.file)?, &step, table.as_deref())?;
             let bytes = key_bytes(&table, &key)?;
             let mut found = None;
             each(console, &pipeline, &shard, |state| {
@@ -100,8 +100,7 @@ pub fn run(console: &Console, command: StateCommand) -> Outcome {
             }
         }
         StateCommand::Scan { pipeline, shard, step, table, limit } => {
-            let pipeline = read(&pipeline.file)?;
-            let table = find(&pipeline, &step, table.as_deref())?;
+            let (pipeline, table) = find(read(&pipeline.file)?, &step, table.as_deref())?;
             let mut rows = 0;
             let mut more = false;
             let mut failed = None;
@@ -161,11 +160,16 @@ fn each(
     }
 }
 
-fn find(pipeline: &Pipeline, id: &str, table: Option<&str>) -> Result<Table, super::Failure> {
+/// The stage that has a step, and the step's table.
+fn find(mut whole: Pipeline, id: &str, table: Option<&str>) -> Result<(Pipeline, Table), super::Failure> {
     let engine = Engine::new(Some(&cache_dir()))?;
-    let checked = load::check(pipeline, &engine)?;
+    let wanted = stage_of(&mut whole, id)?.name.clone();
+    let mut stages = whole.into_stages();
+    let mut checked = check(&mut stages, &engine)?;
+    let at = stages.iter().position(|stage| stage.name == wanted).unwrap_or(0);
+    let (pipeline, checked) = (stages.swap_remove(at), checked.swap_remove(at));
     let ids: Vec<&str> = pipeline.steps.iter().map(|step| step.id.as_str()).collect();
-    let number = step_position(pipeline, id)?;
+    let number = step_position(&pipeline, id)?;
     let tables = &checked.components[number].0.description.tables;
     let timers = timers_table();
     let mut tables: Vec<(u16, &StateTable)> = (0..).zip(tables).collect();
@@ -196,7 +200,8 @@ fn find(pipeline: &Pipeline, id: &str, table: Option<&str>) -> Result<Table, sup
     })?;
     let key = key_columns(&checked.graph, number);
     let (number, description) = tables[at];
-    Ok(Table { step: id.to_owned(), number, description: description.clone(), key })
+    let table = Table { step: id.to_owned(), number, description: description.clone(), key };
+    Ok((pipeline, table))
 }
 
 /// The key columns of a step, with their types.

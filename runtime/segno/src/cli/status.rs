@@ -7,11 +7,11 @@ use super::pipeline::read as read_pipeline;
 use super::{Outcome, PipelineFile, Shard};
 use crate::shard::now_ms;
 use crate::observe::{Status, ask};
-use crate::worker::load::work_dir;
+use crate::worker::load::whole_work_dir;
+use segno_core::pipeline::Pipeline;
 use segno_core::protocol::time::END;
 use segno_core::{Code, Error, Result};
 use std::io::IsTerminal;
-use std::path::Path;
 use std::time::Duration;
 
 /// How often `top` draws.
@@ -38,7 +38,7 @@ pub struct TopArgs {
 
 pub fn status(console: &Console, args: &StatusArgs) -> Outcome {
     let pipeline = read_pipeline(&args.pipeline.file)?;
-    for status in read(&work_dir(&pipeline), &args.shard)? {
+    for status in read(&pipeline, &args.shard)? {
         console.result(|| describe(&status, None), &status);
     }
     Ok(0)
@@ -46,11 +46,10 @@ pub fn status(console: &Console, args: &StatusArgs) -> Outcome {
 
 pub fn top(console: &Console, args: &TopArgs) -> Outcome {
     let pipeline = read_pipeline(&args.pipeline.file)?;
-    let work_dir = work_dir(&pipeline);
     let mut before: Option<Vec<Status>> = None;
     let mut drawn = 0;
     loop {
-        let statuses = match read(&work_dir, &args.shard) {
+        let statuses = match read(&pipeline, &args.shard) {
             // It was there: then this is how the run ended.
             Err(error) if before.is_some() && error.code() == Code::NotRunning => return Ok(0),
             other => other?,
@@ -59,7 +58,8 @@ pub fn top(console: &Console, args: &TopArgs) -> Outcome {
             console.bytes(b"\x1b[H\x1b[2J");
         }
         for status in &statuses {
-            let last = before.iter().flatten().find(|last| (&last.shard, last.process) == (&status.shard, status.process));
+            let of = |status: &Status| (status.pipeline.clone(), status.shard.clone(), status.process);
+            let last = before.iter().flatten().find(|last| of(last) == of(status));
             console.result(|| describe(status, last), status);
         }
         drawn += 1;
@@ -72,12 +72,15 @@ pub fn top(console: &Console, args: &TopArgs) -> Outcome {
 }
 
 /// What the processes of this machine run of the pipeline, or of one shard.
-fn read(work_dir: &Path, shard: &Shard) -> Result<Vec<Status>> {
+fn read(pipeline: &Pipeline, shard: &Shard) -> Result<Vec<Status>> {
+    let work_dir = whole_work_dir(pipeline);
+    let names: Vec<String> = shard.stages(pipeline.clone())?.into_iter().map(|stage| stage.name).collect();
     let not_running = |what: String| {
         Error::new(Code::NotRunning, what)
             .with_help("start the pipeline with `segno run`; on the machine where it runs, ask there")
     };
-    let found = ask(work_dir)?.ok_or_else(|| not_running(format!("nothing runs in {}", work_dir.display())))?;
+    let mut found = ask(&work_dir)?.ok_or_else(|| not_running(format!("nothing runs in {}", work_dir.display())))?;
+    found.retain(|status| names.contains(&status.pipeline));
     let Some(number) = shard.shard else { return Ok(found) };
     let wanted: Vec<Status> = found.into_iter().filter(|status| status.shard == number.to_string()).collect();
     match wanted.is_empty() {

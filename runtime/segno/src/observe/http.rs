@@ -152,7 +152,7 @@ pub fn ask(work_dir: &Path) -> Result<Option<Vec<Status>>> {
         found.get_or_insert_default().extend(statuses);
     }
     if let Some(found) = &mut found {
-        found.sort_by_key(|status| status.shard.parse::<u32>().unwrap_or(0));
+        found.sort_by_key(|status| (status.pipeline.clone(), status.shard.parse::<u32>().unwrap_or(0)));
     }
     Ok(found)
 }

@@ -13,30 +13,30 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub struct Shards {
     tenant: String,
-    pipeline: String,
     pub refreshes: Refreshes,
-    observed: Mutex<BTreeMap<ShardId, Arc<Observed>>>,
+    /// By the name of the pipeline or of its stage.
+    observed: Mutex<BTreeMap<(String, ShardId), Arc<Observed>>>,
 }
 
 impl Shards {
-    pub fn new(tenant: &str, pipeline: &str) -> Arc<Shards> {
-        Arc::new(Shards { tenant: tenant.to_owned(), pipeline: pipeline.to_owned(), refreshes: Refreshes::default(), observed: Mutex::default() })
+    pub fn new(tenant: &str) -> Arc<Shards> {
+        Arc::new(Shards { tenant: tenant.to_owned(), refreshes: Refreshes::default(), observed: Mutex::default() })
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<ShardId, Arc<Observed>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, ShardId), Arc<Observed>>> {
         self.observed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A shard begins to run here.
-    pub fn begin(&self, shard: ShardId) -> Arc<Observed> {
-        let observed = Observed::new(&self.tenant, &self.pipeline, &shard.name(), &self.refreshes);
-        self.lock().insert(shard, Arc::clone(&observed));
+    /// A shard of a pipeline, or of a stage of it, begins to run here.
+    pub fn begin(&self, pipeline: &str, shard: ShardId) -> Arc<Observed> {
+        let observed = Observed::new(&self.tenant, pipeline, &shard.name(), &self.refreshes);
+        self.lock().insert((pipeline.to_owned(), shard), Arc::clone(&observed));
         observed
     }
 
     /// A shard does not run here any more.
-    pub fn end(&self, shard: ShardId) {
-        self.lock().remove(&shard);
+    pub fn end(&self, pipeline: &str, shard: ShardId) {
+        self.lock().remove(&(pipeline.to_owned(), shard));
     }
 
     pub fn statuses(&self) -> Vec<Status> {
@@ -84,11 +84,11 @@ mod tests {
 
     #[test]
     fn metrics_of_several_shards_are_described_once_and_carry_their_shard() {
-        let shards = Shards::new("t", "p");
+        let shards = Shards::new("t");
         for number in 0..3 {
-            shards.begin(ShardId::Partition { number, of: 3 });
+            shards.begin("p", ShardId::Partition { number, of: 3 });
         }
-        shards.end(ShardId::Partition { number: 1, of: 3 });
+        shards.end("p", ShardId::Partition { number: 1, of: 3 });
         let text = shards.metrics().unwrap();
         assert_eq!(text.matches("# TYPE segno_records counter").count(), 1, "{text}");
         let samples: Vec<&str> = text.lines().filter(|line| line.starts_with("segno_records_total{")).collect();
@@ -99,11 +99,11 @@ mod tests {
 
     #[test]
     fn refreshes_that_fail_show_with_every_shard_until_one_succeeds() {
-        let shards = Shards::new("t", "p");
-        shards.begin(ShardId::Partition { number: 0, of: 2 });
+        let shards = Shards::new("t");
+        shards.begin("p", ShardId::Partition { number: 0, of: 2 });
         shards.refreshes.failed("no table".to_owned());
         shards.refreshes.failed("no database".to_owned());
-        shards.begin(ShardId::Partition { number: 1, of: 2 });
+        shards.begin("p", ShardId::Partition { number: 1, of: 2 });
         let seen = |shards: &Shards| {
             let text = shards.metrics().unwrap();
             let values = text.lines().filter(|line| line.starts_with("segno_failed_refreshes{"));
@@ -119,16 +119,16 @@ mod tests {
 
     #[test]
     fn the_metrics_of_one_shard_are_its_own() {
-        let shards = Shards::new("t", "p");
-        let one = shards.begin(ShardId::Single);
+        let shards = Shards::new("t");
+        let one = shards.begin("p", ShardId::Single);
         assert_eq!(shards.metrics().unwrap(), one.metrics.text().unwrap());
     }
 
     #[test]
     fn the_health_of_a_process_is_that_of_its_worst_shard_and_a_process_without_shards_is_well() {
-        let shards = Shards::new("t", "p");
+        let shards = Shards::new("t");
         assert_eq!(shards.health(), (Health::Live, None));
-        let [first, second] = [0, 1].map(|number| shards.begin(ShardId::Partition { number, of: 2 }));
+        let [first, second] = [0, 1].map(|number| shards.begin("p", ShardId::Partition { number, of: 2 }));
         first.set_health(Health::Live, None);
         second.set_health(Health::Failed, Some("why".to_owned()));
         assert_eq!(shards.health(), (Health::Failed, Some("why".to_owned())));

@@ -6,12 +6,14 @@
 use super::plan::{PLAN_VERSION, Plan, PlannedSink, PlannedSource, PlannedStep, PlannedTable, sha256_hex};
 use crate::shard::program::Program;
 use super::refresh::Newest;
+use super::stages::check;
 use super::tables::{self, Databases, ReadTable};
 use arrow_array::RecordBatch;
 use segno_core::columns::Schema;
 use segno_core::columns::frame::init_message;
 use segno_core::pipeline::graph::{self, Graph};
-use segno_core::pipeline::{Pipeline, SinkKind, StepSpec};
+use segno_core::pipeline::{Pipeline, SinkKind, SourceBlock, StepSpec};
+use segno_core::source::{FormatSpec, KafkaSpec, SourceSpec};
 use segno_core::{Code, Error, Result};
 use segno_plugin::{Component, Engine};
 use segno_wire::Description;
@@ -56,8 +58,28 @@ pub struct Checked {
     pub graph: Graph,
 }
 
-/// Admits every plugin and checks the graph, without running `init`.
-pub fn check(pipeline: &Pipeline, engine: &Engine) -> Result<Checked, Vec<Error>> {
+/// The plugins of a pipeline, and what is known of its sources: all that the graph is made of.
+pub(super) struct Admitted {
+    pub components: Vec<(Component, Arc<Vec<u8>>)>,
+    descriptions: BTreeMap<String, Description>,
+    schemas: Vec<Option<Schema>>,
+}
+
+impl Admitted {
+    pub fn graph(&self, pipeline: &Pipeline) -> Result<Graph, Vec<Error>> {
+        // What a repartition topic holds is known from what flows into it.
+        let carried = |source: &SourceBlock| match &source.spec {
+            SourceSpec::Kafka(KafkaSpec { format: FormatSpec::Rows { columns }, .. }) => Some(Schema::new(columns.clone())),
+            _ => None,
+        };
+        let schemas: Vec<Option<Schema>> =
+            pipeline.sources.iter().zip(&self.schemas).map(|(source, schema)| carried(source).or_else(|| schema.clone())).collect();
+        graph::build(pipeline, &self.descriptions, &schemas)
+    }
+}
+
+/// Admits every plugin, and asks the sources for their columns.
+pub(super) fn admit(pipeline: &Pipeline, engine: &Engine) -> Result<Admitted, Vec<Error>> {
     let mut errors = Vec::new();
     let mut components = Vec::new();
     let mut descriptions: BTreeMap<String, Description> = BTreeMap::new();
@@ -80,8 +102,7 @@ pub fn check(pipeline: &Pipeline, engine: &Engine) -> Result<Checked, Vec<Error>
     if !errors.is_empty() {
         return Err(errors);
     }
-    let graph = graph::build(pipeline, &descriptions, &schemas)?;
-    Ok(Checked { components, graph })
+    Ok(Admitted { components, descriptions, schemas })
 }
 
 pub(super) fn placed(error: Error, pipeline: &Pipeline, path: &str) -> Error {
@@ -106,17 +127,18 @@ fn load_plugin(
     Ok((component, Arc::new(bytes)))
 }
 
-/// Everything that a run needs, short of a shard. Databases that are not asked leave their plugins without `init`.
-pub fn load(pipeline: Pipeline, mut databases: Databases) -> Result<Loaded, Vec<Error>> {
-    let work_dir = work_dir(&pipeline);
+/// Everything that a run of each stage needs, short of a shard. Databases that are not asked leave their plugins without
+/// `init`.
+pub fn load(pipeline: Pipeline, mut databases: Databases) -> Result<Vec<Loaded>, Vec<Error>> {
     let engine = Engine::new(Some(&cache_dir())).map_err(|error| vec![error])?;
-    let checked = check(&pipeline, &engine)?;
+    let mut stages = pipeline.into_stages();
+    let checked = check(&mut stages, &engine)?;
     let mut read = Vec::new();
     let mut errors = Vec::new();
-    for (number, (step, (component, _))) in pipeline.steps.iter().zip(&checked.components).enumerate() {
-        match tables::read(&pipeline, number, step, &component.description, &mut databases) {
+    for (pipeline, checked) in stages.iter().zip(&checked) {
+        match read_tables(pipeline, checked, &mut databases) {
             Ok(tables) => read.push(tables),
-            Err(error) => errors.push(error),
+            Err(more) => errors.extend(more),
         }
     }
     if !errors.is_empty() {
@@ -125,6 +147,30 @@ pub fn load(pipeline: Pipeline, mut databases: Databases) -> Result<Loaded, Vec<
     let asked = databases.are_asked();
     // What they saw is read: nothing holds the databases' old rows any longer.
     drop(databases);
+    let parts = stages.into_iter().zip(checked).zip(read);
+    parts.map(|((pipeline, checked), read)| put_together(pipeline, engine.clone(), checked, read, asked)).collect()
+}
+
+fn read_tables(pipeline: &Pipeline, checked: &Checked, databases: &mut Databases) -> Result<Vec<Vec<ReadTable>>, Vec<Error>> {
+    let mut read = Vec::new();
+    let mut errors = Vec::new();
+    for (number, (step, (component, _))) in pipeline.steps.iter().zip(&checked.components).enumerate() {
+        match tables::read(pipeline, number, step, &component.description, databases) {
+            Ok(tables) => read.push(tables),
+            Err(error) => errors.push(error),
+        }
+    }
+    if errors.is_empty() { Ok(read) } else { Err(errors) }
+}
+
+fn put_together(
+    pipeline: Pipeline,
+    engine: Engine,
+    checked: Checked,
+    read: Vec<Vec<ReadTable>>,
+    asked: bool,
+) -> Result<Loaded, Vec<Error>> {
+    let work_dir = work_dir(&pipeline);
     let (plan, blobs) = assemble(&pipeline, &engine, &checked, &read, asked)?;
     let is_read_again = |table: &ReadTable| table.database.as_ref().is_some_and(|from| from.spec.refresh.is_some());
     let tables = if read.iter().flatten().any(is_read_again) { read } else { Vec::new() };
@@ -265,14 +311,26 @@ pub fn cache_dir() -> PathBuf {
     std::env::var_os("SEGNO_PLUGIN_CACHE").map_or_else(|| user_cache().join("plugins"), PathBuf::from)
 }
 
-/// The folder of the state store and the lock: one for each pipeline file of this machine.
+/// The folder of the state store and the lock: one for each pipeline file of this machine, and within it one for each stage
+/// behind the first.
 pub fn work_dir(pipeline: &Pipeline) -> PathBuf {
+    let whole = whole_work_dir(pipeline);
+    match &pipeline.stage {
+        None => whole,
+        Some(stage) => whole.join(format!("stage-{}", stage.id)),
+    }
+}
+
+/// The folder of the first stage, where `segno status` asks.
+pub fn whole_work_dir(pipeline: &Pipeline) -> PathBuf {
     if let Some(folder) = &pipeline.work_dir {
         return pipeline.path(folder);
     }
     let file = pipeline.file.canonicalize().unwrap_or_else(|_| pipeline.file.clone());
     let digest = sha256_hex(file.as_os_str().as_encoded_bytes());
-    user_cache().join("work").join(format!("{}-{}-{}", pipeline.tenant, pipeline.name, &digest[..12]))
+    // A stage is called pipeline.step.
+    let name = pipeline.name.split('.').next().unwrap_or_default();
+    user_cache().join("work").join(format!("{}-{name}-{}", pipeline.tenant, &digest[..12]))
 }
 
 #[cfg(test)]

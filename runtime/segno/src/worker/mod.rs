@@ -2,6 +2,7 @@
 //!
 //! - `load`, `plan`: what runs, and its archived form
 //! - `tables`, `refresh`: side tables, read at the start and again
+//! - `stages`: what flows from one stage of a pipeline to the next, running them beside each other
 //! - `archive`, `sources`: programs of old epochs, sources with lasting names
 //! - `layout`: which shards a pipeline has
 //! - `history`, `open`: what a shard left behind, and taking it over
@@ -27,4 +28,5 @@ pub mod replay;
 pub mod run;
 pub mod several;
 pub mod sources;
+pub mod stages;
 pub mod tables;

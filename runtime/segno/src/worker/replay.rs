@@ -38,6 +38,9 @@ pub enum From {
 /// What a replay found.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
+    /// The repartition step that the stage begins with; none for the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
     /// Its number, with `sharding: by_partition`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shard: Option<u32>,
@@ -114,6 +117,7 @@ pub fn replay(
     let mut versions = Versions::new(&engine, &objects);
     let threads = threads(pipeline, shard, options);
     let mut report = Report {
+        stage: pipeline.stage.as_ref().map(|stage| stage.id.clone()),
         shard: shard.number(),
         first: base + 1,
         last: base,

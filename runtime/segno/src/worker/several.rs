@@ -109,7 +109,8 @@ impl Run<'_> {
 
     fn one(&self, number: u32, time: u64, stop: &Stop) -> Result<Summary> {
         let shard = ShardId::Partition { number, of: self.of };
-        let observed = self.shards.begin(shard);
+        let pipeline = &self.loaded.pipeline.name;
+        let observed = self.shards.begin(pipeline, shard);
         let count = |totals: &Totals| {
             self.totals.lock().unwrap_or_else(PoisonError::into_inner).insert((number, time), totals.clone());
             (self.watch)(&self.sum());
@@ -120,7 +121,7 @@ impl Run<'_> {
         }
         // What failed stays to be seen; what others run now is theirs to show.
         if !matches!(&result, Err(error) if !is_of_another(error)) {
-            self.shards.end(shard);
+            self.shards.end(pipeline, shard);
         }
         result
     }

@@ -31,7 +31,8 @@ impl Reader {
         }
         let shape = match format {
             FormatSpec::Csv { .. } => &shape::CSV,
-            FormatSpec::Json | FormatSpec::Raw => &shape::LINES,
+            // No name gives rows.
+            FormatSpec::Json | FormatSpec::Raw | FormatSpec::Rows { .. } => &shape::LINES,
             FormatSpec::Parquet => return self.invalid(&settings.span, "parquet has no settings", "write format: parquet"),
         };
         let fields = self.fields(settings, &key.name, &shape.names())?;

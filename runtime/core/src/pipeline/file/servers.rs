@@ -148,7 +148,7 @@ impl Reader {
         whole.then_some(settings)
     }
 
-    fn check_topic(&mut self, topic: &str, span: &std::ops::Range<usize>) -> bool {
+    pub(super) fn check_topic(&mut self, topic: &str, span: &std::ops::Range<usize>) -> bool {
         let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if topic.is_empty() || topic.len() > 249 || topic == "." || topic == ".." || !topic.chars().all(fine) {
             let shown = topic.escape_debug();

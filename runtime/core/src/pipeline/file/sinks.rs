@@ -133,6 +133,7 @@ impl Reader {
                 SinkFormat::Json => "jsonl",
                 SinkFormat::Csv => "csv",
                 SinkFormat::Raw => "raw",
+                SinkFormat::Rows => continue,
             };
             let published = plain_path(&path.join(format!("{}-shard-000000000001.{ending}", sink.name)));
             for source in sources {

@@ -7,6 +7,7 @@ use crate::Code;
 use crate::pipeline::fields::{Fields, Reader, list, suggest};
 use crate::pipeline::shape;
 use crate::pipeline::spec::*;
+use super::stages::Parsed;
 use crate::pipeline::tree::{Node, Value};
 use crate::source::{FilesSpec, FormatSpec};
 use std::ops::Range;
@@ -20,7 +21,8 @@ pub const ON_ERROR_CHOICES: [(&str, OnError); 3] =
     [("fail", OnError::Fail), ("skip", OnError::Skip), ("dlq", OnError::Dlq)];
 
 impl Reader {
-    pub(super) fn steps(&mut self, fields: &Fields<'_>) -> Option<Vec<StepSpec>> {
+    /// What the steps are, with `from` counted over all of them.
+    pub(super) fn steps(&mut self, fields: &Fields<'_>) -> Option<Vec<Parsed>> {
         let Some(node) = fields.get("steps").filter(|node| node.value != Value::Null) else {
             return Some(Vec::new());
         };
@@ -50,7 +52,11 @@ impl Reader {
         let mut steps = Vec::with_capacity(nodes.len());
         let mut whole = true;
         for (number, node) in nodes.iter().enumerate() {
-            match self.step(node, number, &edges) {
+            let step = match field_of(node, "repartition") {
+                Some(_) => self.repartition(node, number, &edges).map(Parsed::Repartition),
+                None => self.step(node, number, &edges).map(|step| Parsed::Plugin(Box::new(step))),
+            };
+            match step {
                 Some(step) => steps.push(step),
                 None => whole = false,
             }
@@ -58,10 +64,9 @@ impl Reader {
         whole.then_some(steps)
     }
 
-    fn step(&mut self, node: &Node, number: usize, edges: &[Option<usize>]) -> Option<StepSpec> {
-        let fields = self.fields(node, "the step", &shape::STEP.names())?;
-        let id = self
-            .required(&fields, "id", "the step", "add a line such as id: enrich; the id names the step's state, so choose one that stays")
+    pub(super) fn step_id(&mut self, fields: &Fields<'_>, number: usize) -> Option<String> {
+        self
+            .required(fields, "id", "the step", "add a line such as id: enrich; the id names the step's state, so choose one that stays")
             .and_then(|node| {
                 let id = self.name(node, "the step's id")?;
                 if id == SOURCE_NAME {
@@ -75,17 +80,27 @@ impl Reader {
                     );
                 }
                 Some(id)
-            });
-        let plugin = self
-            .required(&fields, "plugin", "the step", "name the component: plugin: ./plugins/name.wasm")
-            .and_then(|node| self.path(node, "plugin"));
-        let from = match fields.get("from") {
+            })
+    }
+
+    /// What a step reads, with steps counted over all of them.
+    pub(super) fn step_from(&mut self, fields: &Fields<'_>, number: usize, edges: &[Option<usize>]) -> Option<Upstream> {
+        match fields.get("from") {
             Some(node) => self.step_upstream(node, number, edges),
             None => Some(match number {
                 0 => Upstream::Source,
                 _ => Upstream::Step { step: number - 1, port: None },
             }),
-        };
+        }
+    }
+
+    fn step(&mut self, node: &Node, number: usize, edges: &[Option<usize>]) -> Option<StepSpec> {
+        let fields = self.fields(node, "the step", &shape::STEP.names())?;
+        let id = self.step_id(&fields, number);
+        let plugin = self
+            .required(&fields, "plugin", "the step", "name the component: plugin: ./plugins/name.wasm")
+            .and_then(|node| self.path(node, "plugin"));
+        let from = self.step_from(&fields, number, edges);
         let config = match fields.get("config") {
             Some(node) => self.json(node),
             None => Some(serde_json::Value::Object(serde_json::Map::new())),
@@ -383,11 +398,16 @@ fn type_help(ty: &str) -> String {
     }
 }
 
+/// A field, before anything is checked.
+fn field_of<'n>(node: &'n Node, name: &str) -> Option<&'n Node> {
+    let Value::Map(map) = &node.value else { return None };
+    map.iter().find(|(key, _)| key.name == name).map(|(_, node)| node)
+}
+
 /// A field's text, before anything is checked.
 fn text_of<'n>(node: &'n Node, name: &str) -> Option<&'n str> {
-    let Value::Map(map) = &node.value else { return None };
-    map.iter().find(|(key, _)| key.name == name).and_then(|(_, node)| match &node.value {
+    match &field_of(node, name)?.value {
         Value::Text(text) => Some(text.as_str()),
         _ => None,
-    })
+    }
 }

@@ -86,6 +86,7 @@ impl<'a> Flow<'a> {
             flow.sink_reads(sink);
         }
         flow.type_source(source_schemas);
+        flow.repartition_keys();
         if flow.errors.is_empty() { Ok(flow) } else { Err(flow.errors) }
     }
 
@@ -119,6 +120,14 @@ impl<'a> Flow<'a> {
             }
             self.keyed(number);
             self.side_tables(number);
+            if let Some(stage) = self.pipeline.stage.as_ref().filter(|_| description.timers) {
+                self.error(
+                    Code::RepartitionUnfit,
+                    &format!("steps[{number}].plugin"),
+                    format!("the plugin of step \"{}\" sets timers, and there is no watermark behind the repartition step \"{}\"", step.id, stage.id),
+                    "put the step before the repartition; or write the rows to a topic of your own, and read it with another pipeline whose source says time: and watermark_delay:",
+                );
+            }
             if (description.event_time || description.timers) && self.pipeline.sources.iter().any(|source| source.time.is_none()) {
                 self.error(
                     Code::EventTimeMissing,
@@ -254,6 +263,19 @@ impl<'a> Flow<'a> {
     /// Where state is divided among shards, a step's key must hold what decides the partition.
     fn key_stays(&mut self, number: usize) {
         let step = &self.pipeline.steps[number];
+        if let Some(stage) = self.pipeline.stage.as_ref().filter(|_| !step.key.is_empty()) {
+            let input = self.inputs[number];
+            let whole = |column: &String| *column == stage.key && matches!(self.origin(input, column), Origin::Source);
+            if !step.key.iter().any(whole) {
+                self.error(
+                    Code::RepartitionUnfit,
+                    &format!("steps[{number}].key"),
+                    format!("step \"{}\" keeps state by a key that need not stay in a partition of the repartition step \"{}\"", step.id, stage.id),
+                    format!("write key: {} (or a list that holds it); or give the step the key of this one", stage.key),
+                );
+            }
+            return;
+        }
         let checked = |source: &SourceBlock| matches!(&source.spec, SourceSpec::Kafka(kafka) if kafka.check_keys);
         if step.key.is_empty() || !self.pipeline.sources.iter().any(checked) {
             return;
@@ -272,13 +294,41 @@ impl<'a> Flow<'a> {
 
     fn sink_reads(&mut self, number: usize) {
         let sink = &self.pipeline.sinks[number];
-        let who = format!("sink \"{}\" writes", sink.name);
+        let kind = if sink.kind.is_repartition() { "step" } else { "sink" };
+        let who = format!("{kind} \"{}\" writes", sink.name);
         let path = self.pipeline.sink_path(number);
         for (index, column) in sink.columns.iter().flatten().enumerate() {
             self.read(self.sink_inputs[number], column, None, &who, &format!("{path}.columns[{index}]"));
         }
+        let who = if sink.kind.is_repartition() { format!("step \"{}\" has the key", sink.name) } else { who };
         for column in sink.kind.reads() {
             self.read(self.sink_inputs[number], column, None, &who, &format!("{path}.{}", sink.kind.word()));
+        }
+    }
+
+    /// The type that a column has along an edge, once the source's columns are typed.
+    fn type_of(&self, port: PortRef, name: &str) -> Option<ColumnType> {
+        match self.origin(port, name) {
+            Origin::Source => self.source.iter().find(|column| column.name == name).map(|column| column.ty),
+            Origin::Step { column, .. } => Some(column.kind),
+            Origin::Nowhere { .. } => None,
+        }
+    }
+
+    /// Equal values of a repartition's key must have equal bytes.
+    fn repartition_keys(&mut self) {
+        for (number, sink) in self.pipeline.sinks.iter().enumerate() {
+            let SinkKind::Kafka(KafkaSinkSpec { format: SinkFormat::Rows, key: Some(key), .. }) = &sink.kind else {
+                continue;
+            };
+            if let Some(ty @ (ColumnType::Bool | ColumnType::F64)) = self.type_of(self.sink_inputs[number], key) {
+                self.error(
+                    Code::RepartitionUnfit,
+                    &format!("{}.kafka", self.pipeline.sink_path(number)),
+                    format!("the repartition step \"{}\" has the key {key}: {ty}, which cannot decide a partition", sink.name),
+                    "use a column that is text, binary, a whole number, a decimal, a date or a timestamp",
+                );
+            }
         }
     }
 

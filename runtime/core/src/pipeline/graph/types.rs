@@ -84,6 +84,13 @@ impl Flow<'_> {
                         Some(near) => format!("did you mean \"{near}\"? The source has {}", list(names.iter().copied())),
                         None => format!("the source has {}", list(names.iter().copied())),
                     };
+                    let help = match &self.pipeline.stage {
+                        None => help,
+                        Some(stage) => format!(
+                            "{help}. What flows into the step \"{}\" reaches those behind it: a column of the input that only they read is declared on the source, as in columns: {{ {name}: utf8 }}",
+                            stage.id
+                        ),
+                    };
                     let wanted = reader.wants.map_or(name.to_owned(), |(ty, _)| format!("{name}: {ty}"));
                     let message = format!("{} {wanted}; source \"{source_name}\" has no column \"{name}\"", reader.who);
                     let at = reader.at.clone();
@@ -184,6 +191,7 @@ fn has_all_columns(spec: &SourceSpec) -> bool {
     match spec {
         SourceSpec::Files(files) => files.format != FormatSpec::Json,
         SourceSpec::Nexmark(_) => true,
+        SourceSpec::Kafka(kafka) if matches!(kafka.format, FormatSpec::Rows { .. }) => true,
         // Keys, headers and the like stand beside what the format names.
         SourceSpec::Kafka(_) => false,
     }

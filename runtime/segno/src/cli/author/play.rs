@@ -10,7 +10,7 @@ use super::project::Project;
 use crate::cli::Failure;
 use crate::cli::state::{Table, entry_json, key_columns, timers_table};
 use crate::shard::stop::Stop;
-use crate::worker::load;
+use crate::worker::{load, stages};
 use crate::worker::open::{RunOptions, open};
 use crate::worker::tables::Databases;
 use segno_core::persisted::TIMERS_TABLE;
@@ -60,7 +60,8 @@ impl Play<'_> {
             .map_err(|error| Error::new(Code::WorkDirUnusable, "no scratch folder can be made").with_cause(error))?;
         let pipeline = self.pipeline(scratch.path())?;
         let file = pipeline.file.clone();
-        let loaded = load::load(pipeline, Databases::default())?;
+        let mut stages = load::load(pipeline, Databases::default())?;
+        let loaded = stages.swap_remove(0);
         let placed = |error: Error| crate::cli::pipeline::placed(&loaded.pipeline, error);
         let mut opened = open(&loaded, ShardId::Single, &RunOptions::default()).map_err(placed)?;
         opened.shard.run(&Stop::new(Arc::default()), &mut |_| {}).map_err(placed)?;
@@ -118,6 +119,13 @@ impl Play<'_> {
     /// The pipeline with other inputs, a files sink for each port, and folders of its own.
     fn pipeline(&self, scratch: &Path) -> std::result::Result<Pipeline, Failure> {
         let mut pipeline = self.project.pipeline()?;
+        if !pipeline.later.is_empty() {
+            let place = pipeline.place("steps");
+            return Err(Error::new(Code::RepartitionUnfit, "a pipeline with repartition steps cannot be played: its stages need a broker")
+                .with_help("test the plugin with a pipeline file without them, whose source is a file")
+                .with_place(place)
+                .into());
+        }
         self.project.give(&mut pipeline, self.component)?;
         let own: Vec<usize> = self.own_steps(&pipeline).collect();
         for step in own {
@@ -134,7 +142,8 @@ impl Play<'_> {
         }
         let engine = segno_plugin::Engine::new(Some(&load::cache_dir()))?;
         let mut sinks = Vec::new();
-        for (number, (component, _)) in load::check(&pipeline, &engine)?.components.iter().enumerate() {
+        let checked = stages::check(std::slice::from_mut(&mut pipeline), &engine)?;
+        for (number, (component, _)) in checked.iter().flat_map(|checked| &checked.components).enumerate() {
             for port in &component.description.outputs {
                 let name = format!("port-{number}-{}", sinks.len());
                 let kind = SinkKind::Files { path: scratch.join(&name), format: SinkFormat::Json };
@@ -176,7 +185,7 @@ impl Play<'_> {
         let is_lines = match files.format {
             FormatSpec::Json => !bytes.trim_ascii_start().starts_with(b"["),
             FormatSpec::Raw | FormatSpec::Csv { .. } => true,
-            FormatSpec::Parquet => false,
+            FormatSpec::Parquet | FormatSpec::Rows { .. } => false,
         };
         if !is_lines {
             return Err(unfit(format!("{} has no lines, so that no record can be taken out of it", files.path)));
