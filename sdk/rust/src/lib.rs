@@ -77,7 +77,7 @@
 //! ```
 //!
 //! A plugin that works with event time says `const TIMERS: bool = true` and implements `on_timer`. The SDK's operators keep
-//! their state and timers in the plugin's: [`window`], [`join`], [`deduplicate`], [`top`], [`rate`] and [`salt`].
+//! their state and timers in the plugin's: [`window`], [`join`], [`deduplicate`], [`expire`], [`top`], [`rate`] and [`salt`].
 //!
 //! A plugin's crate is a library of two kinds, `crate-type = ["cdylib", "rlib"]`: the module that becomes a component,
 //! and ordinary Rust for tests. `#[inline]` on `process` lets the compiler build it into the loop over the records, which
@@ -94,6 +94,7 @@ pub mod cookbook {}
 mod config;
 pub mod deduplicate;
 mod engine;
+pub mod expire;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod guest;

@@ -4,6 +4,7 @@
 //! through its bytes.
 
 mod deduplicate;
+mod expire;
 mod joins;
 mod rate;
 mod tables;
