@@ -23,7 +23,7 @@ export FLIGHTS_DATA := $(SEGNO_CACHE)/flights
 
 SERVERS := scripts/servers/servers.py
 
-.PHONY: help setup servers services services-down build components data testing demo demo-kafka test bench bench-kafka bench-transactions bench-nexmark torture clean
+.PHONY: help setup servers services services-down build components data testing demo demo-kafka test bench bench-kafka bench-transactions bench-nexmark bench-burst torture clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -90,6 +90,10 @@ bench-transactions: testing servers
 bench-nexmark: build
 	@bench/nexmark/run.py
 	@taskset -c 0 $(CARGO_TARGET_DIR)/release/segno-bench nexmark
+
+## make bench-burst      A million windows that end at one instant: pauses of output, memory (about three minutes)
+bench-burst: build
+	@bench/burst.py
 
 ## make torture MINUTES=60   a million seeds of the simulation, then long versions of the fault tests; adds up its counts
 torture: testing servers
