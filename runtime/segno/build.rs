@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 const ROOT: &str = "../..";
 const CRATES: [&str; 3] = ["sdk/rust", "sdk/rust-derive", "wit"];
+/// The cookbook is a part of the SDK's documentation.
+const AS_THEY_ARE: [&str; 2] = ["LICENSE", "docs/operators.md"];
 /// What the SDK takes from the registry, in the versions that it is tested with here.
 const LOCKED: [(&str, &str); 4] = [("proc-macro2", "1."), ("quote", "1."), ("syn", "2."), ("unicode-ident", "1.")];
 
@@ -27,8 +29,10 @@ fn main() {
         println!("cargo::rerun-if-changed={ROOT}/{one}");
     }
     files.push(("Cargo.toml".to_owned(), workspace(&text("Cargo.toml")).into_bytes()));
-    files.push(("LICENSE".to_owned(), read(Path::new("LICENSE"))));
-    for file in ["Cargo.toml", "Cargo.lock", "LICENSE"] {
+    for file in AS_THEY_ARE {
+        files.push((file.to_owned(), read(Path::new(file))));
+    }
+    for file in AS_THEY_ARE.iter().chain(&["Cargo.toml", "Cargo.lock"]) {
         println!("cargo::rerun-if-changed={ROOT}/{file}");
     }
     println!("cargo::rerun-if-changed=build.rs");

@@ -29,6 +29,10 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// Bytes that the peer's kernel does not acknowledge for so long end the connection.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How often a connection with TLS is tried that is reset before it stands. A server that refuses a client certificate says so
+/// after the handshake; when the first statement is under way by then, the reset overtakes what it says.
+const RESET_TRIES: u32 = 5;
+
 /// What a connection is for: whose name errors bear, and what they mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -110,22 +114,33 @@ impl Server {
 
     pub fn connect(&self) -> Result<Client> {
         self.wait("connecting to", async {
-            let (client, connection) = self.connector.connect(&self.config).await?;
-            // Its end is seen by the next statement.
-            tokio::spawn(connection);
-            // A commit that is answered must outlive a crash of the server: checkpoints rely on the mark.
-            client
-                .batch_execute(&format!(
-                    "SET statement_timeout = {}; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}; \
-                     SET client_min_messages = warning; \
-                     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
-                    STATEMENT_TIMEOUT.as_millis(),
-                    LOCK_TIMEOUT.as_millis(),
-                    IDLE_IN_TRANSACTION_TIMEOUT.as_millis(),
-                ))
-                .await?;
-            Ok(client)
+            let mut tries = 0;
+            loop {
+                tries += 1;
+                match self.session().await {
+                    Err(error) if self.connector.is_secure() && was_reset(&error) && tries < RESET_TRIES => {}
+                    other => return other,
+                }
+            }
         })
+    }
+
+    async fn session(&self) -> Result<Client, tokio_postgres::Error> {
+        let (client, connection) = self.connector.connect(&self.config).await?;
+        // Its end is seen by the next statement.
+        tokio::spawn(connection);
+        // A commit that is answered must outlive a crash of the server: checkpoints rely on the mark.
+        client
+            .batch_execute(&format!(
+                "SET statement_timeout = {}; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}; \
+                 SET client_min_messages = warning; \
+                 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
+                STATEMENT_TIMEOUT.as_millis(),
+                LOCK_TIMEOUT.as_millis(),
+                IDLE_IN_TRANSACTION_TIMEOUT.as_millis(),
+            ))
+            .await?;
+        Ok(client)
     }
 
     /// The code of what may pass by itself.
@@ -193,6 +208,14 @@ fn code_of(state: &str) -> Option<Code> {
         state if state.starts_with("42") => Code::TableUnfit,
         // Connection lost, shut down, deadlock, serialization, time-outs, read-only after a fail-over.
         _ => return None,
+    })
+}
+
+/// The peer ended the connection without a word.
+fn was_reset(error: &tokio_postgres::Error) -> bool {
+    let causes = std::iter::successors(std::error::Error::source(error), |&cause| cause.source());
+    causes.filter_map(|cause| cause.downcast_ref::<std::io::Error>()).any(|cause| {
+        matches!(cause.kind(), std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe)
     })
 }
 
