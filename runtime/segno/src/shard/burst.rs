@@ -14,6 +14,9 @@ use segno_core::protocol::time::Moves;
 use segno_core::{Code, Error, Result};
 use segno_durable::state::StateStore;
 
+/// Instants from here on are not cut.
+const INSTANTS_END: i64 = i64::MAX - 1;
+
 /// How far event time may move in an epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Horizon {
@@ -82,8 +85,8 @@ impl Bursts {
             state.scan_queue(&step.id, TIMERS_TABLE, |key| {
                 if let Some(timer) = read_timer(key) {
                     // Those that are late for every instant fire with the next move, whatever the limit: the records of an
-                    // epoch bound them.
-                    if timer.time > watermark || cursor.is_some() {
+                    // epoch bound them. There is no watermark behind the last instants, within which they could end.
+                    if (timer.time > watermark || cursor.is_some()) && timer.time < INSTANTS_END {
                         waiting.push((timer.time.max(watermark + 1), number, timer));
                         found += 1;
                     }
