@@ -32,11 +32,12 @@ pub struct Template {
     pub description: Description,
     pub limits: Limits,
     pre: InstancePre<Host>,
+    frees_answers: bool,
 }
 
 impl Template {
     pub fn instantiate(&self) -> Result<Instance, CallFailure> {
-        Instance::new(&self.pre, &self.limits)
+        Instance::new(&self.pre, &self.limits, self.frees_answers)
     }
 }
 
@@ -65,20 +66,15 @@ impl Engine {
     /// and tables.
     pub fn load(&self, bytes: &[u8], limits: &Limits) -> Result<Component> {
         let inspection = admission::admit(bytes)?;
-        if inspection.frees_answers {
-            return Err(Error::new(Code::PluginExports, "the component has post-return functions, which free an answer before the host has read it")
-                .with_help("build it with the SDK of this version, or without post-return: the instance ends after the epoch, and its memory with it"));
-        }
         let component = self.compiled(&format!("{}-raw", inspection.sha256), || Ok(bytes.to_vec()))?;
         let (mut store, instance) = self.start(&component, limits)?;
         let describe = instance
-            .get_typed_func::<(), (WasmList<u8>,)>(&mut store, "describe")
+            .get_typed_func::<(), (Vec<u8>,)>(&mut store, "describe")
             .map_err(|error| wrong_type("describe", &error))?;
         prepare(&mut store, FUEL_DESCRIBE, u64::MAX / 2);
-        let described = describe
+        let (text,) = describe
             .call(&mut store, ())
             .map_err(|error| failed_in("describe()", &failure(&mut store, limits, FUEL_DESCRIBE, error)))?;
-        let text = described.0.as_le_slice(&store).to_vec();
         let description = Description::parse(&text).map_err(|error| {
             Error::new(Code::PluginDescription, format!("the plugin's description is not valid: {error}"))
                 .with_help("the SDK writes it; a plugin in another language follows wit/frame.md")
@@ -92,7 +88,7 @@ impl Engine {
         let compiled = self.compiled(&name, || self.initialised(component, init, limits))?;
         let linker = linker(&self.wasm).map_err(|error| refused(&error))?;
         let pre = linker.instantiate_pre(&compiled).map_err(|error| refused(&error))?;
-        let template = Template { description: component.description.clone(), limits: *limits, pre };
+        let template = Template { description: component.description.clone(), limits: *limits, pre, frees_answers: component.inspection.frees_answers };
         // What the cache gave may have been initialised under other limits: that it fits is never left to the first call.
         template.instantiate().map_err(|failure| failed_in("the start", &failure))?;
         Ok(Arc::new(template))
