@@ -23,6 +23,7 @@ from .transform import Plan
 
 #: Where the author's files lie while the component runs.
 _OWN = "/0/"
+_SDK = "/0/segno/"
 
 
 class NotDeterministic(Exception):
@@ -101,7 +102,7 @@ def _place(error: BaseException) -> str:
     while at is not None:
         places.append((at.tb_frame.f_code.co_filename, at.tb_lineno))
         at = at.tb_next
-    own = [place for place in places if place[0].startswith(_OWN)]
+    own = [place for place in places if place[0].startswith(_OWN) and not place[0].startswith(_SDK)]
     file, line = own[-1] if own else places[-1]
     return f"{file.removeprefix(_OWN)}:{line}"
 
