@@ -58,6 +58,15 @@ def _seeded(cls):
     return Random
 
 
+class SystemRandom(random.Random):
+    """Modules make one when they are imported; it refuses to give anything."""
+
+    random = getrandbits = seed = _refuse("random.SystemRandom", _CHANCE)
+
+    def __init__(self):
+        pass
+
+
 def restrict() -> None:
     """Takes from Python what differs from run to run. Before the plugin is imported, so that it cannot keep a reference."""
     for name in ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time", "process_time_ns",
@@ -80,7 +89,7 @@ def restrict() -> None:
     datetime.date, datetime.datetime = Date, DateTime
 
     random.Random = _seeded(random.Random)
-    random.SystemRandom = _refuse("random.SystemRandom", _CHANCE)
+    random.SystemRandom = SystemRandom
     for name in dir(random):
         if callable(getattr(random, name)) and name[0].islower():
             setattr(random, name, _refuse(f"random.{name}()", _CHANCE))
