@@ -5,6 +5,7 @@ Shares nothing with any SDK nor with the runtime: numbers are Python's own, time
 Derived are echo, arithmetic, reject, ports, side, tumbling and sliding (without lateness); of order the counts.
 """
 
+import base64
 import datetime
 import json
 import math
@@ -89,7 +90,10 @@ def computed(record):
 
 
 def echo(record):
-    return {"id": record["id"], **{name: record.get(name) for name in COLUMNS}}
+    row = {"id": record["id"], **{name: record.get(name) for name in COLUMNS}}
+    if row["data"] is not None:
+        row["data"] = base64.b64encode(row["data"].encode()).decode()
+    return row
 
 
 def kept(record):

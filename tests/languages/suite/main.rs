@@ -16,14 +16,14 @@ use play::{Found, Scenario, Setting, Stop};
 
 /// Batches of 1, 7 and 1024 records; one thread and several; one epoch and many; kills with local state and without.
 const SETTINGS: [Setting; 4] = [
-    Setting { name: "batches of 1024, one thread, one epoch", batch_rows: 1024, threads: 1, lanes: 8, epoch: 100_000, stop: Stop::Never },
     Setting { name: "batches of 7, epochs of 20", batch_rows: 7, threads: 2, lanes: 8, epoch: EPOCH, stop: Stop::Never },
+    Setting { name: "batches of 1024, one thread, one epoch", batch_rows: 1024, threads: 1, lanes: 8, epoch: 100_000, stop: Stop::Never },
     Setting { name: "batches of 1, one lane, killed after a commit", batch_rows: 1, threads: 1, lanes: 1, epoch: 23, stop: Stop::Killed },
     Setting { name: "batches of 7, three threads, killed, state lost", batch_rows: 7, threads: 3, lanes: 5, epoch: 9, stop: Stop::StateLost },
 ];
 
 /// The setting whose epochs' digests are compared.
-const EPOCHS: usize = 1;
+const EPOCHS: usize = 0;
 const EPOCH: u32 = 20;
 
 /// What a run has apart from a file for each port.
@@ -57,7 +57,8 @@ fn run(language: &Language, scenario: &Scenario) -> Result<(), String> {
         }
         first.get_or_insert(own);
         scenario.mask(&mut files);
-        if number == EPOCHS {
+        // Digests of rows that hold a language's own are its own.
+        if number == EPOCHS && !scenario.has_own() {
             files.insert("epochs".to_owned(), epochs);
         }
         if bless && number == EPOCHS {
