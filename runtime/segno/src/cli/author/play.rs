@@ -233,7 +233,8 @@ impl Play<'_> {
         kept.extend(line_of(line));
         let input = scratch.join("record");
         std::fs::write(&input, kept).map_err(|error| Error::new(Code::WorkDirUnusable, "the scratch folder is not writable").with_cause(error))?;
-        let file = files.path.clone();
+        // As letters of the whole file name it.
+        let file = Path::new(&files.path).strip_prefix(&self.project.folder).map_or(files.path.clone(), |path| path.display().to_string());
         let spec = SourceSpec::Files(stand_in(&pipeline.sources[0].spec, &input));
         pipeline.sources[0].spec = spec;
         pipeline.sources.truncate(1);
