@@ -286,6 +286,8 @@ fn a_slip_beside_a_declared_column_is_no_new_column() {
         "C020 2:26 step \"a\" reads amuont; source \"source\" declares amount, and no amuont | did you mean \"amount\"? Where records hold both, declare it, too: columns: { amuont: f64 }",
     ]);
     assert!(graph(&yaml, plugins("customer: utf8, ip: i64")).is_ok(), "declarations need not be complete");
+    assert!(graph(&yaml, plugins("amount_net: f64")).is_ok(), "another word is another column");
+    assert!(graph(&yaml, plugins("amount: f64, amounts: f64")).is_ok(), "both are read");
     let both = yaml.replace("id: i64", "amuont: f64");
     assert!(graph(&both, plugins("amuont: f64")).is_ok());
 }
