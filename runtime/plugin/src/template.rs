@@ -20,8 +20,8 @@ use wasmtime::Store;
 use wasmtime::component::{Instance as WasmInstance, InstancePre, WasmList};
 use wasmtime_wizer::{ComponentContext, ComponentInstanceState, Wizer};
 
-/// Attempts to start an instance. On machines under load the engine failed now and then to map the image of an interpreter;
-/// that is no verdict about the plugin.
+/// Attempts to start an instance. On a machine under load the engine failed twice in some hundred starts of an interpreter, for
+/// a reason that was not found; that is no verdict about the plugin, and each failure is logged with the engine's words.
 const STARTS: u32 = 3;
 
 /// A component that was admitted and has described itself.
