@@ -25,7 +25,6 @@ const VERSION: (u32, u32) = (0, 25);
 const INSTALL: &str = "python3 -m venv .venv && .venv/bin/pip install componentize-py==0.25.1";
 /// The module that stands between the project's and the world.
 const COMPONENT_MODULE: &str = "segno_component";
-const NAME_BYTES_MAX: usize = 64;
 
 pub struct Python;
 
@@ -86,22 +85,7 @@ impl Language for Python {
             sqlite3 stat statistics string struct subprocess sys tempfile test tests textwrap threading time token tokenize \
             traceback types typing unicodedata unittest urllib uuid warnings weakref wit_world xml zipfile zlib \
             componentize_py_types componentize_py_runtime componentize_py_async_support poll_loop";
-        let module = name.replace('-', "_");
-        let why = match name {
-            "" => Some("it is empty"),
-            _ if name.len() > NAME_BYTES_MAX => Some("it is longer than 64 characters"),
-            _ if !name.starts_with(|first: char| first.is_ascii_lowercase()) => Some("it does not begin with a small letter"),
-            _ if !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte)) => {
-                Some("it has other characters than a-z, 0-9, - and _")
-            }
-            _ if TAKEN.split_whitespace().any(|word| word == module) => Some("Python or the SDK has it already"),
-            _ => None,
-        };
-        match why {
-            None => Ok(()),
-            Some(why) => Err(Error::new(Code::NoCrateName, format!("\"{name}\" is no name of a module: {why}"))
-                .with_help("choose a name such as big-orders; the folder gets the same name")),
-        }
+        super::check_name(name, "module", "Python", |name| TAKEN.split_whitespace().any(|word| word == name.replace('-', "_")))
     }
 
     fn files(&self, blank: &Blank, checkout: Option<&Path>) -> Result<Files> {
