@@ -34,6 +34,8 @@ struct Project {
     name: String,
     version: String,
     folder: PathBuf,
+    /// Where the package of the SDK lies, if not in the project: `sdk` under [tool.segno].
+    sdk: Option<PathBuf>,
 }
 
 /// A componentize-py of the right version.
@@ -157,7 +159,13 @@ impl Project {
             return Err(failed(format!("\"{}\" is no name of a module", name.escape_debug())).with_help("use a-z, 0-9, - and _"));
         }
         let version = field("version").unwrap_or("0");
-        Ok(Project { name: name.to_owned(), version: version.to_owned(), folder: folder.to_owned() })
+        let own = manifest.get("tool").and_then(|tool| tool.get("segno")).and_then(|own| own.get("sdk")).and_then(|sdk| sdk.as_str());
+        let sdk = own.map(|path| folder.join(path));
+        if let Some(sdk) = sdk.as_ref().filter(|sdk| !sdk.join("segno/__init__.py").exists()) {
+            return Err(failed(format!("{} has no package segno, and {MANIFEST} says sdk under [tool.segno]", sdk.display()))
+                .with_help("name the folder that holds the package, or remove the setting: `segno new` puts the package into the project"));
+        }
+        Ok(Project { name: name.to_owned(), version: version.to_owned(), folder: folder.to_owned(), sdk })
     }
 
     fn module(&self) -> String {
@@ -202,6 +210,9 @@ impl super::Package for Project {
             command.arg("--quiet");
         }
         command.arg("componentize").arg("--python-path").arg(&folder).arg("--python-path").arg(&generated);
+        if let Some(sdk) = &self.sdk {
+            command.arg("--python-path").arg(std::path::absolute(sdk).unwrap_or_else(|_| sdk.clone()));
+        }
         command.args([COMPONENT_MODULE, "--stub-wasi", "--output"]).arg(&made);
         // Else it looks for packages of the environment that this runs in.
         command.env_remove("VIRTUAL_ENV");
@@ -238,7 +249,8 @@ mod tests {
     #[test]
     fn a_manifest_without_a_name_says_what_to_write() {
         let folder = tempfile::tempdir().unwrap();
-        for (text, said) in [("", "no name"), ("[project", "no TOML"), ("[project]\nname = \"a'; import os\"", "no name of a module")] {
+        for (text, said) in [("", "no name"), ("[project", "no TOML"), ("[project]\nname = \"a'; import os\"", "no name of a module"),
+            ("[project]\nname = \"a\"\n[tool.segno]\nsdk = \"x\"", "has no package segno")] {
             std::fs::write(folder.path().join(MANIFEST), text).unwrap();
             let error = Project::read(folder.path()).err().expect("refused");
             assert!(error.code() == Code::BuildFailed && error.message().contains(said), "{error}");
