@@ -22,5 +22,6 @@ macro_rules! languages {
 }
 
 languages! {
+    python, tells_failures: true;
     rust, tells_failures: true;
 }
