@@ -83,7 +83,7 @@ fn every_recipe_in(language: &str) -> usize {
         let of = |language: &str| recipe.contains(&format!("\n```{language} "));
         if of(language) || (language == "rust" && !LANGUAGES.iter().any(|one| of(one))) {
             let (ran, compared) = follow(title, recipe, language);
-            assert!(ran > 1 && compared > 0, "{title}: {ran} blocks ran, {compared} were compared");
+            assert!(ran > 0 && compared > 0, "{title}: {ran} blocks ran, {compared} were compared");
             followed += 1;
         }
     }
