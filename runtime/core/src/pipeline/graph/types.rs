@@ -13,15 +13,18 @@ use crate::pipeline::spec::SinkKind;
 use crate::source::{FormatSpec, SourceSpec};
 use crate::Code;
 
-/// Names of fewer bytes are near to each other without being meant for each other: `id` and `ip`.
-const SLIP_BYTES_MIN: usize = 4;
-/// Letters that a slip adds, drops, changes or swaps at most. Less than a word: `user_id` and `user_name` are two columns.
-const SLIP_LETTERS_MAX: usize = 2;
+/// Names of fewer bytes are near to each other without being meant for each other: `id` and `ip`, `date` and `data`.
+const SLIP_BYTES_MIN: usize = 5;
+/// From so many bytes on, a slip may be two letters that are added, dropped, changed or swapped; else one. Less than a word:
+/// `user_id` and `user_name` are two columns.
+const TWO_SLIPS_BYTES_MIN: usize = 9;
 
 /// The name that was meant by another one, as far as a few wrong letters tell.
 fn slip_of<'a>(name: &str, valid: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let mut near = valid.filter(|one| {
-        name.len().min(one.len()) >= SLIP_BYTES_MIN && strsim::damerau_levenshtein(name, one) <= SLIP_LETTERS_MAX
+        let bytes = name.len().min(one.len());
+        let slips = 1 + usize::from(bytes >= TWO_SLIPS_BYTES_MIN);
+        bytes >= SLIP_BYTES_MIN && strsim::damerau_levenshtein(name, one) <= slips
     });
     near.next()
 }
@@ -74,8 +77,9 @@ impl Flow<'_> {
                 continue;
             }
             let declared = |name: &str| source.columns.iter().any(|column| column.name == name);
+            let is_time = |name: &str| source.time.as_ref().is_some_and(|time| time.name == name);
             for demand in demands.iter().filter(|demand| !declared(&demand.column)) {
-                let unread = source.columns.iter().map(|column| column.name.as_str()).filter(|name| demands.iter().all(|one| one.column != *name));
+                let unread = source.columns.iter().map(|column| column.name.as_str()).filter(|name| !is_time(name) && demands.iter().all(|one| one.column != *name));
                 let Some(near) = slip_of(&demand.column, unread) else { continue };
                 let (name, wanted) = (&demand.column, demand.wants.map_or("utf8".to_owned(), |(ty, _)| ty.to_string()));
                 let message = format!("{} {name}; source \"{}\" declares {near}, and no {name}", demand.who, source.spec.name());

@@ -288,6 +288,8 @@ fn a_slip_beside_a_declared_column_is_no_new_column() {
     assert!(graph(&yaml, plugins("customer: utf8, ip: i64")).is_ok(), "declarations need not be complete");
     assert!(graph(&yaml, plugins("amount_net: f64")).is_ok(), "another word is another column");
     assert!(graph(&yaml, plugins("amount: f64, amounts: f64")).is_ok(), "both are read");
+    let timed = yaml.replace("id: i64 }", "times: timestamp, date: date }, time: times");
+    assert!(graph(&timed, plugins("timer: i64, data: utf8")).is_ok(), "the event time is read; short words are near by chance");
     let both = yaml.replace("id: i64", "amuont: f64");
     assert!(graph(&both, plugins("amuont: f64")).is_ok());
 }
