@@ -379,7 +379,7 @@ codes! {
         "--record takes the offset at which a record begins in the first source's file: the last part of SOURCE/FILE/OFFSET in dead letters. Records of files with one record on each line can be taken out; those of other sources cannot.";
     NotWatched, "U013", Failed, "files cannot be watched for changes",
         "`segno dev` asks the system to tell it of changes to the project's files. Without that there is `segno dev --once`, which makes one round.";
-    NoTemplate, "U014", Usage, "the language has no such template",
+    NoTemplate, "U015", Usage, "the language has no such template",
         "Templates do the same in every language that has them. The help lists those of this language, and the languages that have the one that was asked for: begin with another template, or in another language.";
 
     ScenarioFailed, "P060", Failed, "a scenario gives something else than is expected",
