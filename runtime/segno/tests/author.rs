@@ -64,7 +64,7 @@ impl Folder {
 
     /// A project of this checkout's SDK.
     #[track_caller]
-    fn with(name: &str, template: &str) -> Folder {
+    pub fn with(name: &str, template: &str) -> Folder {
         let folder = Folder::new();
         let sdk = Path::new("../..").canonicalize().unwrap();
         folder.segno("", &["new", name, "--template", template, "--sdk", sdk.to_str().unwrap()]).good();

@@ -27,4 +27,5 @@ mod s3;
 mod shards;
 mod slow;
 mod tables;
+mod tap;
 mod tutorial;
