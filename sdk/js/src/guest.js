@@ -30,9 +30,14 @@ export function world(plugin, observe, name, version, lines) {
     };
     return {
         describe: () => described,
-        init: (config) => guarded(() => engine.init(config)),
-        process: (batch) => guarded(() => engine.process(batch)),
+        init: (config) => guarded(() => engine.init(ours(config))),
+        process: (batch) => guarded(() => engine.process(ours(batch))),
     };
+}
+
+/** The same bytes as an array of this global object: what the bindings give is none of its `Uint8Array`. */
+function ours(bytes) {
+    return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 function logFailure(error, lines) {

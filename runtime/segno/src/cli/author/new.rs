@@ -19,7 +19,7 @@ pub struct NewArgs {
     /// Name of the plugin, and of its folder, which is made.
     #[arg(value_name = "NAME")]
     name: String,
-    /// The language of the plugin: rust.
+    /// The language of the plugin: rust, python or js.
     #[arg(long, env = "SEGNO_LANG", value_name = "LANGUAGE", default_value = "rust")]
     lang: String,
     /// What the plugin does with orders: adds a column, leaves some out, adds up windows of event time, or finds their payments
@@ -41,6 +41,9 @@ pub fn new(console: &Console, args: &NewArgs) -> Outcome {
     check_folder(&folder)?;
     for (name, bytes) in &files {
         write(&folder.join(name), bytes)?;
+    }
+    for (name, target) in language.links() {
+        link(&folder.join(name), target)?;
     }
     make_executable(&folder.join("ci.sh"))?;
     let shown = json!({"folder": folder.display().to_string(), "files": files.len(), "template": args.template.name()});
@@ -81,6 +84,11 @@ fn unwritable(path: &Path, error: std::io::Error) -> Error {
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
     made.and_then(|()| std::fs::write(path, bytes)).map_err(|error| unwritable(path, error))
+}
+
+fn link(path: &Path, target: &str) -> Result<()> {
+    let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+    made.and_then(|()| std::os::unix::fs::symlink(target, path)).map_err(|error| unwritable(path, error))
 }
 
 fn make_executable(path: &Path) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Languages that plugins are written in: what differs from one to the other.
 //!
+//! - `js`: modules in JavaScript or TypeScript, which an engine runs that componentize-js puts into the component
 //! - `python`: classes, which an interpreter runs that componentize-py puts into the component
 //! - `rust`: crates, compiled by cargo
 //!
@@ -9,6 +10,7 @@
 //!
 //! Invariant: a folder is a project of one language: of the first in the list whose manifest it has.
 
+mod js;
 mod python;
 mod rust;
 
@@ -41,6 +43,10 @@ pub trait Language {
     }
     /// The files of a new project that are this language's own: manifest, code, native tests, SDK, `ci.sh`, `.gitignore`.
     fn files(&self, blank: &Blank, checkout: Option<&Path>) -> Result<Files>;
+    /// Symbolic links of a new project, and where each leads from its own folder.
+    fn links(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
     /// What a record may cost the plugin of a new project: several times what it costs, since a few records share the cost of
     /// a call.
     fn fuel_per_record(&self, blank: &Blank) -> u64;
@@ -72,7 +78,7 @@ pub struct Built {
 }
 
 pub fn all() -> Vec<Box<dyn Language>> {
-    vec![Box::new(rust::Rust::default()), Box::new(python::Python)]
+    vec![Box::new(rust::Rust::default()), Box::new(python::Python), Box::new(js::Js)]
 }
 
 /// The language of that name.
