@@ -28,7 +28,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// Where the component of this loop goes: never where a pipeline would find it.
 const COMPONENT: &str = ".segno/dev";
 /// Folders of a project that are written by tools.
-const WRITTEN: [&str; 4] = ["target", ".segno", ".git", "expected"];
+const WRITTEN: [&str; 5] = ["target", "node_modules", ".segno", ".git", "expected"];
 
 #[derive(clap::Args)]
 pub struct DevArgs {
