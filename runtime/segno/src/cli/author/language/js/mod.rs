@@ -169,7 +169,7 @@ impl Project {
 
 impl super::Package for Project {
     fn component(&self) -> String {
-        format!("{}.wasm", self.name)
+        format!("{}.wasm", self.name.replace('-', "_"))
     }
 
     fn build(&self, _: Profile, out: &Path, _: bool) -> Result<Built> {

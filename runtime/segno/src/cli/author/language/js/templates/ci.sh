@@ -5,5 +5,5 @@ cd "$(dirname "$0")"
 [ -e node_modules/segno ] || npm install --no-audit --no-fund
 npm test --silent
 segno build
-segno check {{name}}.wasm{{check}}
+segno check {{module}}.wasm{{check}}
 segno test
