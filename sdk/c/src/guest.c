@@ -1,0 +1,134 @@
+/* Owns: messages to and from the host, for plugins without state and timers so far.
+ * Does not own: the loop over records (`plugin.h`).
+ * Invariant: frames come from the host, which has checked them; the answer is canonical and stays until the next call. */
+#include "segno.h"
+
+struct segno_now segno_now;
+static uint32_t answer[3];
+static struct segno_builder text;
+static bool lent;
+
+static void add(struct segno_builder *to, const void *bytes, uint32_t length) {
+    if (to->length + length > to->capacity) segno_builder_grow(to, length);
+    if (length > 0) memcpy(to->data + to->length, bytes, length);
+    to->length += length;
+}
+static void say(const char *words) { add(&text, words, (uint32_t)strlen(words)); }
+static void pad(struct segno_builder *to, uint32_t start) {
+    static const uint8_t zeros[8];
+    add(to, zeros, (8 - (to->length - start) % 8) % 8);
+}
+
+static const char *const TYPES[] = {"", "bool", "i32", "i64", "u64", "f64", "utf8", "binary", "timestamp", "date"};
+static const char *const KINDS[] = {"extend", "emit", "per_key"};
+
+static void columns(const struct segno_column *column) {
+    bool first = true;
+    say("\"columns\":[");
+    for (; column->name != NULL; column++) {
+        if (column->type == SEGNO_EVENT_TIME) continue;
+        say(first ? "{\"name\":\"" : ",{\"name\":\""), say(column->name), say("\",\"type\":\""), say(TYPES[column->type]);
+        say(column->nullable ? "\",\"nullable\":true}" : "\",\"nullable\":false}");
+        first = false;
+    }
+    say("]");
+}
+
+__attribute__((export_name("describe"))) uint32_t *segno_describe(void) {
+    const struct segno_plugin *plugin = &segno_plugin;
+    memset(&text, 0, sizeof text);
+    say("{\"abi\":1,\"name\":\""), say(plugin->name), say("\",\"version\":\""), say(plugin->version);
+    say("\",\"inputs\":[{\"name\":\"in\","), columns(plugin->input), say("}],\"event_time\":false,\"outputs\":[");
+    for (int i = 0; plugin->ports[i] != NULL; i++) {
+        say(i > 0 ? ",{\"name\":\"" : "{\"name\":\""), say(plugin->ports[i]->name), say("\",\"kind\":\"");
+        say(KINDS[plugin->ports[i]->kind]), say("\","), columns(plugin->ports[i]->columns), say("}");
+    }
+    say("],\"tables\":[],\"side_tables\":[]}");
+    answer[0] = (uint32_t)text.data, answer[1] = text.length;
+    return answer;
+}
+
+__attribute__((export_name("init"))) uint32_t *segno_init(const uint8_t *at, uint32_t length) {
+    (void)at, (void)length;
+    answer[0] = answer[1] = answer[2] = 0;
+    if (segno_plugin.init != NULL) segno_plugin.init();
+    lent = false;
+    segno_memory_mark();
+    return answer;
+}
+
+__attribute__((export_name("cabi_realloc"))) void *segno_lend(void *old, size_t old_length, size_t alignment, size_t length) {
+    (void)alignment;
+    /* The first request of a call: what the last one left is not needed any more. */
+    if (!lent) segno_memory_reset();
+    lent = true;
+    return segno_grow_raw(old, old_length, length);
+}
+
+static void write_column(struct segno_builder *out, uint32_t frame, uint32_t index, uint8_t type, const struct segno_column *spec,
+                         const struct segno_builder *b, uint32_t rows) {
+    uint8_t head[24] = {0};
+    uint32_t place;
+    head[0] = type;
+    if (spec != NULL) head[2] = spec->precision, head[3] = (uint8_t)spec->scale;
+    if (b->validity != NULL) {
+        segno_builder_valid((struct segno_builder *)b, rows);
+        head[1] = 1;
+        if (rows % 8 != 0) b->validity[rows / 8] &= (uint8_t)((1u << rows % 8) - 1);
+        place = out->length - frame, memcpy(head + 4, &place, 4);
+        add(out, b->validity, (rows + 7) / 8), pad(out, frame);
+    }
+    if (type == SEGNO_UTF8 || type == SEGNO_BINARY) {
+        place = out->length - frame, memcpy(head + 8, &place, 4);
+        add(out, b->offsets, 4 * (rows + 1)), pad(out, frame);
+    }
+    place = out->length - frame, memcpy(head + 12, &place, 4), memcpy(head + 16, &b->length, 4);
+    add(out, b->data, b->length), pad(out, frame);
+    memcpy(out->data + frame + 16 + 24 * index, head, 24);
+}
+
+__attribute__((export_name("process"))) uint32_t *segno_process(const uint8_t *batch, uint32_t length) {
+    (void)length;
+    static struct segno_view views[1024];
+    const struct segno_plugin *plugin = &segno_plugin;
+    lent = false;
+    /* The records are the first section. */
+    const uint8_t *frame = batch + segno_load_u32(batch + 20);
+    uint32_t rows = segno_load_u32(frame + 8), width = segno_load_u32(frame + 4) >> 16;
+    for (uint32_t i = 0; i < width && i < 1024; i++) {
+        const uint8_t *head = frame + 16 + 24 * i;
+        views[i].validity = head[1] & 1 ? frame + segno_load_u32(head + 4) : NULL;
+        views[i].offsets = frame + segno_load_u32(head + 8);
+        views[i].data = frame + segno_load_u32(head + 12);
+    }
+    uint32_t used = 0;
+    for (int i = 0; plugin->ports[i] != NULL; i++) {
+        struct segno_port *port = plugin->ports[i];
+        memset(port->builders, 0, sizeof(struct segno_builder) * (1 + port->width));
+        port->rows = 0;
+    }
+    struct segno_batch given = {views, rows, NULL};
+    plugin->run(&given);
+    for (int i = 0; plugin->ports[i] != NULL; i++) used += plugin->ports[i]->rows > 0;
+    struct segno_builder out = {0};
+    const uint32_t head[4] = {0x31454753, 1 | used << 16, 0, 0}, none[6] = {0};
+    add(&out, head, 16);
+    for (uint32_t i = 0; i < used; i++) add(&out, none, 16);
+    for (uint32_t i = 0, n = 0; plugin->ports[i] != NULL; i++) {
+        struct segno_port *port = plugin->ports[i];
+        if (port->rows == 0) continue;
+        uint32_t start = out.length, fhead[4] = {0x314e4753, 1 | (1 + port->width) << 16, port->rows, 0};
+        add(&out, fhead, 16);
+        for (uint32_t c = 0; c <= port->width; c++) add(&out, none, 24);
+        write_column(&out, start, 0, SEGNO_U32, NULL, &port->builders[0], port->rows);
+        for (uint32_t c = 0; c < port->width; c++)
+            write_column(&out, start, 1 + c, port->columns[c].type, &port->columns[c], &port->builders[1 + c], port->rows);
+        uint32_t bytes = out.length - start, entry[4] = {1 | i << 16, start, bytes, 0};
+        memcpy(out.data + start + 12, &bytes, 4), memcpy(out.data + 16 + 16 * n++, entry, 16);
+    }
+    memcpy(out.data + 8, &out.length, 4);
+    answer[0] = 0, answer[1] = (uint32_t)out.data, answer[2] = out.length;
+    return answer;
+}
+
+void segno_take_back(void) { __builtin_trap(); }
