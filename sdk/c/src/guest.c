@@ -19,6 +19,32 @@ static void pad(struct segno_builder *to, uint32_t start) {
     add(to, zeros, (8 - (to->length - start) % 8) % 8);
 }
 
+extern segno_text segno_reason;
+static struct segno_builder rejects[2];
+static uint32_t rejected;
+
+/* Forgets the rows from `rows` on. */
+static void truncate(struct segno_builder *b, uint8_t type, uint32_t rows) {
+    switch (type) {
+    case SEGNO_BOOL:
+        b->length = (rows + 7) / 8;
+        if (rows % 8 != 0) b->data[rows / 8] &= (uint8_t)((1u << rows % 8) - 1);
+        break;
+    case SEGNO_UTF8: case SEGNO_BINARY: b->length = b->offsets == NULL ? 0 : b->offsets[rows]; break;
+    case SEGNO_I32: case SEGNO_DATE: case SEGNO_U32: b->length = 4 * rows; break;
+    case SEGNO_DECIMAL: b->length = 16 * rows; break;
+    default: b->length = 8 * rows; break;
+    }
+    for (uint32_t row = rows; row < 8 * b->validity_capacity; row++) b->validity[row / 8] |= (uint8_t)(1u << row % 8);
+}
+
+/* True when a column of so many rows has a null. */
+static bool has_null(const struct segno_builder *b, uint32_t rows) {
+    if (b->validity == NULL) return false;
+    for (uint32_t row = 0; row < rows && row < 8 * b->validity_capacity; row++) if (!segno_bit(b->validity, row)) return true;
+    return false;
+}
+
 static const char *const TYPES[] = {"", "bool", "i32", "i64", "u64", "f64", "utf8", "binary", "timestamp", "date"};
 static const char *const KINDS[] = {"extend", "emit", "per_key"};
 
@@ -71,7 +97,7 @@ static void write_column(struct segno_builder *out, uint32_t frame, uint32_t ind
     uint32_t place;
     head[0] = type;
     if (spec != NULL) head[2] = spec->precision, head[3] = (uint8_t)spec->scale;
-    if (b->validity != NULL) {
+    if (has_null(b, rows)) {
         segno_builder_valid((struct segno_builder *)b, rows);
         head[1] = 1;
         if (rows % 8 != 0) b->validity[rows / 8] &= (uint8_t)((1u << rows % 8) - 1);
@@ -102,6 +128,8 @@ __attribute__((export_name("process"))) uint32_t *segno_process(const uint8_t *b
         views[i].data = frame + segno_load_u32(head + 12);
     }
     uint32_t used = 0;
+    rejected = 0;
+    memset(rejects, 0, sizeof rejects);
     for (int i = 0; plugin->ports[i] != NULL; i++) {
         struct segno_port *port = plugin->ports[i];
         memset(port->builders, 0, sizeof(struct segno_builder) * (1 + port->width));
@@ -110,11 +138,13 @@ __attribute__((export_name("process"))) uint32_t *segno_process(const uint8_t *b
     struct segno_batch given = {views, rows, NULL};
     plugin->run(&given);
     for (int i = 0; plugin->ports[i] != NULL; i++) used += plugin->ports[i]->rows > 0;
+    used += rejected > 0;
     struct segno_builder out = {0};
     const uint32_t head[4] = {0x31454753, 1 | used << 16, 0, 0}, none[6] = {0};
     add(&out, head, 16);
     for (uint32_t i = 0; i < used; i++) add(&out, none, 16);
-    for (uint32_t i = 0, n = 0; plugin->ports[i] != NULL; i++) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; plugin->ports[i] != NULL; i++) {
         struct segno_port *port = plugin->ports[i];
         if (port->rows == 0) continue;
         uint32_t start = out.length, fhead[4] = {0x314e4753, 1 | (1 + port->width) << 16, port->rows, 0};
@@ -126,9 +156,27 @@ __attribute__((export_name("process"))) uint32_t *segno_process(const uint8_t *b
         uint32_t bytes = out.length - start, entry[4] = {1 | i << 16, start, bytes, 0};
         memcpy(out.data + start + 12, &bytes, 4), memcpy(out.data + 16 + 16 * n++, entry, 16);
     }
+    if (rejected > 0) {
+        uint32_t start = out.length, fhead[4] = {0x314e4753, 1 | 2 << 16, rejected, 0};
+        add(&out, fhead, 16), add(&out, none, 24), add(&out, none, 24);
+        write_column(&out, start, 0, SEGNO_U32, NULL, &rejects[0], rejected);
+        write_column(&out, start, 1, SEGNO_UTF8, NULL, &rejects[1], rejected);
+        uint32_t bytes = out.length - start, entry[4] = {4, start, bytes, 0};
+        memcpy(out.data + start + 12, &bytes, 4), memcpy(out.data + 16 + 16 * n, entry, 16);
+    }
     memcpy(out.data + 8, &out.length, 4);
     answer[0] = 0, answer[1] = (uint32_t)out.data, answer[2] = out.length;
     return answer;
 }
 
-void segno_take_back(void) { __builtin_trap(); }
+/* Rows of the current event are the last ones of each port. */
+void segno_take_back(void) {
+    for (int i = 0; segno_plugin.ports[i] != NULL; i++) {
+        struct segno_port *port = segno_plugin.ports[i];
+        while (port->rows > 0 && segno_load_u32(port->builders[0].data + 4 * (size_t)(port->rows - 1)) == segno_now.event) port->rows--;
+        port->builders[0].length = 4 * port->rows;
+        for (uint32_t c = 0; c < port->width; c++) truncate(&port->builders[1 + c], port->columns[c].type, port->rows);
+    }
+    segno_builder_u32(&rejects[0], segno_now.event);
+    segno_builder_text(&rejects[1], rejected++, segno_reason);
+}

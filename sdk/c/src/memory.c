@@ -32,15 +32,9 @@ void segno_memory_mark(void) { mark = top; }
 void segno_memory_reset(void) { top = mark; }
 
 /* One instruction each, with -mbulk-memory. */
-void *memcpy(void *to, const void *from, size_t bytes) {
-    __asm__("local.get %0\nlocal.get %1\nlocal.get %2\nmemory.copy 0, 0" : : "r"(to), "r"(from), "r"(bytes) : "memory");
-    return to;
-}
-void *memmove(void *to, const void *from, size_t bytes) { return memcpy(to, from, bytes); }
-void *memset(void *to, int byte, size_t bytes) {
-    __asm__("local.get %0\nlocal.get %1\nlocal.get %2\nmemory.fill 0" : : "r"(to), "r"(byte), "r"(bytes) : "memory");
-    return to;
-}
+void *memcpy(void *to, const void *from, size_t bytes) { return __builtin_memcpy(to, from, bytes); }
+void *memmove(void *to, const void *from, size_t bytes) { return __builtin_memmove(to, from, bytes); }
+void *memset(void *to, int byte, size_t bytes) { return __builtin_memset(to, byte, bytes); }
 int memcmp(const void *a, const void *b, size_t bytes) {
     const unsigned char *left = a, *right = b;
     for (; bytes > 0 && *left == *right; bytes--, left++, right++) {}
