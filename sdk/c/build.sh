@@ -11,7 +11,7 @@ flags="--target=wasm32 -O2 -flto -mbulk-memory -msimd128 -mnontrapping-fptoint -
     -ftrivial-auto-var-init=pattern -Wdate-time -Werror=date-time -Werror=implicit-function-declaration -Wall"
 checks="-fsanitize=integer-divide-by-zero,bounds,shift,float-cast-overflow,unreachable,return,null
     -fno-sanitize-recover=all"
-for part in memory column observe guest; do clang $flags -Isandbox -Iinclude -c src/$part.c -o "$objects/$part.o"; done
+for part in memory column observe state guest; do clang $flags -Isandbox -Iinclude -c src/$part.c -o "$objects/$part.o"; done
 # Compiled in its own folder: a panic names the file as the author knows it, and no path of this machine is in the component.
 (cd "$(dirname "$source")" && clang $flags $checks -I"$sdk/sandbox" -I"$sdk/include" -c "$(basename "$source")" -o "$objects/plugin.o")
 clang --target=wasm32 -c src/world.s -o "$objects/world.o"

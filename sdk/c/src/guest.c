@@ -1,4 +1,4 @@
-/* Owns: messages to and from the host, for plugins without state and timers so far.
+/* Owns: messages to and from the host, for plugins without timers, configuration and side tables so far.
  * Does not own: the loop over records (`plugin.h`).
  * Invariant: frames come from the host, which has checked them; the answer is canonical and stays until the next call. */
 #include "segno.h"
@@ -20,6 +20,8 @@ static void pad(struct segno_builder *to, uint32_t start) {
 }
 
 extern segno_text segno_reason;
+bool segno_table_load(struct segno_table *table, const struct segno_view *states, uint32_t keys);
+void segno_table_collect(struct segno_table *table, const struct segno_view *states, uint32_t keys);
 static struct segno_builder rejects[2];
 static uint32_t rejected;
 
@@ -60,6 +62,23 @@ static void columns(const struct segno_column *column) {
     say("]");
 }
 
+static void small(uint32_t value) {
+    segno_text digits = segno_format("%u", (unsigned)value);
+    add(&text, digits.data, digits.length);
+}
+
+static void kept(const struct segno_column *column) {
+    say("\"columns\":[");
+    for (bool first = true; column->name != NULL; column++, first = false) {
+        say(first ? "{\"name\":\"" : ",{\"name\":\""), say(column->name), say("\",\"type\":\"");
+        say(column->type == SEGNO_LIST ? "list" : TYPES[column->type]);
+        say(column->nullable ? "\",\"nullable\":true,\"since\":" : "\",\"nullable\":false,\"since\":"), small(column->since);
+        if (column->type == SEGNO_LIST) say(","), kept(column->items);
+        say("}");
+    }
+    say("]");
+}
+
 __attribute__((export_name("describe"))) uint32_t *segno_describe(void) {
     const struct segno_plugin *plugin = &segno_plugin;
     memset(&text, 0, sizeof text);
@@ -69,7 +88,12 @@ __attribute__((export_name("describe"))) uint32_t *segno_describe(void) {
         say(i > 0 ? ",{\"name\":\"" : "{\"name\":\""), say(plugin->ports[i]->name), say("\",\"kind\":\"");
         say(KINDS[plugin->ports[i]->kind]), say("\","), columns(plugin->ports[i]->columns), say("}");
     }
-    say("],\"tables\":[],\"side_tables\":[]}");
+    say("],\"tables\":[");
+    for (int i = 0; plugin->tables[i] != NULL; i++) {
+        say(i > 0 ? ",{\"name\":\"" : "{\"name\":\""), say(plugin->tables[i]->name), say("\",\"version\":"), small(plugin->tables[i]->version);
+        say(","), kept(plugin->tables[i]->columns), say("}");
+    }
+    say("],\"side_tables\":[]}");
     answer[0] = (uint32_t)text.data, answer[1] = text.length;
     return answer;
 }
@@ -136,7 +160,28 @@ __attribute__((export_name("process"))) uint32_t *segno_process(const uint8_t *b
         port->rows = 0;
     }
     struct segno_batch given = {views, rows, NULL};
+    static struct segno_view states[SEGNO_PORTS_MAX];
+    uint32_t keys = 0;
+    for (uint32_t i = 0, sections = segno_load_u32(batch + 4) >> 16; i < sections; i++) {
+        const uint8_t *entry = batch + 16 + 16 * i, *at = batch + segno_load_u32(entry + 4);
+        uint32_t kind = segno_load_u32(entry) & 0xffff, index = segno_load_u32(entry) >> 16;
+        if (kind == 2) given.keys = at + segno_load_u32(at + 16 + 12);
+        if (kind == 3 && index < SEGNO_PORTS_MAX) {
+            states[index].validity = at[17] & 1 ? at + segno_load_u32(at + 20) : NULL;
+            states[index].offsets = at + segno_load_u32(at + 24), states[index].data = at + segno_load_u32(at + 28);
+            keys = segno_load_u32(at + 8);
+            if (plugin->tables[index] != NULL && !segno_table_load(plugin->tables[index], &states[index], keys)) {
+                segno_text why = segno_format("the state of table `%s` cannot be read at version %u", plugin->tables[index]->name, plugin->tables[index]->version);
+                answer[0] = 1, answer[1] = (uint32_t)why.data, answer[2] = why.length;
+                return answer;
+            }
+        }
+    }
     plugin->run(&given);
+    for (int i = 0; plugin->tables[i] != NULL; i++) {
+        segno_table_collect(plugin->tables[i], &states[i], keys);
+        used += plugin->tables[i]->changed > 0;
+    }
     for (int i = 0; plugin->ports[i] != NULL; i++) used += plugin->ports[i]->rows > 0;
     used += rejected > 0;
     struct segno_builder out = {0};
@@ -154,6 +199,16 @@ __attribute__((export_name("process"))) uint32_t *segno_process(const uint8_t *b
         for (uint32_t c = 0; c < port->width; c++)
             write_column(&out, start, 1 + c, port->columns[c].type, &port->columns[c], &port->builders[1 + c], port->rows);
         uint32_t bytes = out.length - start, entry[4] = {1 | i << 16, start, bytes, 0};
+        memcpy(out.data + start + 12, &bytes, 4), memcpy(out.data + 16 + 16 * n++, entry, 16);
+    }
+    for (uint32_t i = 0; plugin->tables[i] != NULL; i++) {
+        struct segno_table *table = plugin->tables[i];
+        if (table->changed == 0) continue;
+        uint32_t start = out.length, fhead[4] = {0x314e4753, 1 | 2 << 16, table->changed, 0};
+        add(&out, fhead, 16), add(&out, none, 24), add(&out, none, 24);
+        write_column(&out, start, 0, SEGNO_U32, NULL, &table->keys, table->changed);
+        write_column(&out, start, 1, SEGNO_BINARY, NULL, &table->changes, table->changed);
+        uint32_t bytes = out.length - start, entry[4] = {2 | i << 16, start, bytes, 0};
         memcpy(out.data + start + 12, &bytes, 4), memcpy(out.data + 16 + 16 * n++, entry, 16);
     }
     if (rejected > 0) {

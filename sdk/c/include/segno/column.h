@@ -159,6 +159,8 @@ SEGNO_INLINE size_t segno_value_at(const struct segno_column *column) {
     }
 }
 
+#define SEGNO_UNUSED __attribute__((unused))
+
 #define SEGNO_COPY_(WORD, TYPE, WIDTH) \
     { TYPE segno_value = segno_load_##WORD(view->data + WIDTH * (size_t)row); memcpy(to, &segno_value, sizeof segno_value); break; }
 

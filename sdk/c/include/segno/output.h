@@ -37,7 +37,7 @@ SEGNO_END
     static const struct segno_column NAME##_columns[] = {COLUMNS(SEGNO_SPEC_) SEGNO_SPEC_END};                                    \
     static struct segno_builder NAME##_builders[1 + SEGNO_WIDTH_(COLUMNS)];                                                       \
     static struct segno_port NAME##_port = {#NAME, KIND, NAME##_columns, SEGNO_WIDTH_(COLUMNS), NAME##_builders, 0};               \
-    static inline void NAME##_push(struct NAME row) {                                                                             \
+    SEGNO_UNUSED static inline void NAME##_push(struct NAME row) {                                                                             \
         const struct segno_column *segno_columns = NAME##_columns;                                                                \
         struct segno_builder *segno_builders = NAME##_builders;                                                                   \
         uint32_t segno_row = NAME##_port.rows++;                                                                                  \
@@ -58,7 +58,7 @@ SEGNO_END
     static const struct segno_column NAME##_columns[] = {SEGNO_SPEC_END};                                                         \
     static struct segno_builder NAME##_builders[1];                                                                               \
     static struct segno_port NAME##_port = {#NAME, SEGNO_PORT_EXTEND, NAME##_columns, 0, NAME##_builders, 0};                      \
-    static inline void NAME##_keep(void) {                                                                                        \
+    SEGNO_UNUSED static inline void NAME##_keep(void) {                                                                                        \
         NAME##_port.rows++;                                                                                                       \
         segno_builder_u32(NAME##_builders, segno_now.event);                                                                      \
     }

@@ -164,7 +164,7 @@ SEGNO_END
         struct NAME *items;                                                                                                       \
         uint32_t length, capacity;                                                                                                \
     };                                                                                                                            \
-    static inline struct NAME *NAME##_list_add(struct NAME##_list *list) {                                                        \
+    SEGNO_UNUSED static inline struct NAME *NAME##_list_add(struct NAME##_list *list) {                                                        \
         if (list->length == list->capacity) {                                                                                     \
             list->items = (struct NAME *)segno_list_grow(list->items, list->length, &list->capacity, sizeof(struct NAME));        \
         }                                                                                                                         \
@@ -202,16 +202,16 @@ SEGNO_END
 #define SEGNO_TABLE_(NAME, TABLE, VERSION)                                                                                       \
     static struct segno_table NAME##_table = {TABLE, VERSION, NAME##_columns, sizeof(struct NAME), NAME##_decode, NAME##_encode,  \
                                               NULL, NULL, {NULL, 0, 0, NULL, 0, NULL, 0}, {NULL, 0, 0, NULL, 0, NULL, 0}, 0};     \
-    static inline struct NAME *NAME##_or_default(void) {                                                                          \
+    SEGNO_UNUSED static inline struct NAME *NAME##_or_default(void) {                                                                          \
         struct segno_slot *slot = &NAME##_table.slots[segno_now.key];                                                             \
         slot->present = slot->touched = true;                                                                                     \
         return &((struct NAME *)(void *)NAME##_table.values)[segno_now.key];                                                      \
     }                                                                                                                             \
-    static inline const struct NAME *NAME##_get(void) {                                                                           \
+    SEGNO_UNUSED static inline const struct NAME *NAME##_get(void) {                                                                           \
         if (!NAME##_table.slots[segno_now.key].present) return NULL;                                                              \
         return &((const struct NAME *)(void *)NAME##_table.values)[segno_now.key];                                                \
     }                                                                                                                             \
-    static inline void NAME##_clear(void) {                                                                                       \
+    SEGNO_UNUSED static inline void NAME##_clear(void) {                                                                                       \
         struct segno_slot *slot = &NAME##_table.slots[segno_now.key];                                                             \
         slot->touched |= slot->present;                                                                                           \
         slot->present = false;                                                                                                    \
