@@ -1,4 +1,4 @@
-/* Owns: messages to and from the host, for plugins without timers, configuration and side tables so far.
+/* Owns: messages to and from the host, for plugins without configuration and side tables so far.
  * Does not own: the loop over records (`plugin.h`).
  * Invariant: frames come from the host, which has checked them; the answer is canonical and stays until the next call. */
 #include "segno.h"
@@ -20,6 +20,9 @@ static void pad(struct segno_builder *to, uint32_t start) {
 }
 
 extern segno_text segno_reason;
+extern struct segno_builder segno_timers[4];
+extern uint32_t segno_timer_changes;
+void segno_run_events(const struct segno_batch *batch, const uint8_t *due, const uint8_t *moves);
 bool segno_table_load(struct segno_table *table, const struct segno_view *states, uint32_t keys);
 void segno_table_collect(struct segno_table *table, const struct segno_view *states, uint32_t keys);
 static struct segno_builder rejects[2];
@@ -83,7 +86,10 @@ __attribute__((export_name("describe"))) uint32_t *segno_describe(void) {
     const struct segno_plugin *plugin = &segno_plugin;
     memset(&text, 0, sizeof text);
     say("{\"abi\":1,\"name\":\""), say(plugin->name), say("\",\"version\":\""), say(plugin->version);
-    say("\",\"inputs\":[{\"name\":\"in\","), columns(plugin->input), say("}],\"event_time\":false,\"outputs\":[");
+    say("\",\"inputs\":[{\"name\":\"in\","), columns(plugin->input), say("}],\"event_time\":");
+    bool timed = false;
+    for (const struct segno_column *one = plugin->input; one->name != NULL; one++) timed |= one->type == SEGNO_EVENT_TIME;
+    say(timed ? "true" : "false"), say(plugin->on_timer != NULL ? ",\"timers\":true,\"outputs\":[" : ",\"timers\":false,\"outputs\":[");
     for (int i = 0; plugin->ports[i] != NULL; i++) {
         say(i > 0 ? ",{\"name\":\"" : "{\"name\":\""), say(plugin->ports[i]->name), say("\",\"kind\":\"");
         say(KINDS[plugin->ports[i]->kind]), say("\","), columns(plugin->ports[i]->columns), say("}");
@@ -145,8 +151,22 @@ __attribute__((export_name("process"))) uint32_t *segno_process(const uint8_t *b
     /* The records are the first section. */
     const uint8_t *frame = batch + segno_load_u32(batch + 20);
     uint32_t rows = segno_load_u32(frame + 8), width = segno_load_u32(frame + 4) >> 16;
-    for (uint32_t i = 0; i < width && i < 1024; i++) {
-        const uint8_t *head = frame + 16 + 24 * i;
+    const uint8_t *times = NULL, *due = NULL, *moves = NULL;
+    for (uint32_t i = 0, sections = segno_load_u32(batch + 4) >> 16; i < sections; i++) {
+        const uint8_t *at = batch + segno_load_u32(batch + 16 + 16 * i + 4);
+        switch (segno_load_u32(batch + 16 + 16 * i) & 0xffff) {
+        case 4: due = at; break;
+        case 5: times = at + segno_load_u32(at + 28); break;
+        case 6: moves = at; break;
+        }
+    }
+    for (uint32_t i = 0, c = 0; plugin->input[i].name != NULL && i < 1024; i++) {
+        if (plugin->input[i].type == SEGNO_EVENT_TIME) {
+            views[i] = (struct segno_view){NULL, NULL, times};
+            continue;
+        }
+        if (c == width) break;
+        const uint8_t *head = frame + 16 + 24 * c++;
         views[i].validity = head[1] & 1 ? frame + segno_load_u32(head + 4) : NULL;
         views[i].offsets = frame + segno_load_u32(head + 8);
         views[i].data = frame + segno_load_u32(head + 12);
@@ -177,7 +197,11 @@ __attribute__((export_name("process"))) uint32_t *segno_process(const uint8_t *b
             }
         }
     }
-    plugin->run(&given);
+    segno_timer_changes = 0;
+    memset(segno_timers, 0, sizeof segno_timers);
+    if (plugin->on_timer != NULL) segno_run_events(&given, due, moves);
+    else plugin->run(&given);
+    used += segno_timer_changes > 0;
     for (int i = 0; plugin->tables[i] != NULL; i++) {
         segno_table_collect(plugin->tables[i], &states[i], keys);
         used += plugin->tables[i]->changed > 0;
@@ -209,6 +233,15 @@ __attribute__((export_name("process"))) uint32_t *segno_process(const uint8_t *b
         write_column(&out, start, 0, SEGNO_U32, NULL, &table->keys, table->changed);
         write_column(&out, start, 1, SEGNO_BINARY, NULL, &table->changes, table->changed);
         uint32_t bytes = out.length - start, entry[4] = {2 | i << 16, start, bytes, 0};
+        memcpy(out.data + start + 12, &bytes, 4), memcpy(out.data + 16 + 16 * n++, entry, 16);
+    }
+    if (segno_timer_changes > 0) {
+        static const uint8_t types[4] = {SEGNO_U32, SEGNO_TIMESTAMP, SEGNO_U32, SEGNO_BOOL};
+        uint32_t start = out.length, fhead[4] = {0x314e4753, 1 | 4 << 16, segno_timer_changes, 0};
+        add(&out, fhead, 16);
+        for (int c = 0; c < 4; c++) add(&out, none, 24);
+        for (uint32_t c = 0; c < 4; c++) write_column(&out, start, c, types[c], NULL, &segno_timers[c], segno_timer_changes);
+        uint32_t bytes = out.length - start, entry[4] = {3, start, bytes, 0};
         memcpy(out.data + start + 12, &bytes, 4), memcpy(out.data + 16 + 16 * n++, entry, 16);
     }
     if (rejected > 0) {
