@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use wasmtime::Store;
 use wasmtime::component::{Instance as WasmInstance, InstancePre, WasmList};
-use wasmtime_wizer::{ComponentInstanceState, Wizer};
+use wasmtime_wizer::{ComponentContext, ComponentInstanceState, Wizer};
 
 /// A component that was admitted and has described itself.
 pub struct Component {
@@ -66,7 +66,7 @@ impl Engine {
     /// and tables.
     pub fn load(&self, bytes: &[u8], limits: &Limits) -> Result<Component> {
         let inspection = admission::admit(bytes)?;
-        let component = self.compiled(&format!("{}-raw", inspection.sha256), || Ok(bytes.to_vec()))?;
+        let component = self.instrumented(&inspection.sha256, bytes)?.1;
         let (mut store, instance) = self.start(&component, limits)?;
         let describe = instance
             .get_typed_func::<(), (Vec<u8>,)>(&mut store, "describe")
@@ -110,12 +110,24 @@ impl Engine {
                 return Ok(component);
             }
         }
-        let component =
-            wasmtime::component::Component::new(&self.wasm, bytes()?).map_err(|error| refused(&error))?;
+        let component = self.compile(&bytes()?)?;
         if let Some(cache) = &cache
             && let Ok(code) = component.serialize()
         {
             cache.store(&name, &code);
+        }
+        Ok(component)
+    }
+
+    fn compile(&self, bytes: &[u8]) -> Result<wasmtime::component::Component> {
+        let cache = self.cache.as_deref().map(Cache::open).transpose()?;
+        let name = format!("parts-{}", self.compatibility());
+        if let Some(cache) = &cache {
+            self.parts.load(cache, &name);
+        }
+        let component = wasmtime::component::Component::new(&self.wasm, bytes).map_err(|error| refused(&error))?;
+        if let Some(cache) = &cache {
+            self.parts.save(cache, &name);
         }
         Ok(component)
     }
@@ -138,13 +150,21 @@ impl Engine {
         Ok((store, instance))
     }
 
+    /// The component with functions that show its memories and globals; `describe` and `init` are asked of it.
+    fn instrumented<'b>(
+        &self,
+        sha256: &str,
+        bytes: &'b [u8],
+    ) -> Result<((Wizer, ComponentContext<'b>), wasmtime::component::Component)> {
+        let wizer = Wizer::new();
+        let (context, instrumented) = wizer.instrument_component(bytes).map_err(|error| refused(&error))?;
+        let compiled = self.compiled(&format!("{sha256}-instrumented"), || Ok(instrumented))?;
+        Ok(((wizer, context), compiled))
+    }
+
     /// The component with memories and globals as `init` left them.
     fn initialised(&self, component: &Component, init: &[u8], limits: &Limits) -> Result<Vec<u8>> {
-        let wizer = Wizer::new();
-        let (context, instrumented) =
-            wizer.instrument_component(&component.bytes).map_err(|error| refused(&error))?;
-        let compiled =
-            wasmtime::component::Component::new(&self.wasm, &instrumented).map_err(|error| refused(&error))?;
+        let ((wizer, context), compiled) = self.instrumented(&component.inspection.sha256, &component.bytes)?;
         let (mut store, instance) = self.start(&compiled, limits)?;
         let function = instance
             .get_typed_func::<(&[u8],), (Result<(), String>,)>(&mut store, "init")

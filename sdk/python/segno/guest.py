@@ -23,6 +23,7 @@ from .transform import Plan
 
 #: Where the author's files lie while the component runs.
 _OWN = "/0/"
+_SDK = "/0/segno/"
 
 
 class NotDeterministic(Exception):
@@ -57,6 +58,15 @@ def _seeded(cls):
     return Random
 
 
+class SystemRandom(random.Random):
+    """Modules make one when they are imported; it refuses to give anything."""
+
+    random = getrandbits = seed = _refuse("random.SystemRandom", _CHANCE)
+
+    def __init__(self):
+        pass
+
+
 def restrict() -> None:
     """Takes from Python what differs from run to run. Before the plugin is imported, so that it cannot keep a reference."""
     for name in ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time", "process_time_ns",
@@ -79,7 +89,7 @@ def restrict() -> None:
     datetime.date, datetime.datetime = Date, DateTime
 
     random.Random = _seeded(random.Random)
-    random.SystemRandom = _refuse("random.SystemRandom", _CHANCE)
+    random.SystemRandom = SystemRandom
     for name in dir(random):
         if callable(getattr(random, name)) and name[0].islower():
             setattr(random, name, _refuse(f"random.{name}()", _CHANCE))
@@ -101,7 +111,7 @@ def _place(error: BaseException) -> str:
     while at is not None:
         places.append((at.tb_frame.f_code.co_filename, at.tb_lineno))
         at = at.tb_next
-    own = [place for place in places if place[0].startswith(_OWN)]
+    own = [place for place in places if place[0].startswith(_OWN) and not place[0].startswith(_SDK)]
     file, line = own[-1] if own else places[-1]
     return f"{file.removeprefix(_OWN)}:{line}"
 

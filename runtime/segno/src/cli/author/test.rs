@@ -10,6 +10,7 @@ use super::{CONTRACT, SCENARIOS, failure};
 use crate::cli::console::{Console, count, number};
 use crate::cli::plugin::load;
 use crate::cli::{Failure, Outcome};
+use crate::worker::load::cache_dir;
 use segno_core::{Code, Error};
 use segno_plugin::Engine;
 use serde_json::{Value, json};
@@ -43,7 +44,7 @@ pub fn run(console: &Console, args: &TestArgs) -> Outcome {
             (project, built.path)
         }
     };
-    let description = load(&Engine::new(None)?, &component)?.description;
+    let description = load(&Engine::new(Some(&cache_dir()))?, &component)?.description;
     let scenarios = scenario::all(&project, args.scenario.as_deref())?;
     if let Some(record) = args.record {
         return one_record(console, args, &project, &component, &scenarios, record);

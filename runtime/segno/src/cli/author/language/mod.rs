@@ -1,5 +1,6 @@
 //! Languages that plugins are written in: what differs from one to the other.
 //!
+//! - `python`: classes, which an interpreter runs that componentize-py puts into the component
 //! - `rust`: crates, compiled by cargo
 //!
 //! Owns: the list of languages, how a folder is known as a project of one, and what each of them has to do.
@@ -8,6 +9,7 @@
 //!
 //! Invariant: a folder is a project of one language: of the first in the list whose manifest it has.
 
+mod python;
 mod rust;
 
 use super::template::Blank;
@@ -15,6 +17,11 @@ use segno_core::{Code, Error, Place, Result};
 use segno_plugin::admission::Inspection;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// Sources of the SDKs, and the interfaces, as they were when this command was built.
+mod carried {
+    include!(concat!(env!("OUT_DIR"), "/sdk.rs"));
+}
 
 /// A language, with what was found out about its toolchain.
 pub trait Language {
@@ -61,7 +68,7 @@ pub struct Built {
 }
 
 pub fn all() -> Vec<Box<dyn Language>> {
-    vec![Box::new(rust::Rust::default())]
+    vec![Box::new(rust::Rust::default()), Box::new(python::Python)]
 }
 
 /// The language of that name.
