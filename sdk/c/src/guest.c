@@ -53,12 +53,21 @@ static bool has_null(const struct segno_builder *b, uint32_t rows) {
 static const char *const TYPES[] = {"", "bool", "i32", "i64", "u64", "f64", "utf8", "binary", "timestamp", "date"};
 static const char *const KINDS[] = {"extend", "emit", "per_key"};
 
+static void say_type(const struct segno_column *column) {
+    if (column->type == SEGNO_DECIMAL) {
+        segno_text type = segno_format("decimal128(%d,%d)", column->precision, column->scale);
+        add(&text, type.data, type.length);
+    } else {
+        say(column->type == SEGNO_LIST ? "list" : TYPES[column->type]);
+    }
+}
+
 static void columns(const struct segno_column *column) {
     bool first = true;
     say("\"columns\":[");
     for (; column->name != NULL; column++) {
         if (column->type == SEGNO_EVENT_TIME) continue;
-        say(first ? "{\"name\":\"" : ",{\"name\":\""), say(column->name), say("\",\"type\":\""), say(TYPES[column->type]);
+        say(first ? "{\"name\":\"" : ",{\"name\":\""), say(column->name), say("\",\"type\":\""), say_type(column);
         say(column->nullable ? "\",\"nullable\":true}" : "\",\"nullable\":false}");
         first = false;
     }
@@ -74,7 +83,7 @@ static void kept(const struct segno_column *column) {
     say("\"columns\":[");
     for (bool first = true; column->name != NULL; column++, first = false) {
         say(first ? "{\"name\":\"" : ",{\"name\":\""), say(column->name), say("\",\"type\":\"");
-        say(column->type == SEGNO_LIST ? "list" : TYPES[column->type]);
+        say_type(column);
         say(column->nullable ? "\",\"nullable\":true,\"since\":" : "\",\"nullable\":false,\"since\":"), small(column->since);
         if (column->type == SEGNO_LIST) say(","), kept(column->items);
         say("}");
@@ -107,7 +116,9 @@ __attribute__((export_name("describe"))) uint32_t *segno_describe(void) {
 __attribute__((export_name("init"))) uint32_t *segno_init(const uint8_t *at, uint32_t length) {
     (void)at, (void)length;
     answer[0] = answer[1] = answer[2] = 0;
-    if (segno_plugin.init != NULL) segno_plugin.init();
+    if (segno_plugin.init != NULL && segno_plugin.init() != SEGNO_OK) {
+        answer[0] = 1, answer[1] = (uint32_t)segno_reason.data, answer[2] = segno_reason.length;
+    }
     lent = false;
     segno_memory_mark();
     return answer;
