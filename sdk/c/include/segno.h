@@ -28,10 +28,13 @@
 #include "segno/memory.h"
 #include "segno/observe.h"
 #include "segno/column.h"
+#include "segno/config.h"
 #include "segno/record.h"
 #include "segno/output.h"
 #include "segno/state.h"
+#include "segno/side.h"
 #include "segno/timer.h"
+#include "segno/window.h"
 #include "segno/plugin.h"
 
 #endif

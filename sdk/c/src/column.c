@@ -46,6 +46,6 @@ void segno_builder_text(struct segno_builder *b, uint32_t row, segno_text text) 
 }
 
 void segno_builder_decimal(struct segno_builder *b, segno_decimal value, int precision) {
-    (void)precision;
+    if (!segno_decimal_fits(value, precision)) segno_panic("a decimal of more than %d digits", precision);
     segno_builder_i128(b, value);
 }

@@ -1,6 +1,6 @@
 /* Owns: the tables of a batch: opening the keys' values, and encoding what changed.
  * Does not own: the code of a struct (`state.h`). Invariant: a value that was set to what it was is no change. */
-#include "segno.h"
+#include "engine.h"
 
 const uint8_t *segno_state_take(struct segno_state_reader *from, uint32_t bytes) {
     if (from->fault == SEGNO_STATE_FINE && (size_t)(from->end - from->at) < bytes) from->fault = SEGNO_STATE_SHORT;
@@ -16,11 +16,11 @@ bool segno_state_flag(struct segno_state_reader *from, enum segno_state_fault fa
 }
 
 segno_bytes segno_state_bytes(struct segno_state_reader *from, bool is_text) {
-    (void)is_text;
     const uint8_t *head = segno_state_take(from, 4);
     uint32_t length = head == NULL ? 0 : segno_load_u32(head);
     const uint8_t *at = segno_state_take(from, length);
     segno_bytes bytes = {at, at == NULL ? 0 : length};
+    if (is_text && at != NULL && !segno_is_utf8(at, length)) from->fault = SEGNO_STATE_VALUE;
     return bytes;
 }
 

@@ -2,9 +2,9 @@
  *
  * A list of columns is a macro that is given another one: `#define ORDER(COLUMN) COLUMN(i64, quantity) COLUMN(utf8, note)`.
  * The words are bool, i32, i64, u64, f64, utf8, binary, timestamp, date, decimal(p, s); nullable(type); event_time in
- * records; since(version, type) and list(struct) in state.
+ * records; since(version, type) and list(struct) in state; named("bid.price", type) where the field has another name.
  *
- * Owns: the words, descriptors, and reading and building columns. Does not own: frames (`src/frame.c`).
+ * Owns: the words, descriptors, and reading and building columns. Does not own: frames (`src/wire.h`).
  * Invariant: an opened column has as many rows as its batch; a builder holds canonical values only. */
 #ifndef SEGNO_COLUMN_H
 #define SEGNO_COLUMN_H
@@ -30,8 +30,8 @@ struct segno_column {
     uint16_t since;
     /* The columns of a list's items, up to one without a name. */
     const struct segno_column *items;
-    /* Where the field is in its struct. */
-    uint32_t offset;
+    /* The column's name where the field has another one. */
+    const char *alias;
 };
 
 /* An opened column. */
@@ -115,31 +115,35 @@ static inline segno_bytes segno_slice(const struct segno_view *view, uint32_t ro
 /* Zero is null, so that a field which is not named is null. */
 #define SEGNO_C_nullable(T) struct { bool present; SEGNO_C_##T value; }
 #define SEGNO_C_since(V, T) SEGNO_C_##T
+#define SEGNO_C_named(N, T) SEGNO_C_##T
 #define SEGNO_C_list(ITEM) struct ITEM##_list
 #define SEGNO_FIELD_(T, NAME) SEGNO_C_##T NAME;
 
 /* Its descriptor: type, nullable, precision, scale, since, items. */
-#define SEGNO_D_bool SEGNO_BOOL, false, 0, 0, 1, NULL
-#define SEGNO_D__Bool SEGNO_BOOL, false, 0, 0, 1, NULL
-#define SEGNO_D_i32 SEGNO_I32, false, 0, 0, 1, NULL
-#define SEGNO_D_i64 SEGNO_I64, false, 0, 0, 1, NULL
-#define SEGNO_D_u64 SEGNO_U64, false, 0, 0, 1, NULL
-#define SEGNO_D_f64 SEGNO_F64, false, 0, 0, 1, NULL
-#define SEGNO_D_utf8 SEGNO_UTF8, false, 0, 0, 1, NULL
-#define SEGNO_D_binary SEGNO_BINARY, false, 0, 0, 1, NULL
-#define SEGNO_D_timestamp SEGNO_TIMESTAMP, false, 0, 0, 1, NULL
-#define SEGNO_D_date SEGNO_DATE, false, 0, 0, 1, NULL
-#define SEGNO_D_decimal(P, S) SEGNO_DECIMAL, false, P, S, 1, NULL
-#define SEGNO_D_event_time SEGNO_EVENT_TIME, false, 0, 0, 1, NULL
-#define SEGNO_D_list(ITEM) SEGNO_LIST, false, 0, 0, 1, ITEM##_columns
+#define SEGNO_D_bool SEGNO_BOOL, false, 0, 0, 1, NULL, NULL
+#define SEGNO_D__Bool SEGNO_BOOL, false, 0, 0, 1, NULL, NULL
+#define SEGNO_D_i32 SEGNO_I32, false, 0, 0, 1, NULL, NULL
+#define SEGNO_D_i64 SEGNO_I64, false, 0, 0, 1, NULL, NULL
+#define SEGNO_D_u64 SEGNO_U64, false, 0, 0, 1, NULL, NULL
+#define SEGNO_D_f64 SEGNO_F64, false, 0, 0, 1, NULL, NULL
+#define SEGNO_D_utf8 SEGNO_UTF8, false, 0, 0, 1, NULL, NULL
+#define SEGNO_D_binary SEGNO_BINARY, false, 0, 0, 1, NULL, NULL
+#define SEGNO_D_timestamp SEGNO_TIMESTAMP, false, 0, 0, 1, NULL, NULL
+#define SEGNO_D_date SEGNO_DATE, false, 0, 0, 1, NULL, NULL
+#define SEGNO_D_decimal(P, S) SEGNO_DECIMAL, false, P, S, 1, NULL, NULL
+#define SEGNO_D_event_time SEGNO_EVENT_TIME, false, 0, 0, 1, NULL, NULL
+#define SEGNO_D_list(ITEM) SEGNO_LIST, false, 0, 0, 1, ITEM##_columns, NULL
 #define SEGNO_D_nullable(T) SEGNO_NULLABLE_(SEGNO_D_##T)
 #define SEGNO_NULLABLE_(...) SEGNO_NULLABLE2_(__VA_ARGS__)
-#define SEGNO_NULLABLE2_(TYPE, NULLABLE, P, S, V, ITEMS) TYPE, true, P, S, V, ITEMS
+#define SEGNO_NULLABLE2_(TYPE, NULLABLE, P, S, V, ITEMS, ALIAS) TYPE, true, P, S, V, ITEMS, ALIAS
 #define SEGNO_D_since(V, T) SEGNO_SINCE_(V, SEGNO_D_##T)
 #define SEGNO_SINCE_(...) SEGNO_SINCE2_(__VA_ARGS__)
-#define SEGNO_SINCE2_(SINCE, TYPE, NULLABLE, P, S, V, ITEMS) TYPE, NULLABLE, P, S, SINCE, ITEMS
-#define SEGNO_SPEC_(T, NAME) {#NAME, SEGNO_D_##T, 0},
-#define SEGNO_SPEC_END {NULL, 0, false, 0, 0, 0, NULL, 0}
+#define SEGNO_SINCE2_(SINCE, TYPE, NULLABLE, P, S, V, ITEMS, ALIAS) TYPE, NULLABLE, P, S, SINCE, ITEMS, ALIAS
+#define SEGNO_D_named(N, T) SEGNO_NAMED_(N, SEGNO_D_##T)
+#define SEGNO_NAMED_(...) SEGNO_NAMED2_(__VA_ARGS__)
+#define SEGNO_NAMED2_(N, TYPE, NULLABLE, P, S, V, ITEMS, ALIAS) TYPE, NULLABLE, P, S, V, ITEMS, N
+#define SEGNO_SPEC_(T, NAME) {#NAME, SEGNO_D_##T},
+#define SEGNO_SPEC_END {NULL, 0, false, 0, 0, 0, NULL, NULL}
 #define SEGNO_ONE_(T, NAME) +1
 
 /* What follows is given a descriptor that is known when it is compiled, and nothing but the one case is left of it. */

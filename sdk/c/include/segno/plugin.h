@@ -4,7 +4,9 @@
 #ifndef SEGNO_PLUGIN_H
 #define SEGNO_PLUGIN_H
 
+#include "config.h"
 #include "output.h"
+#include "side.h"
 #include "timer.h"
 
 /* `segno build` gives the name and version of the project. */
@@ -29,6 +31,9 @@ struct segno_plugin {
     /* What is given to and kept by the plugin: `&NAME_port`, `&NAME_table`. */
     struct segno_port *ports[SEGNO_PORTS_MAX + 1];
     struct segno_table *tables[SEGNO_PORTS_MAX + 1];
+    /* What it is given once: `&NAME_side`, `&NAME_config`. Without a configuration every field of one is an error. */
+    struct segno_side *side_tables[SEGNO_PORTS_MAX + 1];
+    const struct segno_config *config;
     /* Looks at configuration and side tables, once. The memory after it is the template of every instance. What it rejects is
      * shown to the author of the pipeline: say which setting is wrong, and what would be right. */
     segno_outcome (*init)(void);

@@ -128,6 +128,7 @@ SEGNO_END
 #define SEGNO_K_decimal(P, S) segno
 #define SEGNO_K_nullable(T) segno
 #define SEGNO_K_since(V, T) SEGNO_K_##T
+#define SEGNO_K_named(N, T) SEGNO_K_##T
 #define SEGNO_K_list(ITEM) ITEM##_list
 #define SEGNO_CALL_(WHO, WHAT, ...) SEGNO_CALL2_(WHO, WHAT, __VA_ARGS__)
 #define SEGNO_CALL2_(WHO, WHAT, ...) WHO##_##WHAT(__VA_ARGS__)
@@ -199,9 +200,12 @@ SEGNO_END
  * Text and bytes in it may point into the record: they are copied at the batch's end. */
 #define SEGNO_STATE(NAME, VERSION, COLUMNS) SEGNO_KEPT_(NAME, COLUMNS) SEGNO_TABLE_(NAME, #NAME, VERSION)
 
+#define SEGNO_TABLE_INIT_(TABLE, VERSION, NAME)                                                                                  \
+    {TABLE, VERSION, NAME##_columns, sizeof(struct NAME), NAME##_decode, NAME##_encode, NULL, NULL,                               \
+     {NULL, 0, 0, NULL, 0, NULL, 0}, {NULL, 0, 0, NULL, 0, NULL, 0}, 0}
+
 #define SEGNO_TABLE_(NAME, TABLE, VERSION)                                                                                       \
-    static struct segno_table NAME##_table = {TABLE, VERSION, NAME##_columns, sizeof(struct NAME), NAME##_decode, NAME##_encode,  \
-                                              NULL, NULL, {NULL, 0, 0, NULL, 0, NULL, 0}, {NULL, 0, 0, NULL, 0, NULL, 0}, 0};     \
+    static struct segno_table NAME##_table = SEGNO_TABLE_INIT_(TABLE, VERSION, NAME);                                             \
     SEGNO_UNUSED static inline struct NAME *NAME##_or_default(void) {                                                                          \
         struct segno_slot *slot = &NAME##_table.slots[segno_now.key];                                                             \
         slot->present = slot->touched = true;                                                                                     \

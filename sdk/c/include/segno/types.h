@@ -91,6 +91,17 @@ static inline int segno_hour(segno_timestamp time) {
 
 /* Year, month (1 to 12) and day (1 to 31) in the Gregorian calendar. */
 void segno_civil(segno_date date, int *year, int *month, int *day);
+/* As `2001-02-03`. */
+segno_text segno_date_text(segno_date date);
+/* As `2001-02-03T04:05:06.000007Z`. */
+segno_text segno_timestamp_text(segno_timestamp time);
+
+/* Whether a decimal has so many digits at most. */
+static inline bool segno_decimal_fits(segno_decimal value, int digits) {
+    segno_decimal bound = 1;
+    for (int i = 0; i < digits; i++) bound *= 10;
+    return value < bound && value > -bound;
+}
 
 /* Every NaN is the same one: a sum of NaNs has other bits on other machines. */
 static inline double segno_canonical(double value) {
