@@ -99,19 +99,19 @@ SEGNO_END
 #define SEGNO_S_MAY2_(KIND, LIST, MISSING, OF, SIZE, AT) KIND, LIST, SEGNO_MAY, OF, SIZE, AT
 
 /* The value when the field is not given. */
-#define SEGNO_V_bool SEGNO_ZERO_
-#define SEGNO_V__Bool SEGNO_ZERO_
-#define SEGNO_V_i32 SEGNO_ZERO_
-#define SEGNO_V_u32 SEGNO_ZERO_
-#define SEGNO_V_i64 SEGNO_ZERO_
-#define SEGNO_V_u64 SEGNO_ZERO_
-#define SEGNO_V_f64 SEGNO_ZERO_
+#define SEGNO_V_bool 0
+#define SEGNO_V__Bool 0
+#define SEGNO_V_i32 0
+#define SEGNO_V_u32 0
+#define SEGNO_V_i64 0
+#define SEGNO_V_u64 0
+#define SEGNO_V_f64 0
 #define SEGNO_V_utf8 SEGNO_ZERO_
-#define SEGNO_V_choice(WORDS) SEGNO_ZERO_
+#define SEGNO_V_choice(WORDS) (enum WORDS)0
 #define SEGNO_V_part(NAME) SEGNO_ZERO_
 #define SEGNO_V_list(T) SEGNO_ZERO_
 #define SEGNO_V_nullable(T) SEGNO_ZERO_
-#define SEGNO_V_optional(T) SEGNO_ZERO_
+#define SEGNO_V_optional(T) SEGNO_V_##T
 #define SEGNO_V_or(VALUE, T) SEGNO_OF_##T(VALUE)
 #define SEGNO_OF_bool(VALUE) VALUE
 #define SEGNO_OF__Bool(VALUE) VALUE
