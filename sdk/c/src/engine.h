@@ -28,6 +28,7 @@ struct segno_due {
     struct segno_view timer[5], move[2];
 };
 void segno_run_events(const struct segno_batch *batch, const struct segno_due *due);
+enum segno_state_fault segno_state_read(const struct segno_table *table, segno_bytes bytes, void *into);
 bool segno_table_load(struct segno_table *table, const struct segno_view *states, uint32_t keys);
 void segno_table_collect(struct segno_table *table, const struct segno_view *states, uint32_t keys);
 segno_text segno_config_load(const struct segno_config *config, segno_bytes json);

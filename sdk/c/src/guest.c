@@ -1,6 +1,7 @@
 /* Owns: the exports of the component, in the component model's canonical form. Does not own: what the lists mean (`engine.c`).
  * Invariants: an instance has one thread and one call at a time; what a call returns stays until the next call; frames come
  * from the host, which has checked their values. */
+#ifdef __wasm__
 #include "engine.h"
 
 /* `list<u8>`, `result<_, string>` or `result<list<u8>, string>` in their memory layout. */
@@ -40,3 +41,4 @@ __attribute__((export_name("cabi_realloc"))) void *segno_lend(void *old, size_t 
     lent = true;
     return segno_grow_raw(old, old_length, length);
 }
+#endif

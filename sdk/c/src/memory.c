@@ -63,6 +63,13 @@ void *segno_take_raw(size_t bytes) {
 
 void *segno_take(size_t bytes) { return memset(segno_take_raw(bytes), 0, bytes); }
 
+segno_text segno_keep(segno_text text) {
+    char *copy = (char *)segno_take_raw(text.length);
+    segno_text kept = {copy, text.length};
+    if (text.length > 0) memcpy(copy, text.data, text.length);
+    return kept;
+}
+
 void *segno_grow_raw(void *old, size_t old_bytes, size_t bytes) {
     /* The last block grows where it is. */
     if (old != NULL && (uintptr_t)old + rounded(old_bytes) == top) {
@@ -79,8 +86,13 @@ void segno_memory_reset(void) {
     top = mark;
 }
 
-#ifdef __wasm__
-
+#ifndef __wasm__
+void segno_memory_drop(void) {
+    if (top == 0) return;
+    mark = (from + 15) & ~(uintptr_t)15;
+    segno_memory_reset();
+}
+#else
 /* One instruction each, with -mbulk-memory. */
 void *memcpy(void *to, const void *from, size_t bytes) { return __builtin_memcpy(to, from, bytes); }
 void *memmove(void *to, const void *from, size_t bytes) { return __builtin_memmove(to, from, bytes); }

@@ -36,20 +36,23 @@ void *segno_list_grow(void *items, uint32_t length, uint32_t *capacity, size_t s
     return segno_grow_raw(items, length * size, wanted * size);
 }
 
+enum segno_state_fault segno_state_read(const struct segno_table *table, segno_bytes bytes, void *into) {
+    struct segno_state_reader from = {bytes.data, bytes.data + bytes.length, 0, SEGNO_STATE_FINE};
+    const uint8_t *version = segno_state_take(&from, 2);
+    if (version == NULL) return from.fault;
+    from.version = (uint16_t)(version[0] | version[1] << 8);
+    if (from.version == 0 || from.version > table->version) return SEGNO_STATE_VERSION;
+    table->decode(&from, into);
+    return from.fault == SEGNO_STATE_FINE && from.at != from.end ? SEGNO_STATE_TRAILING : from.fault;
+}
+
 /* False when a value cannot be read. */
 bool segno_table_load(struct segno_table *table, const struct segno_view *states, uint32_t keys) {
-    table->slots = segno_take(keys * sizeof *table->slots);
-    table->values = segno_take((size_t)keys * table->size);
+    table->slots = (struct segno_slot *)segno_take(keys * sizeof *table->slots);
+    table->values = (char *)segno_take((size_t)keys * table->size);
     for (uint32_t key = 0; key < keys; key++) {
         if (!segno_valid(states, key)) continue;
-        segno_bytes bytes = segno_slice(states, key);
-        struct segno_state_reader from = {bytes.data, bytes.data + bytes.length, 0, SEGNO_STATE_FINE};
-        const uint8_t *version = segno_state_take(&from, 2);
-        if (version == NULL) return false;
-        from.version = (uint16_t)(version[0] | version[1] << 8);
-        if (from.version == 0 || from.version > table->version) return false;
-        table->decode(&from, table->values + (size_t)key * table->size);
-        if (from.fault != SEGNO_STATE_FINE || from.at != from.end) return false;
+        if (segno_state_read(table, segno_slice(states, key), table->values + (size_t)key * table->size) != SEGNO_STATE_FINE) return false;
         table->slots[key].present = true;
     }
     return true;

@@ -1,6 +1,7 @@
 /* Owns: the functions that clang calls for 128-bit numbers. Invariant: none of them is made of itself: halves only.
  *
  * Compiled without link-time optimisation, which would not know that they are called. */
+#ifdef __wasm__
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -116,3 +117,4 @@ wide __muloti4(wide a, wide b, int *overflow) {
     *overflow = too_large;
     return (wide)(sign ? negated(result) : result).all;
 }
+#endif

@@ -149,17 +149,17 @@ static inline segno_bytes segno_slice(const struct segno_view *view, uint32_t ro
 /* What follows is given a descriptor that is known when it is compiled, and nothing but the one case is left of it. */
 #define SEGNO_INLINE static inline __attribute__((always_inline))
 
-/* Where the value is in a field: behind `present` where it may be null. */
+/* Where the value is in a field: behind `present`, which is one byte, where it may be null. */
 SEGNO_INLINE size_t segno_value_at(const struct segno_column *column) {
     if (!column->nullable) {
         return 0;
     }
     switch (column->type) {
-    case SEGNO_BOOL: return offsetof(struct { bool present; bool value; }, value);
-    case SEGNO_I32: case SEGNO_DATE: case SEGNO_U32: return offsetof(struct { bool present; int32_t value; }, value);
-    case SEGNO_UTF8: case SEGNO_BINARY: return offsetof(struct { bool present; segno_text value; }, value);
-    case SEGNO_DECIMAL: return offsetof(struct { bool present; segno_decimal value; }, value);
-    default: return offsetof(struct { bool present; int64_t value; }, value);
+    case SEGNO_BOOL: return __alignof__(bool);
+    case SEGNO_I32: case SEGNO_DATE: case SEGNO_U32: return __alignof__(int32_t);
+    case SEGNO_UTF8: case SEGNO_BINARY: return __alignof__(segno_text);
+    case SEGNO_DECIMAL: return __alignof__(segno_decimal);
+    default: return __alignof__(int64_t);
     }
 }
 

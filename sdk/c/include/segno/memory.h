@@ -24,6 +24,8 @@ void *segno_grow_raw(void *old, size_t old_bytes, size_t bytes);
 /* What is taken from now on is of the next call. */
 void segno_memory_mark(void);
 void segno_memory_reset(void);
+/* Natively, for tests: takes everything back, also what `init` took. */
+void segno_memory_drop(void);
 
 SEGNO_END
 
