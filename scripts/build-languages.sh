@@ -5,7 +5,7 @@
 #   scripts/build-languages.sh       $SEGNO_BIN builds into $SEGNO_COMPONENTS
 set -eu
 cd "$(dirname "$0")/.."
-for language in python js; do
+for language in python js c; do
     folder=tests/languages/$language
     out=$SEGNO_COMPONENTS/conformance_$language.wasm
     if [ ! -s "$out" ] || [ -n "$(find "$folder" sdk/$language wit -newer "$out" -type f -not -path '*/__pycache__/*' -not -path '*/test*/*')" ]; then

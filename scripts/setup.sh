@@ -18,6 +18,7 @@ need c++ g++
 need make make
 need cmake cmake
 need clang clang
+need wasm-ld lld
 need node nodejs
 need npm npm
 need python3 python3

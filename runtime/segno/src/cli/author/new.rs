@@ -19,7 +19,7 @@ pub struct NewArgs {
     /// Name of the plugin, and of its folder, which is made.
     #[arg(value_name = "NAME")]
     name: String,
-    /// The language of the plugin: rust, python or js.
+    /// The language of the plugin: rust, python, js or c.
     #[arg(long, env = "SEGNO_LANG", value_name = "LANGUAGE", default_value = "rust")]
     lang: String,
     /// What the plugin does with orders: adds a column, leaves some out, adds up windows of event time, or finds their payments
@@ -45,7 +45,9 @@ pub fn new(console: &Console, args: &NewArgs) -> Outcome {
     for (name, target) in language.links() {
         link(&folder.join(name), target)?;
     }
-    make_executable(&folder.join("ci.sh"))?;
+    for program in language.programs().iter().chain(&["ci.sh"]) {
+        make_executable(&folder.join(program))?;
+    }
     let shown = json!({"folder": folder.display().to_string(), "files": files.len(), "template": args.template.name()});
     let name = &args.name;
     console.result(
@@ -107,7 +109,7 @@ mod tests {
                 let blank = Blank { name: "big-orders", template };
                 for (path, bytes) in files(language.as_ref(), &blank, None).unwrap() {
                     let text = String::from_utf8_lossy(&bytes);
-                    assert!(path.starts_with("vendor") || !text.contains("{{"), "{}: {text}", path.display());
+                    assert!(path.starts_with("vendor") || path.starts_with("segno") || !text.contains("{{"), "{}: {text}", path.display());
                 }
             }
         }
