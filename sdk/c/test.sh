@@ -7,7 +7,7 @@ test=$1
 shift
 sdk=$(dirname "$0")
 program=$(mktemp)
-trap 'rm "$program"' EXIT
+trap 'rm -f "$program"' EXIT
 # Integers wrap, as they do in the sandbox.
 "${CC:-cc}" -std=gnu11 -O1 -g -fwrapv -ffp-contract=off -Wall "$@" -I"$sdk/include" "$test" "$sdk"/src/*.c "$sdk"/testing/*.c -lm -o "$program"
 "$program"
