@@ -1,6 +1,7 @@
 //! Benchmarks: each figure beside what it is compared with, measured in one run, medians printed.
 //!
 //! - `micro`: boundary, sandbox against native, hot key, fresh instance, cached load
+//! - `keys`: writes input for very many keys (bench/keys.py)
 //! - `state`: writes input for a large keyed state (bench/state.py)
 //! - `postgres`: rows written to PostgreSQL, beside a consumer by hand
 //! - `nexmark`: the queries' plugins, sandbox against native; `nexmark-events`: their input (bench/nexmark/run.py)
@@ -8,6 +9,7 @@
 //!
 //! Owns: measuring. Does not own: goals (bench/RESULTS.md).
 
+mod keys;
 mod micro;
 mod nexmark;
 mod postgres;
@@ -41,6 +43,17 @@ enum What {
         #[arg(long)]
         records: u64,
         #[arg(long, default_value_t = 0)]
+        seed: u64,
+        out: PathBuf,
+    },
+    /// Writes input for a keyed state of very many keys.
+    Keys {
+        drawn: keys::Drawn,
+        #[arg(long)]
+        keys: u64,
+        #[arg(long)]
+        records: u64,
+        #[arg(long, default_value_t = 1)]
         seed: u64,
         out: PathBuf,
     },
@@ -78,6 +91,12 @@ enum What {
 fn main() -> Result<(), Box<dyn Error>> {
     match Args::parse().what {
         What::Micro { components } => micro::run(&components),
+        What::Keys { drawn, keys, records, seed, out } => {
+            let mut file = BufWriter::with_capacity(1 << 20, std::fs::File::create(&out)?);
+            keys::write(keys, records, drawn, seed, &mut file)?;
+            file.flush()?;
+            Ok(())
+        }
         What::State { kind, keys, records, seed, out } => {
             let mut file = BufWriter::with_capacity(1 << 20, std::fs::File::create(&out)?);
             match kind.as_str() {

@@ -23,6 +23,8 @@ mod log;
 mod panics;
 mod pipeline;
 mod plugin;
+#[cfg(test)]
+mod reference;
 mod replay;
 mod report;
 mod run;

@@ -140,6 +140,23 @@ fn check_name(name: &str, what: &str, whose: &str, is_taken: impl Fn(&str) -> bo
         .with_help("choose a name such as big-orders; the folder gets the same name"))
 }
 
+/// The files of an SDK that lies at `sdk` in a checkout, as a project keeps them in its folder `into`: as carried, or as the checkout has
+/// them.
+fn sdk_files(carried: &[(&str, &[u8])], sdk: &str, into: &str, checkout: Option<&Path>) -> Result<Files> {
+    let file = |(path, carried): &(&str, &[u8])| {
+        let bytes = match checkout {
+            None => carried.to_vec(),
+            Some(checkout) => std::fs::read(checkout.join(sdk).join(path)).map_err(|error| {
+                Error::new(Code::NoSdk, format!("{} is no checkout of Segno: it has no {sdk}/{path}", checkout.display()))
+                    .with_cause(error)
+                    .with_help("name the root of a checkout, or leave --sdk out: the command carries the SDK's sources")
+            })?,
+        };
+        Ok((Path::new(into).join(path), bytes))
+    };
+    carried.iter().map(file).collect()
+}
+
 /// Writes a component, and the folders above it.
 fn write(out: &Path, component: &[u8]) -> Result<()> {
     let made = out.parent().filter(|folder| !folder.as_os_str().is_empty()).map_or(Ok(()), std::fs::create_dir_all);

@@ -108,17 +108,7 @@ impl Language for Js {
             ("ci.sh".to_owned(), include_str!("templates/ci.sh")),
         ];
         let mut files: Files = own.into_iter().map(|(path, text)| (PathBuf::from(path), blank.fill(text).into_bytes())).collect();
-        for (path, carried) in carried::JS {
-            let bytes = match checkout {
-                None => carried.to_vec(),
-                Some(checkout) => std::fs::read(checkout.join("sdk/js").join(path)).map_err(|error| {
-                    Error::new(Code::NoSdk, format!("{} is no checkout of Segno: it has no sdk/js/{path}", checkout.display()))
-                        .with_cause(error)
-                        .with_help("name the root of a checkout, or leave --sdk out: the command carries the SDK's sources")
-                })?,
-            };
-            files.push((Path::new(SDK).join(path), bytes));
-        }
+        files.extend(super::sdk_files(carried::JS, "sdk/js", SDK, checkout)?);
         Ok(files)
     }
 

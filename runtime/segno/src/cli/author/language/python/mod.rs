@@ -104,17 +104,7 @@ impl Language for Python {
             ("ci.sh".to_owned(), include_str!("templates/ci.sh")),
         ];
         let mut files: Files = own.into_iter().map(|(path, text)| (PathBuf::from(path), blank.fill(text).into_bytes())).collect();
-        for (path, carried) in carried::PYTHON {
-            let bytes = match checkout {
-                None => carried.to_vec(),
-                Some(checkout) => std::fs::read(checkout.join("sdk/python").join(path)).map_err(|error| {
-                    Error::new(Code::NoSdk, format!("{} is no checkout of Segno: it has no sdk/python/{path}", checkout.display()))
-                        .with_cause(error)
-                        .with_help("name the root of a checkout, or leave --sdk out: the command carries the SDK's sources")
-                })?,
-            };
-            files.push((PathBuf::from(path), bytes));
-        }
+        files.extend(super::sdk_files(carried::PYTHON, "sdk/python", "", checkout)?);
         Ok(files)
     }
 
