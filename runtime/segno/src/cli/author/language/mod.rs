@@ -1,5 +1,6 @@
 //! Languages that plugins are written in: what differs from one to the other.
 //!
+//! - `c`: sources, compiled by clang with those of the SDK
 //! - `python`: classes, which an interpreter runs that componentize-py puts into the component
 //! - `rust`: crates, compiled by cargo
 //!
@@ -9,6 +10,7 @@
 //!
 //! Invariant: a folder is a project of one language: of the first in the list whose manifest it has.
 
+mod c;
 mod python;
 mod rust;
 
@@ -72,7 +74,7 @@ pub struct Built {
 }
 
 pub fn all() -> Vec<Box<dyn Language>> {
-    vec![Box::new(rust::Rust::default()), Box::new(python::Python)]
+    vec![Box::new(rust::Rust::default()), Box::new(python::Python), Box::new(c::C)]
 }
 
 /// The language of that name.
