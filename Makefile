@@ -56,6 +56,7 @@ components:
 	@scripts/build-guests.sh
 	@$(CARGO_TARGET_DIR)/release/examples/componentize $(SEGNO_COMPONENTS) $(SEGNO_GUESTS)/*.wasm
 	@scripts/build-python.sh
+	@scripts/build-c.sh
 
 data: build
 	@[ -s $(FLIGHTS_DATA)/flights.parquet ] || $(CARGO_TARGET_DIR)/release/flights-prepare $(SEGNO_CACHE)/vega-datasets/data $(FLIGHTS_DATA)

@@ -18,6 +18,8 @@ need c++ g++
 need make make
 need cmake cmake
 need clang clang
+# What links plugins in C: of the same version as clang.
+[ -n "$(ls /usr/bin/wasm-ld* 2>/dev/null)" ] || missing="$missing lld"
 need npm npm
 need python3 python3
 python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"

@@ -7,6 +7,7 @@
 
 mod absence;
 mod author;
+mod c;
 mod change;
 mod cli;
 mod cookbook;
