@@ -115,6 +115,14 @@ static void refused(void) {
     CHECK(strstr(segno_test_refusal(), "rows 0 and 2 have the same `code`") != NULL, "%s", segno_test_refusal());
 }
 
+static void formats(void) {
+    const segno_text zero = {"a\0b", 3};
+    segno_text found = segno_format("<" SEGNO_TEXT "|%.*s|%5d|%-4u|%04d|%x|%+d|%%|%c>", SEGNO_ARG(zero), 9, "short", -42, 7u, -7, 255u, 3, 'c');
+    segno_text wanted = {"<a\0b|short|  -42|7   |-007|ff|+3|%|c>", 37};
+    CHECK(segno_same(found, wanted), "%.*s", SEGNO_ARG(found));
+    CHECK(segno_is(segno_format("%" PRId64 " %" PRIu64, INT64_MIN, UINT64_MAX), "-9223372036854775808 18446744073709551615"), "the ends of 64 bits");
+}
+
 static void calendar(void) {
     static const struct { segno_date date; const char *text; } days[] = {
         {0, "1970-01-01"}, {11016, "2000-02-29"}, {11323, "2001-01-01"}, {-719528, "0000-01-01"}, {47541, "2100-03-01"}};
@@ -139,6 +147,6 @@ static void lookup(void) {
 }
 
 int main(void) {
-    numbers(), wide_numbers(), json(), refused(), calendar(), lookup();
+    numbers(), wide_numbers(), json(), refused(), formats(), calendar(), lookup();
     return ended();
 }
