@@ -39,10 +39,23 @@ fn main() {
     files.sort();
     let mut code = constant("RUST", &files);
     writeln!(code, "pub const LOCKED: &str = {:?};", locked(&text("Cargo.lock"))).expect("text grows");
-    code.push_str(&constant("PYTHON", &folder(Path::new("sdk/python"), &["sdk/python/segno"], &["py"])));
-    let c = ["sdk/c/include", "sdk/c/sandbox", "sdk/c/src", "sdk/c/testing"];
-    code.push_str(&constant("C", &folder(Path::new("sdk/c"), &c, &["h", "c", "s", "bin"])));
-    code.push_str(&constant("WIT", &folder(Path::new("wit"), &["wit"], &["wit"])));
+    code.push_str(&constant("PYTHON", &folder(Path::new("sdk/python"), Path::new("sdk/python/segno"), "py")));
+    let mut js = folder(Path::new("sdk/js"), Path::new("sdk/js/src"), "js");
+    js.extend(folder(Path::new("sdk/js"), Path::new("sdk/js/src"), "ts"));
+    js.push(("package.json".to_owned(), read(Path::new("sdk/js/package.json"))));
+    println!("cargo::rerun-if-changed={ROOT}/sdk/js/package.json");
+    js.sort();
+    code.push_str(&constant("JS", &js));
+    let mut c: Vec<(String, Vec<u8>)> = ["build.sh", "test.sh", "flags"].map(|name| (name.to_owned(), read(Path::new(&format!("sdk/c/{name}"))))).to_vec();
+    for part in ["include", "sandbox", "src", "testing"] {
+        for ending in ["c", "h", "s", "bin"] {
+            c.extend(folder(Path::new("sdk/c"), Path::new(&format!("sdk/c/{part}")), ending));
+        }
+    }
+    println!("cargo::rerun-if-changed={ROOT}/sdk/c");
+    c.sort();
+    code.push_str(&constant("C", &c));
+    code.push_str(&constant("WIT", &folder(Path::new("wit"), Path::new("wit"), "wit")));
     let out = std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR");
     std::fs::write(PathBuf::from(out).join("sdk.rs"), code).expect("OUT_DIR is writable");
 }
@@ -57,11 +70,10 @@ fn constant(name: &str, files: &[(String, Vec<u8>)]) -> String {
     code
 }
 
-/// The files of folders that have one of these endings, with names relative to `base`.
-fn folder(base: &Path, folders: &[&str], endings: &[&str]) -> Vec<(String, Vec<u8>)> {
-    folders.iter().for_each(|folder| println!("cargo::rerun-if-changed={ROOT}/{folder}"));
-    let is_meant = |path: &PathBuf| path.extension().and_then(|one| one.to_str()).is_some_and(|one| endings.contains(&one));
-    let mut paths: Vec<PathBuf> = folders.iter().flat_map(|folder| sources(Path::new(folder))).filter(is_meant).collect();
+/// The files of a folder that have this ending, with names relative to `base`.
+fn folder(base: &Path, folder: &Path, ending: &str) -> Vec<(String, Vec<u8>)> {
+    println!("cargo::rerun-if-changed={ROOT}/{}", folder.display());
+    let mut paths: Vec<PathBuf> = sources(folder).into_iter().filter(|path| path.extension().is_some_and(|one| one == ending)).collect();
     paths.sort();
     let file = |path: &PathBuf| {
         let name = path.strip_prefix(base).ok().and_then(Path::to_str).expect("a name in UTF-8").to_owned();

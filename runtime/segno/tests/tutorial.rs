@@ -71,6 +71,11 @@ fn every_block_of_the_tutorial_in_python_is_true() {
 }
 
 #[test]
+fn every_block_of_the_tutorial_in_javascript_is_true() {
+    is_true("../../docs/tutorial-js.md", &Folder::new());
+}
+
+#[test]
 fn every_block_of_the_tutorial_in_c_is_true() {
     is_true("../../docs/tutorial-c.md", &Folder::new());
 }

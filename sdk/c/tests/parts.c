@@ -1,7 +1,7 @@
 /* Parts of the SDK, each beside what it must agree with. Run in the folder sdk/c, with testing/harness.c and testing/rows.c.
  *
  * The plugin is the conformance component: what its configuration refuses is compared here, too. */
-#include "../../../tests/languages/c/plugin.c"
+#include "../../../tests/languages/c/conformance_c.c"
 #include "expect.h"
 #include "segno/testing.h"
 

@@ -1,118 +1,76 @@
-//! Plugins in C: sources that clang compiles for wasm32, with the sources of the SDK.
+//! Plugins in C: one file, compiled by clang with the SDK's sources, and wrapped as a component.
 //!
-//! Owns: finding clang and wasm-ld, what they are told, and the files of a new project. Does not own: the SDK (`sdk/c`), the
-//! wrapping and admission (`segno_plugin`).
+//! Owns: finding clang and wasm-ld, and the files of a new project. Does not own: what these are told (`build.sh` and `flags` of the
+//! SDK), the SDK (`sdk/c`), the wrapping and admission (`segno_plugin`).
 //!
-//! Invariants: the same sources and the same clang give the same component, wherever they lie: no path of this machine is in it.
-//! No header of this machine is seen; what is imported are Segno's interfaces.
+//! Invariants: the same sources and the same compiler give the same component, wherever they lie. No hosted header is seen: what a
+//! plugin includes is the SDK's.
 
-use super::{Built, Files, Language, Profile, carried};
+use super::{Built, Files, Language, Profile, carried, says};
 use crate::cli::author::template::{Blank, Template};
 use segno_core::{Code, Error, Place, Result};
 use segno_plugin::admission;
 use segno_plugin::component::componentize;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
-const MANIFEST: &str = "plugin.toml";
-/// The folder of the SDK in a project.
+const MANIFEST: &str = "segno.toml";
+/// Other programs than those on the path; the names are the SDK's, too.
+const CLANG: &str = "CLANG";
+const WASM_LD: &str = "WASM_LD";
+/// The oldest version that the SDK's tests passed with; an older linker cannot read what a newer compiler writes.
+const CLANG_MIN: u32 = 14;
+/// Where a project keeps the SDK.
 const SDK: &str = "segno";
-/// What names other programs than those on the path.
-const CLANG: &str = "SEGNO_CLANG";
-const LINKER: &str = "SEGNO_WASM_LD";
-/// The oldest clang that the SDK is tested with; its linker has to be of the same version, since it finishes compiling.
-const OLDEST: u32 = 14;
-const NEWEST_LOOKED_FOR: u32 = 25;
-const INSTALL: &str = "apt-get install clang lld (Debian, Ubuntu), or LLVM's clang and lld elsewhere";
-
-/// The same instructions everywhere: integers wrap, a product and a sum are rounded apart, relaxed vectors stay off. No date
-/// gets into the component, and stack that was never written is the same each time.
-const ALL: [&str; 13] = [
-    "--target=wasm32", "-O2", "-mbulk-memory", "-msimd128", "-mnontrapping-fptoint", "-ffreestanding", "-nostdlibinc", "-fwrapv",
-    "-ffp-contract=off", "-ftrivial-auto-var-init=pattern", "-Werror=date-time", "-Werror=implicit-function-declaration", "-Wall",
-];
-const WHOLE: &str = "-flto";
-/// Called by the compiler itself, which link-time optimisation would not know.
-const APART: &str = "wide.c";
-/// What would go on with a wrong value names its line instead.
-const CHECKS: [&str; 2] = [
-    "-fsanitize=integer-divide-by-zero,bounds,shift,float-cast-overflow,unreachable,return,null",
-    "-fno-sanitize-recover=all",
-];
-const LINK: [&str; 6] = ["--no-entry", "-O2", "--stack-first", "-z", "stack-size=65536", "-o"];
-/// The world in wit/transform.wit, as a section of its own.
-const WORLD: &str = "src/world.s";
 
 pub struct C;
 
-/// A clang and a linker of one version.
-struct Toolchain {
-    clang: PathBuf,
-    linker: PathBuf,
-    said: String,
-}
-
 struct Project {
+    /// As segno.toml has them.
     name: String,
     version: String,
     folder: PathBuf,
-    /// Relative to the folder.
-    sources: Vec<String>,
     sdk: PathBuf,
 }
 
-/// What a program says of its version: the line, and the first number of the version.
-fn version(program: &Path) -> Option<(String, u32)> {
-    let output = Command::new(program).arg("--version").stderr(Stdio::null()).output().ok().filter(|output| output.status.success())?;
-    let said = String::from_utf8_lossy(&output.stdout).lines().next()?.to_owned();
-    let number = said.split(|c: char| c.is_whitespace() || c == '-').find(|word| word.contains('.') && word.starts_with(|c: char| c.is_ascii_digit()))?;
-    let major = number.split('.').next()?.parse().ok()?;
-    Some((said.trim().to_owned(), major))
+struct Tools {
+    clang: String,
+    wasm_ld: String,
+    described: String,
 }
 
-/// Programs of that name, the plain one first.
-fn candidates(variable: &str, name: &str) -> Vec<PathBuf> {
-    match std::env::var_os(variable) {
-        Some(named) => vec![PathBuf::from(named)],
-        None => {
-            let numbered = (OLDEST..=NEWEST_LOOKED_FOR).rev().map(|number| PathBuf::from(format!("{name}-{number}")));
-            std::iter::once(PathBuf::from(name)).chain(numbered).collect()
-        }
-    }
+/// The first number in a line such as `Debian clang version 14.0.6`.
+fn major(said: &str) -> Option<u32> {
+    let digits: String = said.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+    digits.parse().ok()
 }
 
-impl Toolchain {
-    fn find() -> Result<Toolchain> {
-        let missing = |what: String| {
-            Error::new(Code::ToolchainMissing, what).with_help(format!("{INSTALL}; or name them with {CLANG} and {LINKER}"))
+impl Tools {
+    fn find() -> Result<Tools> {
+        let named = |variable: &str, program: &str| std::env::var(variable).ok().filter(|name| !name.is_empty()).unwrap_or_else(|| program.to_owned());
+        let (clang, wasm_ld) = (named(CLANG, "clang"), named(WASM_LD, "wasm-ld"));
+        let help = format!("install clang and lld {CLANG_MIN} or newer (on Debian and Ubuntu: apt install clang lld); or name them with {CLANG} and {WASM_LD}");
+        let version = |program: &str| {
+            let said = says(program, &["--version"], Path::new(".")).ok_or_else(|| {
+                Error::new(Code::ToolchainMissing, format!("plugins in C cannot be built here: {program} cannot be started")).with_help(help.clone())
+            })?;
+            let major = major(&said).unwrap_or(0);
+            if major < CLANG_MIN {
+                return Err(Error::new(Code::ToolchainOld, format!("{said} is there, and the SDK needs {CLANG_MIN}")).with_help(help.clone()));
+            }
+            Ok((major, said))
         };
-        let found = |variable, name| -> Vec<(PathBuf, String, u32)> {
-            let known = candidates(variable, name).into_iter();
-            known.filter_map(|program| version(&program).map(|(said, major)| (program, said, major))).collect()
-        };
-        let (clangs, linkers) = (found(CLANG, "clang"), found(LINKER, "wasm-ld"));
-        let Some((_, said, newest)) = clangs.iter().max_by_key(|(_, _, major)| *major) else {
-            let named = std::env::var(CLANG).unwrap_or_else(|_| "clang".to_owned());
-            return Err(missing(format!("plugins in C cannot be built here: {named} cannot be started")));
-        };
-        if *newest < OLDEST {
-            return Err(Error::new(Code::ToolchainOld, format!("{said} is there, and the SDK needs {OLDEST} or newer")).with_help(INSTALL));
+        let ((compiler, said), (linker, _)) = (version(&clang)?, version(&wasm_ld)?);
+        if linker < compiler {
+            let what = format!("{wasm_ld} is of version {linker}, and cannot read what {clang} of version {compiler} writes");
+            return Err(Error::new(Code::ToolchainOld, what).with_help(help));
         }
-        let pair = clangs.iter().filter(|one| one.2 >= OLDEST).find_map(|clang| {
-            let linker = linkers.iter().find(|linker| linker.2 == clang.2)?;
-            Some(Toolchain { clang: clang.0.clone(), linker: linker.0.clone(), said: clang.1.clone() })
-        });
-        let pair = pair.ok_or_else(|| match linkers.first() {
-            None => missing("plugins in C cannot be built here: wasm-ld cannot be started".to_owned()),
-            Some((_, linker, _)) => Error::new(Code::ToolchainOld, format!("{said} needs a wasm-ld of its version, and {linker} is there"))
-                .with_help(format!("{INSTALL}; or name them with {CLANG} and {LINKER}")),
-        })?;
-        let targets = Command::new(&pair.clang).arg("--print-targets").output();
-        if !targets.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("wasm32")) {
-            return Err(missing(format!("{} cannot compile for wasm32", pair.said)));
+        let targets = Command::new(&clang).arg("--print-targets").output().ok();
+        if targets.is_some_and(|output| !String::from_utf8_lossy(&output.stdout).contains("wasm32")) {
+            return Err(Error::new(Code::ToolchainMissing, format!("{clang} does not compile for wasm32")).with_help(help));
         }
-        Ok(pair)
+        Ok(Tools { clang, wasm_ld, described: format!("{said}, wasm-ld {linker}") })
     }
 }
 
@@ -126,16 +84,15 @@ impl Language for C {
     }
 
     fn toolchain(&self, _: &Path) -> Result<String> {
-        Ok(Toolchain::find()?.said)
+        Ok(Tools::find()?.described)
     }
 
     fn package(&self, folder: &Path) -> Result<Box<dyn super::Package>> {
         Ok(Box::new(Project::read(folder)?))
     }
 
-    /// The name of a file, beside the SDK's folder.
     fn check_name(&self, name: &str) -> Result<()> {
-        super::check_name(name, "plugin in C", "the project", |name| name == SDK)
+        super::check_name(name, "plugin", "C", |name| name == SDK || name.starts_with("test_"))
     }
 
     fn files(&self, blank: &Blank, checkout: Option<&Path>) -> Result<Files> {
@@ -147,12 +104,11 @@ impl Language for C {
         };
         let module = blank.module();
         let own = [
-            (MANIFEST.to_owned(), include_str!("templates/plugin.toml.in")),
+            (MANIFEST.to_owned(), include_str!("templates/segno.toml.in")),
             (format!("{module}.c"), code),
             (format!("test_{module}.c"), test),
             (".gitignore".to_owned(), include_str!("templates/gitignore")),
             ("ci.sh".to_owned(), include_str!("templates/ci.sh")),
-            ("test.sh".to_owned(), include_str!("templates/test.sh")),
         ];
         let mut files: Files = own.into_iter().map(|(path, text)| (PathBuf::from(path), blank.fill(text).into_bytes())).collect();
         for (path, carried) in carried::C {
@@ -169,9 +125,13 @@ impl Language for C {
         Ok(files)
     }
 
+    fn programs(&self) -> &'static [&'static str] {
+        &["segno/build.sh", "segno/test.sh"]
+    }
+
     fn fuel_per_record(&self, blank: &Blank) -> u64 {
         match blank.template {
-            Template::Map | Template::Filter => 10_000,
+            Template::Map | Template::Filter => 5_000,
             Template::Window | Template::Join => 100_000,
         }
     }
@@ -184,64 +144,34 @@ impl Project {
         let text = std::fs::read_to_string(&file).map_err(|error| failed(format!("{MANIFEST} cannot be read")).with_cause(error))?;
         let manifest: toml_edit::Document<String> =
             text.parse().map_err(|error: toml_edit::TomlError| failed(format!("{MANIFEST} is no TOML")).with_cause(error))?;
-        let field = |name: &str| manifest.get("plugin").and_then(|plugin| plugin.get(name));
-        let word = |name: &str| field(name).and_then(|value| value.as_str());
-        // Both become a part of a command and of the program.
+        let field = |name: &str| manifest.get(name).and_then(|value| value.as_str());
+        let name = field("name").unwrap_or_default();
+        // It becomes the name of a file, and a text in C.
         let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.+".contains(&byte)) && !text.is_empty();
-        let name = word("name").ok_or_else(|| {
-            failed(format!("{MANIFEST} has no name under [plugin]")).with_help("write name = \"big-orders\"; its source is big_orders.c")
-        })?;
-        let version = word("version").unwrap_or("0.0.0");
-        for one in [name, version] {
-            if !is_plain(one) {
-                return Err(failed(format!("\"{}\" is no name or version of a plugin", one.escape_debug())).with_help("use a-z, 0-9, -, _ and ."));
-            }
+        if !is_plain(name) || name.contains('.') {
+            return Err(failed(format!("{MANIFEST} has no name that a plugin can have: \"{}\"", name.escape_debug()))
+                .with_help("write name = \"big-orders\"; the plugin is big_orders.c"));
         }
-        let listed = field("sources").and_then(|value| value.as_array());
-        let sources: Vec<String> = match listed {
-            Some(all) => all.iter().filter_map(|one| one.as_str()).map(str::to_owned).collect(),
-            None => vec![format!("{}.c", name.replace('-', "_"))],
-        };
-        for source in &sources {
-            if !folder.join(source).is_file() {
-                return Err(failed(format!("the project has no {source}"))
-                    .with_help(format!("{MANIFEST} names the plugin's sources: name.c, or sources = [\"one.c\", \"two.c\"] under [plugin]")));
-            }
+        let version = field("version").unwrap_or("0");
+        if !is_plain(version) {
+            return Err(failed(format!("\"{}\" is no version", version.escape_debug())).with_help("write version = \"0.1.0\""));
         }
-        let sdk = PathBuf::from(word("sdk").unwrap_or(SDK));
-        if !folder.join(&sdk).join("include/segno.h").is_file() {
-            return Err(failed(format!("{} has no include/segno.h: it is not the SDK", folder.join(&sdk).display()))
-                .with_help(format!("`segno new` puts the SDK into {SDK}/; another folder is named by sdk under [plugin]")));
+        let sdk = folder.join(field("sdk").unwrap_or(SDK));
+        if !sdk.join("build.sh").exists() {
+            return Err(failed(format!("{} has no SDK", sdk.display()))
+                .with_help(format!("`segno new` puts it into the folder {SDK}/; where it lies elsewhere, {MANIFEST} says so: sdk = \"../sdk\"")));
         }
-        Ok(Project { name: name.to_owned(), version: version.to_owned(), folder: folder.to_owned(), sources, sdk })
+        let project = Project { name: name.to_owned(), version: version.to_owned(), folder: folder.to_owned(), sdk };
+        let source = project.source();
+        match folder.join(&source).is_file() {
+            true => Ok(project),
+            false => Err(failed(format!("the project has no {source}")).with_help(format!("{MANIFEST} says name = \"{name}\": that is the file of the plugin"))),
+        }
     }
 
-    /// One source, as it is named in the project's folder; several are compiled at the same time.
-    fn compile(&self, toolchain: &Toolchain, profile: Profile, source: &Path, is_own: bool, object: &Path) -> Command {
-        let mut clang = Command::new(&toolchain.clang);
-        clang.current_dir(&self.folder).args(ALL);
-        let is_apart = source.file_name().is_some_and(|name| name == APART);
-        if profile == Profile::Release && !is_apart {
-            clang.arg(WHOLE);
-        }
-        if is_own {
-            clang.args(CHECKS);
-            clang.arg(format!("-DSEGNO_NAME=\"{}\"", self.name)).arg(format!("-DSEGNO_VERSION=\"{}\"", self.version));
-        }
-        for folder in ["sandbox", "include"] {
-            clang.arg("-I").arg(self.sdk.join(folder));
-        }
-        clang.arg("-c").arg(source).arg("-o").arg(object).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        clang
+    fn source(&self) -> String {
+        format!("{}.c", self.name.replace('-', "_"))
     }
-}
-
-/// The SDK's sources, in the order of their names.
-fn parts(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut found: Vec<PathBuf> = std::fs::read_dir(folder)?.flatten().map(|entry| entry.path()).collect();
-    found.retain(|path| path.extension().is_some_and(|one| one == "c"));
-    found.sort();
-    Ok(found)
 }
 
 impl super::Package for Project {
@@ -249,53 +179,29 @@ impl super::Package for Project {
         format!("{}.wasm", self.name.replace('-', "_"))
     }
 
-    fn build(&self, profile: Profile, out: &Path, quiet: bool) -> Result<Built> {
-        let toolchain = Toolchain::find()?;
+    fn build(&self, _: Profile, out: &Path, quiet: bool) -> Result<Built> {
+        let tools = Tools::find()?;
         let started = Instant::now();
         let failed = |message: String| Error::new(Code::BuildFailed, message);
         let scratch = tempfile::tempdir().map_err(|error| failed("no scratch folder can be made".to_owned()).with_cause(error))?;
-        let sdk = parts(&self.folder.join(&self.sdk).join("src")).map_err(|error| failed("the SDK cannot be read".to_owned()).with_cause(error))?;
-        let sdk = sdk.iter().filter_map(|path| path.file_name()).map(|name| (self.sdk.join("src").join(name), false));
-        let own = self.sources.iter().map(|source| (PathBuf::from(source), true));
-        let mut objects = Vec::new();
-        let mut running = Vec::new();
-        let missing = |error: std::io::Error| Error::new(Code::ToolchainMissing, format!("{} cannot be started", toolchain.clang.display())).with_cause(error);
-        for (number, (source, is_own)) in own.chain(sdk).enumerate() {
-            let object = scratch.path().join(format!("{number}.o"));
-            running.push(self.compile(&toolchain, profile, &source, is_own, &object).spawn().map_err(missing)?);
-            objects.push(object);
-        }
-        let world = scratch.path().join("world.o");
-        let mut assemble = Command::new(&toolchain.clang);
-        assemble.current_dir(self.folder.join(&self.sdk)).args(["--target=wasm32", "-c", WORLD, "-o"]).arg(&world);
-        running.push(assemble.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().map_err(missing)?);
-        objects.push(world);
-        let mut is_good = true;
-        for one in running {
-            let done = one.wait_with_output().map_err(missing)?;
-            is_good &= done.status.success();
-            if !quiet || !done.status.success() {
-                eprint!("{}", String::from_utf8_lossy(&done.stderr));
-            }
-        }
-        if !is_good {
-            return Err(failed(format!("clang could not compile {}", self.name))
-                .with_help("its messages are above; there is no C library but string.h, math.h, inttypes.h and assert.h in part"));
-        }
         let module = scratch.path().join("module.wasm");
-        let linked = Command::new(&toolchain.linker)
-            .args(LINK)
+        let output = Command::new("sh")
+            .arg(self.sdk.join("build.sh"))
+            .arg(self.folder.join(self.source()))
             .arg(&module)
-            .args(&objects)
+            .args([&self.name, &self.version])
+            .env(CLANG, &tools.clang)
+            .env(WASM_LD, &tools.wasm_ld)
             .output()
-            .map_err(|error| Error::new(Code::ToolchainMissing, format!("{} cannot be started", toolchain.linker.display())).with_cause(error))?;
-        if !linked.status.success() {
-            let said = String::from_utf8_lossy(&linked.stderr).replace(&format!("{}/", scratch.path().display()), "");
-            return Err(failed(format!("wasm-ld could not link {}", self.name)).with_cause(said.trim()).with_help(
-                "a symbol that is undefined is a function that the sandbox does not have: segno_take takes memory, segno_format formats",
-            ));
+            .map_err(|error| Error::new(Code::ToolchainMissing, "sh cannot be started").with_cause(error))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        if !output.status.success() {
+            return Err(failed(format!("{} could not be built", self.name)).with_cause(said.trim()).with_help("mend what the compiler shows"));
         }
-        let bytes = std::fs::read(&module).map_err(|error| failed("wasm-ld wrote no module".to_owned()).with_cause(error))?;
+        if !quiet && !said.trim().is_empty() {
+            eprintln!("{}", said.trim());
+        }
+        let bytes = std::fs::read(&module).map_err(|error| failed("the linker wrote no module".to_owned()).with_cause(error))?;
         let component = componentize(&bytes)?;
         let inspection = admission::admit(&component)?;
         super::write(out, &component)?;
@@ -308,20 +214,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_manifest_that_is_wrong_says_what_to_write() {
+    fn a_version_is_its_first_number() {
+        for (said, wanted) in [("Debian clang version 14.0.6", Some(14)), ("Ubuntu LLD 19.1.7", Some(19)), ("nothing", None)] {
+            assert_eq!(major(said), wanted);
+        }
+    }
+
+    #[test]
+    fn a_manifest_that_names_no_plugin_says_what_to_write() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("a.c"), "").unwrap();
+        std::fs::create_dir(folder.path().join("segno")).unwrap();
         for (text, said) in [
+            ("name = ", "no TOML"),
             ("", "no name"),
-            ("[plugin", "no TOML"),
-            ("[plugin]\nname = \"a\\\" b\"", "no name or version"),
-            ("[plugin]\nname = \"b\"", "has no b.c"),
-            ("[plugin]\nname = \"a\"\nsources = [\"a.c\", \"x.c\"]", "has no x.c"),
-            ("[plugin]\nname = \"a\"", "it is not the SDK"),
+            ("name = \"a.b\"", "no name"),
+            ("name = \"../a\"", "no name"),
+            ("name = \"a\"\nversion = \"1\\\"x\"", "no version"),
+            ("name = \"a\"", "no SDK"),
         ] {
             std::fs::write(folder.path().join(MANIFEST), text).unwrap();
             let error = Project::read(folder.path()).err().expect("refused");
-            assert!(error.to_string().contains(said), "{text}: {error}");
+            assert!(error.code() == Code::BuildFailed && error.message().contains(said), "{error}");
         }
+        std::fs::write(folder.path().join("segno/build.sh"), "").unwrap();
+        assert!(Project::read(folder.path()).err().expect("refused").message().contains("no a.c"));
+    }
+
+    #[test]
+    fn the_interfaces_of_the_module_are_those_of_every_language() {
+        let rust: &[u8] = include_bytes!("../../../../../../../sdk/rust/src/component-type.bin");
+        let c = carried::C.iter().find(|(path, _)| *path == "src/component-type.bin").expect("carried").1;
+        assert_eq!(c, rust);
     }
 }

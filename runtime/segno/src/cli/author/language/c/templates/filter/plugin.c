@@ -5,7 +5,6 @@
 #define ORDER(COLUMN) COLUMN(i64, quantity) COLUMN(i64, price_cents)
 SEGNO_INPUT(order, ORDER)
 
-/* The order as it came. */
 SEGNO_KEEP(out)
 
 /* `config:` of the step. */
@@ -16,9 +15,7 @@ static segno_outcome process(const struct order *order) {
     if (order->quantity <= 0) {
         return segno_reject("a quantity of %" PRId64, order->quantity);
     }
-    if (order->quantity * order->price_cents >= settings.min_cents) {
-        out_keep();
-    }
+    if (order->quantity * order->price_cents >= settings.min_cents) out_keep();
     return SEGNO_OK;
 }
 

@@ -10,7 +10,7 @@ SEGNO_INPUT(order, ORDER)
 SEGNO_EXTEND(out, PRICED)
 
 /* `config:` of the step. */
-#define SETTINGS(FIELD) FIELD(or(0, i64), discount_percent)
+#define SETTINGS(FIELD) FIELD(optional(i64), discount_percent)
 SEGNO_CONFIG(settings, SETTINGS)
 
 static segno_outcome init(void) {

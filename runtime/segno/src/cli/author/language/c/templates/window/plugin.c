@@ -1,5 +1,5 @@
-/* Counts orders and adds up what they are worth in windows of event time, for each key of the pipeline; orders that come too
- * late go to a port of their own. */
+/* Counts orders and adds up what they are worth in windows of event time, for each key of the pipeline; orders that come too late
+ * go to a port of their own. */
 #include "segno.h"
 
 /* The columns that the plugin reads. */
@@ -21,13 +21,13 @@ SEGNO_WINDOWS(sum, 1, SUM)
 #define SETTINGS(FIELD) FIELD(or(60, u64), minutes)
 SEGNO_CONFIG(settings, SETTINGS)
 
-static struct segno_windows hours;
+static struct segno_windows hourly;
 
 static segno_outcome init(void) {
     if (settings.minutes < 1 || settings.minutes > 1000000) {
         return segno_reject("config.minutes: 1 to 1000000 is expected");
     }
-    hours = segno_tumbling((int64_t)settings.minutes * SEGNO_MINUTE);
+    hourly = segno_tumbling((int64_t)settings.minutes * SEGNO_MINUTE);
     return SEGNO_OK;
 }
 
@@ -35,21 +35,21 @@ static segno_outcome process(const struct order *order) {
     if (order->quantity <= 0) {
         return segno_reject("a quantity of %" PRId64, order->quantity);
     }
-    struct sum *sum = sum_add(&hours, order->at);
-    if (sum == NULL) {
+    struct sum *kept = sum_add(&hourly, order->at);
+    if (kept == NULL) {
         late_keep();
         return SEGNO_OK;
     }
-    sum->orders++;
-    sum->total_cents += order->quantity * order->price_cents;
+    kept->orders++;
+    kept->total_cents += order->quantity * order->price_cents;
     return SEGNO_OK;
 }
 
 static void on_timer(struct segno_timer timer) {
-    struct sum_results given = sum_fire(&hours, timer);
+    struct sum_results given = sum_fire(&hourly, timer);
     for (uint32_t i = 0; i < given.length; i++) {
-        const struct sum *sum = &given.items[i].value;
-        windows_push((struct windows){.from = given.items[i].start, .orders = sum->orders, .total_cents = sum->total_cents});
+        const struct sum_fired *one = &given.items[i];
+        windows_push((struct windows){.from = one->start, .orders = one->value.orders, .total_cents = one->value.total_cents});
     }
 }
 

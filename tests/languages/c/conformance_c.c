@@ -2,7 +2,7 @@
  *
  * Owns: the behaviours. Does not own: what is expected of them.
  * Invariant: the behaviour is chosen by the configuration and by nothing else. */
-#include "plugin.h"
+#include "conformance.h"
 
 #include <math.h>
 
