@@ -38,6 +38,20 @@ fn the_sdk_reads_and_writes_the_shared_vectors_and_nothing_outside_of_damaged_on
     assert!(checks > 10_000 && said.contains(" 0 failed"), "{said}");
 }
 
+/// Doubles, 128-bit numbers, JSON, refused configurations, formats, the calendar, lookups.
+#[test]
+fn the_parts_of_the_sdk_agree_with_what_is_known_of_them() {
+    let folder = Folder::new();
+    let program = folder.path("parts");
+    let said = in_sdk(&format!(
+        "clang -std=gnu11 -O1 -g -fwrapv -ffp-contract=off -Wall -Wextra -Wno-missing-field-initializers -Werror {SANITIZERS} -Iinclude tests/parts.c testing/*.c src/*.c -lm -o '{0}'; \
+         ASAN_OPTIONS=detect_leaks=0 '{0}'",
+        program.display()
+    ));
+    let checks: u64 = said.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0);
+    assert!(checks > 100_000 && said.contains(" 0 failed"), "{said}");
+}
+
 #[test]
 fn the_examples_of_the_sdk_are_built_and_taken() {
     let folder = Folder::new();
@@ -53,6 +67,8 @@ fn authors_of_cpp_may_include_the_header() {
     folder.write("plugin.cc", "#include \"segno.h\"\n#include \"segno/testing.h\"\nint main() { return segno_hour(SEGNO_HOUR) - 1; }\n");
     let include = Path::new("../../sdk/c/include").canonicalize().unwrap();
     folder.shell("", &format!("c++ -std=gnu++17 -Wall -Werror -I'{}' -fsyntax-only plugin.cc", include.display())).good();
+    // Named fields in their order are C++20.
+    in_sdk("for one in count hourly price; do c++ -std=c++20 -Wall -Werror -fsyntax-only -Iinclude -x c++ examples/$one.c; done");
 }
 
 /// Everything that a new project promises, before anything in it is changed.

@@ -27,7 +27,7 @@ segno_text segno_vformat(const char *format, va_list arguments) {
             segno_append(&out, format, 1);
             continue;
         }
-        bool left = false, zeros = false;
+        bool left = false, zeros = false, exact = false;
         char sign = 0;
         int width = 0, precision = -1, longs = 0;
         for (format++; *format == '-' || *format == '0' || *format == '+' || *format == ' '; format++) {
@@ -42,7 +42,7 @@ segno_text segno_vformat(const char *format, va_list arguments) {
         while (*format >= '0' && *format <= '9') width = width * 10 + *format++ - '0';
         if (*format == '.') {
             precision = 0, format++;
-            if (*format == '*') precision = va_arg(arguments, int), format++;
+            if (*format == '*') precision = va_arg(arguments, int), format++, exact = left && width == 0;
             while (*format >= '0' && *format <= '9') precision = precision * 10 + *format++ - '0';
         }
         for (; *format == 'l' || *format == 'z'; format++) longs += *format == 'l' ? 1 : (sizeof(size_t) == 8 ? 2 : 0);
@@ -62,7 +62,7 @@ segno_text segno_vformat(const char *format, va_list arguments) {
             const char *text = &one;
             int length = 1;
             if (*format == 'c') one = (char)va_arg(arguments, int);
-            else for (text = va_arg(arguments, const char *), length = 0; length != precision && text[length] != 0; length++) {}
+            else for (text = va_arg(arguments, const char *), length = 0; length != precision && (exact || text[length] != 0); length++) {}
             if (!left) repeat(&out, ' ', width - length);
             segno_append(&out, text, (size_t)length);
             if (left) repeat(&out, ' ', width - length);

@@ -1,7 +1,7 @@
 /* Owns: the functions that clang calls for 128-bit numbers. Invariant: none of them is made of itself: halves only.
  *
  * Compiled without link-time optimisation, which would not know that they are called. */
-#ifdef __wasm__
+#if defined(__wasm__) || defined(SEGNO_TEST_WIDE)
 #include <stdbool.h>
 #include <stdint.h>
 

@@ -45,8 +45,9 @@ __extension__ typedef __int128 segno_decimal;
 #define SEGNO_HOUR (60 * SEGNO_MINUTE)
 #define SEGNO_DAY (24 * SEGNO_HOUR)
 
-/* In a format: `segno_reject("no airport " SEGNO_TEXT, SEGNO_ARG(code))`. */
-#define SEGNO_TEXT "%.*s"
+/* In a format: `segno_reject("no airport " SEGNO_TEXT, SEGNO_ARG(code))`. Unlike `%.*s`, all of it is shown: a text may have
+ * zeros in it. */
+#define SEGNO_TEXT "%-.*s"
 #define SEGNO_ARG(text) (int)(text).length, (text).data
 
 static inline segno_text segno_text_of(const char *text) {
