@@ -4,7 +4,6 @@
 
 use super::Cli;
 use clap::CommandFactory;
-use segno_core::Code;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -34,7 +33,7 @@ fn page() -> String {
     }
     page.push_str("\n## Error codes\n\n`segno explain CODE` says more about each. Exit codes: 1 a check or a run failed, 2 usage, 78 configuration.\n\n");
     page.push_str("| code | exit | what |\n|---|---|---|\n");
-    for code in Code::ALL {
+    for code in segno_core::error::ALL {
         writeln!(page, "| {} | {} | {} |", code.name(), code.kind().exit_code(), cell(code.title())).expect("text grows");
     }
     page
@@ -69,6 +68,9 @@ fn arguments<'a>(page: &mut String, arguments: impl Iterator<Item = &'a clap::Ar
         };
         let env = one.get_env().map(|env| format!("`{}`", env.to_string_lossy())).unwrap_or_default();
         let mut help = one.get_help().map(ToString::to_string).unwrap_or_default();
+        if !help.is_empty() && !help.ends_with('.') {
+            help.push('.');
+        }
         let defaults: Vec<String> = one.get_default_values().iter().map(|one| one.to_string_lossy().into_owned()).collect();
         if !defaults.is_empty() && one.get_action().takes_values() {
             write!(help, " Default: {}.", defaults.join(", ")).expect("text grows");
