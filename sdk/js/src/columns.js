@@ -15,7 +15,7 @@
 // | `decimal128(p, s)` | `decimal128(p,s)` | `Decimal` |
 // | `optional(c)` | nullable | the value, or `null` |
 
-import { KINDS, Unfit, decimalKind, shown, readState, writeState } from './wire.js';
+import { KINDS, Unfit, checked, decimalKind, shown, readState, writeState } from './wire.js';
 import { Decimal } from './values.js';
 
 /** A declared column. */
@@ -64,6 +64,7 @@ export class Shape {
             return { ...column, attribute, name: column.name ?? attribute };
         });
         this.columns = this.fields.filter((one) => !one.eventTime);
+        this.attributes = new Set(this.columns.map((one) => one.attribute));
         this.where = where;
     }
 
@@ -79,30 +80,42 @@ export class Shape {
         return this.columns.map((one) => ({ name: one.name, type: String(one.kind), nullable: one.nullable }));
     }
 
-    /** The plain values of an object, in the order of the columns. Throws `Unfit`. */
+    /** The plain values of an object, in the order of the columns, each of its type. Throws `Unfit`. */
     plain(row) {
         if (row === null || typeof row !== 'object') throw new Unfit(`${this.where}: an object is expected, not ${shown(row)}`);
+        const { columns } = this;
+        const values = new Array(columns.length);
+        for (let at = 0; at < columns.length; at++) {
+            const one = columns[at];
+            const value = row[one.attribute];
+            if (value !== undefined && value !== null) values[at] = toWire(one, value);
+            else if (one.nullable) values[at] = null;
+            else throw new Unfit(`column ${one.name}: ${value}, and the column is not nullable`);
+        }
         for (const name in row) {
-            if (!this.columns.some((one) => one.attribute === name)) {
-                throw new Unfit(`${this.where} has no column ${name}; it has ${this.columns.map((one) => one.attribute).join(', ') || 'none'}`);
+            if (!this.attributes.has(name)) {
+                throw new Unfit(`${this.where} has no column ${name}; it has ${[...this.attributes].join(', ') || 'none'}`);
             }
         }
-        return this.columns.map((one) => {
-            const value = row[one.attribute] ?? null;
-            if (value !== null) return toWire(one, value);
-            if (!one.nullable) throw new Unfit(`column ${one.name}: ${shown(row[one.attribute])}, and the column is not nullable`);
-            return null;
-        });
+        return values;
     }
 }
 
-/** A value as it is written. */
+/** A value as it is written: here, where it is given, so that a mistake has the author's line. */
 function toWire(column, value) {
-    if (column.kind.name !== 'decimal128') return value;
+    if (column.kind.name !== 'decimal128') return of(column, value);
     if (!(value instanceof Decimal)) throw new Unfit(`column ${column.name}: ${shown(value)} is no ${column.kind}`);
     const digits = value.digitsAt(column.kind.scale);
     if (digits === null) throw new Unfit(`column ${column.name}: ${value} is no ${column.kind}: it has more digits behind the point; cut them off`);
-    return digits;
+    return of(column, digits);
+}
+
+function of(column, value) {
+    try {
+        return checked(column.kind, value);
+    } catch (error) {
+        throw error instanceof Unfit ? new Unfit(`column ${column.name}: ${error.message}`) : error;
+    }
 }
 
 /** A column's plain values as the plugin sees them. */

@@ -9,7 +9,7 @@ import { converted } from './columns.js';
 import * as observe from './observe.js';
 import { ConfigError, readConfig } from './settings.js';
 import { ConfigRefused, Reject, StateUnreadable, loadTable, rowOf } from './transform.js';
-import { BATCH, EFFECTS, INIT, KINDS, readFrame, readMessage, writeFrame, writeMessage } from './wire.js';
+import { BATCH, EFFECTS, INIT, KINDS, readFrame, readMessage, toWellFormed, writeFrame, writeMessage } from './wire.js';
 
 /** `init` refuses its configuration or its side tables; or a batch as a whole cannot be processed. */
 export class Refused extends Error {}
@@ -57,6 +57,7 @@ export class Engine {
         const keys = state.length ? readFrame(sections.get('2/0')).columns[0] : null;
         state.forEach((one, at) => one.start(readFrame(sections.get(`3/${at}`)).columns[0]));
         const rejects = [];
+        const marks = new Array(ports.length);
         try {
             const record = this.#records(sections, columns);
             const due = plan.hasTimers ? new Due(sections) : null;
@@ -68,13 +69,13 @@ export class Engine {
                 }
                 this.#event = row + (due?.taken ?? 0);
                 if (keys) for (const one of state) one.key = keys[row];
-                const marks = ports.map((port) => port.causes.length);
+                for (let at = 0; at < ports.length; at++) marks[at] = ports[at].causes.length;
                 try {
                     thenable(process.call(plan.spec, record(row), context), 'process');
                 } catch (error) {
                     if (!(error instanceof Reject)) throw error;
                     ports.forEach((port, at) => port.forget(marks[at]));
-                    rejects.push([this.#event, error.message]);
+                    rejects.push([this.#event, toWellFormed(error.message)]);
                 }
             }
             if (due) this.#fire(due, rows);
@@ -128,16 +129,17 @@ function answered(ports, state, timers, rejects) {
     state.forEach((one, at) => {
         const changed = one.changed();
         if (!changed.length) return;
-        const column = (name, kind, part) => ({ name, kind, values: changed.map((change) => change[part]) });
-        sections.push([2, at, writeFrame(changed.length, [column('key', KINDS.u32, 0), column('value', KINDS.binary, 1)])]);
+        sections.push([2, at, pairs(changed, KINDS.u32, KINDS.binary)]);
     });
     if (timers.changes.length) sections.push([3, 0, timers.write()]);
     if (rejects.length) {
-        const column = (name, kind, part) => ({ name, kind, values: rejects.map((one) => one[part]) });
-        sections.push([4, 0, writeFrame(rejects.length, [column('cause', KINDS.u32, 0), column('reason', KINDS.utf8, 1)])]);
+        sections.push([4, 0, pairs(rejects, KINDS.u32, KINDS.utf8)]);
     }
     return writeMessage(EFFECTS, sections);
 }
+
+/** A frame of two columns. */
+const pairs = (list, ...kinds) => writeFrame(list.length, kinds.map((kind, part) => ({ kind, values: list.map((one) => one[part]) })));
 
 /** The due timers and watermarks of a batch, taken one after the other. */
 class Due {

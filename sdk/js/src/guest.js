@@ -7,7 +7,7 @@
 // says what to use instead. What is thrown is logged with its place before the call traps.
 
 import { Engine, Refused } from './engine.js';
-import { ERROR, log, sendTo } from './observe.js';
+import { DEBUG, ERROR, INFO, TRACE, WARN, log, sendTo } from './observe.js';
 import { Plan } from './transform.js';
 
 /** The exports of a component. `lines` gives for each line of the bundle the author's file and line, or `null`. */
@@ -16,6 +16,9 @@ export function world(plugin, observe, name, version, lines) {
         throw new TypeError('the module of the project has the plugin as its default export: export default transform({ ... })');
     }
     sendTo({ log: (level, message) => observe.log(level, message), count: (counter, delta) => observe.count(counter, delta) });
+    for (const [name, level] of Object.entries({ trace: TRACE, debug: DEBUG, log: INFO, info: INFO, warn: WARN, error: ERROR })) {
+        console[name] = (...said) => log(level, said.map(String).join(' '));
+    }
     const engine = new Engine(plugin);
     const described = new TextEncoder().encode(JSON.stringify(plugin.description(name, version)));
     const guarded = (work) => {
@@ -49,8 +52,8 @@ function logFailure(error, lines) {
 function placeOf(error, lines) {
     const found = [...String(error?.stack ?? '').matchAll(/:(\d+):\d+\)?$/gm)].map(([, line]) => lines[Number(line) - 1]);
     const own = found.find((place) => place && !place[2]);
-    const [file, line] = own ?? found.find((place) => place) ?? ['an unknown file', 0];
-    return `${file}:${line}`;
+    const place = own ?? found.find((one) => one);
+    return place ? `${place[0]}:${place[1]}` : 'a line that is not known, since what was thrown is no Error';
 }
 
 /** What is thrown on, so that the call traps and gives no `result`. */

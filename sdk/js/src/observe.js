@@ -4,6 +4,8 @@
 //
 // Invariant: nothing comes back, so that nothing can depend on it.
 
+import { toWellFormed } from './wire.js';
+
 export const TRACE = 0;
 export const DEBUG = 1;
 export const INFO = 2;
@@ -23,7 +25,7 @@ export function sendTo(next) {
 
 /** Writes a line to the host's log, at once. The host limits the number and the length of lines. */
 export function log(level, message) {
-    send.log(level, String(message));
+    send.log(level, toWellFormed(String(message)));
 }
 
 export const debug = (message) => log(DEBUG, message);

@@ -1,13 +1,19 @@
-// What of JavaScript differs from run to run, or from engine to engine, is not there for a plugin.
+// What of JavaScript and of its engine differs from run to run is not there for a plugin.
 //
-// Owns: the list, and the words that say what to use instead. Does not own: WASI, which the component does not import at all.
+// Owns: the lists, and the words that say what to use instead. Does not own: WASI, which the component does not import at all.
 //
-// Math.sin() and its kin stay: the component carries its engine, so that they give the same in each replay.
+// What is left is the language, without what is listed here, and a few classes that are functions of their arguments. Math.sin() and
+// its kin stay: the component carries its engine, so that they give the same in each replay.
 //
 // Invariant: imported before the plugin, so that it cannot keep a reference.
 
 const CLOCK = "take the record's event time (eventTime)";
 const CHANCE = 'derive numbers from the record, such as from its key';
+const LATER = 'there is nothing to wait for in a plugin: do it at once, or set a timer (timers.set)';
+const OUTSIDE = 'hand rows in as a side table of the step';
+const LOCALE = 'use a form without a locale: compare with <, toLowerCase(), String(number)';
+const ZONE = 'use the forms of UTC, such as getUTCHours() and toISOString(), or civil() and hourOf() of segno';
+const COLLECTED = 'keep what you need, or let it go';
 
 class NotDeterministic extends Error {
     name = 'NotDeterministic';
@@ -19,11 +25,16 @@ function refused(what, instead) {
     };
 }
 
-function replace(object, name, what, instead) {
-    if (object && name in object) Object.defineProperty(object, name, { value: refused(what, instead), writable: false, configurable: false });
+function put(object, name, value) {
+    Object.defineProperty(object, name, { value, writable: false, configurable: false, enumerable: false });
 }
 
-replace(Math, 'random', 'Math.random()', CHANCE);
+function replace(object, names, shown, instead) {
+    for (const name of names) if (object && name in object) put(object, name, refused(shown(name), instead));
+}
+
+replace(Math, ['random'], (name) => `Math.${name}()`, CHANCE);
+
 const Original = Date;
 const Restricted = function Date(...given) {
     if (!new.target || given.length === 0) return refused(new.target ? 'new Date()' : 'Date()', CLOCK)();
@@ -31,33 +42,43 @@ const Restricted = function Date(...given) {
 };
 Restricted.prototype = Original.prototype;
 Restricted.UTC = Original.UTC;
-Restricted.parse = Original.parse;
-Original.prototype.constructor = Restricted;
-globalThis.Date = Restricted;
-Object.defineProperty(Restricted, 'now', { value: refused('Date.now()', CLOCK) });
-// Fields of a local time are those of a zone, which is the machine's.
-for (const name of Object.getOwnPropertyNames(Original.prototype)) {
-    if (/^(get|set)(Date|Day|FullYear|Hours|Milliseconds|Minutes|Month|Seconds|Year|TimezoneOffset)$|^toLocale|^to(Date|Time)?String$/.test(name)) {
-        replace(Original.prototype, name, `Date.prototype.${name}()`, 'use the forms of UTC, such as getUTCHours() and toISOString(), or civil() and hourOf() of segno');
-    }
+// Texts without a zone are of the machine's: what is left are those of UTC.
+Restricted.parse = (text) => (/(Z|[+-]\d\d:?\d\d)$|^[+-]?\d+(-\d\d){0,2}$/.test(text) ? Original.parse(text) : refused(`the time ${text} without a zone`, 'write it with Z')());
+put(Original.prototype, 'constructor', Restricted);
+put(globalThis, 'Date', Restricted);
+put(Restricted, 'now', refused('Date.now()', CLOCK));
+const LOCAL = /^(get|set)(Date|Day|FullYear|Hours|Milliseconds|Minutes|Month|Seconds|Year|TimezoneOffset)$|^toLocale|^to(Date|Time)?String$/;
+replace(Original.prototype, Object.getOwnPropertyNames(Original.prototype).filter((name) => LOCAL.test(name)), (name) => `Date.prototype.${name}()`, ZONE);
+
+for (const prototype of [Array.prototype, Number.prototype, BigInt.prototype, Object.prototype, Object.getPrototypeOf(Int8Array.prototype)]) {
+    replace(prototype, ['toLocaleString'], (name) => `${name}()`, LOCALE);
 }
-if (globalThis.performance) {
-    replace(globalThis.performance, 'now', 'performance.now()', CLOCK);
-    Object.defineProperty(globalThis, 'performance', { value: undefined });
+replace(String.prototype, ['localeCompare', 'toLocaleLowerCase', 'toLocaleUpperCase'], (name) => `${name}()`, LOCALE);
+for (const [name, instead] of [['Intl', LOCALE], ['crypto', CHANCE], ['performance', CLOCK]]) {
+    const object = globalThis[name];
+    if (!object) continue;
+    const stand = {};
+    const names = new Set([...Object.getOwnPropertyNames(object), ...Object.getOwnPropertyNames(Object.getPrototypeOf(object))]);
+    for (const one of names) if (one !== 'constructor') stand[one] = refused(`${name}.${one}`, instead);
+    put(globalThis, name, stand);
 }
-if (globalThis.crypto) Object.defineProperty(globalThis, 'crypto', { value: undefined });
-for (const [object, name] of [[Array.prototype, 'toLocaleString'], [Number.prototype, 'toLocaleString'], [BigInt.prototype, 'toLocaleString'],
-    [String.prototype, 'localeCompare'], [String.prototype, 'toLocaleLowerCase'], [String.prototype, 'toLocaleUpperCase']]) {
-    replace(object, name, `${name}()`, 'use a form without a locale: compare with <, toLowerCase(), String(number)');
+replace(globalThis, ['WeakRef', 'FinalizationRegistry'], (name) => `new ${name}()`, COLLECTED);
+// What an asynchronous function becomes (the bundler writes it as one that makes a Promise).
+replace(globalThis, ['Promise'], () => 'a Promise, and with it an asynchronous function,', LATER);
+replace(globalThis, ['setTimeout', 'setInterval', 'setImmediate', 'queueMicrotask'], (name) => `${name}()`, LATER);
+// Everything else that is no part of the language.
+const KEPT = new Set([
+    'globalThis', 'self', 'console', 'TextEncoder', 'TextDecoder', 'URL', 'URLSearchParams', 'structuredClone', 'atob', 'btoa',
+    'Infinity', 'NaN', 'undefined', 'eval', 'isFinite', 'isNaN', 'parseFloat', 'parseInt', 'decodeURI', 'decodeURIComponent', 'encodeURI',
+    'encodeURIComponent', 'escape', 'unescape', 'Object', 'Function', 'Array', 'Number', 'Boolean', 'String', 'Symbol', 'Date', 'RegExp', 'Error',
+    'EvalError', 'RangeError', 'ReferenceError', 'SyntaxError', 'TypeError', 'URIError', 'AggregateError', 'InternalError', 'ArrayBuffer',
+    'SharedArrayBuffer', 'DataView', 'Atomics', 'Int8Array', 'Uint8Array', 'Uint8ClampedArray', 'Int16Array', 'Uint16Array', 'Int32Array', 'Uint32Array',
+    'BigInt64Array', 'BigUint64Array', 'Float16Array', 'Float32Array', 'Float64Array', 'BigInt', 'Map', 'Set', 'WeakMap', 'WeakSet', 'Proxy',
+    'Reflect', 'JSON', 'Math', 'Iterator', 'Intl', 'crypto', 'performance', 'WeakRef', 'FinalizationRegistry', 'Promise', 'setTimeout', 'setInterval',
+    'setImmediate', 'queueMicrotask',
+]);
+for (const name of Object.getOwnPropertyNames(globalThis)) {
+    const { value, configurable } = Object.getOwnPropertyDescriptor(globalThis, name);
+    if (KEPT.has(name) || !configurable || typeof value !== 'function' || name.startsWith('_')) continue;
+    put(globalThis, name, refused(/^[A-Z]/.test(name) ? `new ${name}()` : `${name}()`, OUTSIDE));
 }
-for (const name of ['setTimeout', 'setInterval', 'setImmediate', 'queueMicrotask', 'requestIdleCallback']) {
-    replace(globalThis, name, `${name}()`, 'set a timer (timers.set)');
-}
-for (const name of ['fetch', 'Request', 'Response', 'WebSocket']) {
-    replace(globalThis, name, name === 'fetch' ? 'fetch()' : `new ${name}()`, 'hand rows in as a side table of the step');
-}
-// When memory is collected is nobody's to know.
-for (const name of ['WeakRef', 'FinalizationRegistry']) {
-    replace(globalThis, name, `new ${name}()`, 'keep what you need, or let it go');
-}
-if (globalThis.Intl) Object.defineProperty(globalThis, 'Intl', { value: undefined });

@@ -224,13 +224,13 @@ export class Harness {
         const keys = [...new Set(events.map(keyOf))];
         const numberOf = new Map(keys.map((key, at) => [key, at]));
         const rows = events.filter((event) => !event.timer).map((event) => event.row);
-        const columns = (list, ...parts) => writeFrame(list.length, parts.map(([name, kind, part]) => ({ name, kind, values: list.map(part) })));
+        const columns = (list, ...parts) => writeFrame(list.length, parts.map(([kind, part]) => ({ kind, values: list.map(part) })));
         const plain = rows.map((row) => plan.input.plain(withoutTime(records[row].record, plan.eventTime)));
         const sections = [[1, 0, writeFrame(rows.length, plan.input.columns.map((one, at) => ({ ...one, values: plain.map((row) => row[at]) })))]];
         if (plan.state.length || plan.hasTimers || plan.ports.some((port) => port.kind === 'per_key')) {
-            sections.push([2, 0, columns(rows, ['key', KINDS.u32, (row) => numberOf.get(records[row].key)])]);
+            sections.push([2, 0, columns(rows, [KINDS.u32, (row) => numberOf.get(records[row].key)])]);
         }
-        plan.state.forEach((_, at) => sections.push([3, at, columns(keys, ['state', KINDS.binary, (key) => this.#states.get(key)?.[at] ?? null])]));
+        plan.state.forEach((_, at) => sections.push([3, at, columns(keys, [KINDS.binary, (key) => this.#states.get(key)?.[at] ?? null])]));
         const fired = [];
         const moves = [];
         let seen = 0;
@@ -244,11 +244,11 @@ export class Harness {
         }
         const { u32, timestamp } = KINDS;
         if (fired.length) {
-            sections.push([4, 0, columns(fired, ['row', u32, (one) => one.row], ['key', u32, (one) => numberOf.get(one.key)],
-                ['time', timestamp, (one) => one.time], ['number', u32, (one) => one.number], ['watermark', timestamp, (one) => one.watermark])]);
+            sections.push([4, 0, columns(fired, [u32, (one) => one.row], [u32, (one) => numberOf.get(one.key)],
+                [timestamp, (one) => one.time], [u32, (one) => one.number], [timestamp, (one) => one.watermark])]);
         }
-        if (plan.eventTime !== null) sections.push([5, 0, columns(rows, ['time', timestamp, (row) => records[row].record[plan.eventTime]])]);
-        if (plan.hasTimers) sections.push([6, 0, columns(moves, ['row', u32, (one) => one.row], ['watermark', timestamp, (one) => one.watermark])]);
+        if (plan.eventTime !== null) sections.push([5, 0, columns(rows, [timestamp, (row) => records[row].record[plan.eventTime]])]);
+        if (plan.hasTimers) sections.push([6, 0, columns(moves, [u32, (one) => one.row], [timestamp, (one) => one.watermark])]);
         this.#take(this.#observed(writeMessage(BATCH, sections), result), records, events, keys, result);
     }
 

@@ -7,7 +7,7 @@
 
 import { Column, Shape, StateShape, converted } from './columns.js';
 import { Setting } from './settings.js';
-import { KINDS, StateError, readFrame, writeFrame } from './wire.js';
+import { KINDS, StateError, checked, readFrame, writeFrame } from './wire.js';
 
 /** Rejects the current record: it causes no output, and goes the way of the step's `on_error`. The message is the reason. */
 export class Reject extends Error {}
@@ -67,8 +67,8 @@ class Port {
     }
 
     write() {
-        const columns = [{ name: 'cause', kind: KINDS.u32, values: this.causes }];
-        this.shape.columns.forEach((one, at) => columns.push({ name: one.name, kind: one.kind, values: this.rows.map((row) => row[at]) }));
+        const columns = [{ kind: KINDS.u32, values: this.causes }];
+        this.shape.columns.forEach((one, at) => columns.push({ kind: one.kind, values: this.rows.map((row) => row[at]) }));
         return writeFrame(this.causes.length, columns);
     }
 }
@@ -122,14 +122,12 @@ export class Timers {
 
     #change(time, number, isSet) {
         this.#check();
-        this.changes.push([this.#event(), time, number, isSet]);
+        this.changes.push([this.#event(), checked(KINDS.timestamp, time), checked(KINDS.u32, number), isSet]);
     }
 
     write() {
-        const column = (name, kind, at) => ({ name, kind, values: this.changes.map((one) => one[at]) });
-        return writeFrame(this.changes.length, [
-            column('cause', KINDS.u32, 0), column('time', KINDS.timestamp, 1), column('number', KINDS.u32, 2), column('set', KINDS.bool, 3),
-        ]);
+        const kinds = [KINDS.u32, KINDS.timestamp, KINDS.u32, KINDS.bool];
+        return writeFrame(this.changes.length, kinds.map((kind, at) => ({ kind, values: this.changes.map((one) => one[at]) })));
     }
 }
 
@@ -282,9 +280,8 @@ export function loadTable(spec, bytes) {
 /** An object of a shape, of columns. */
 export function rowOf(shape, values, row) {
     const object = {};
-    shape.columns.forEach((one, at) => {
-        object[one.attribute] = values[at][row];
-    });
+    const { columns } = shape;
+    for (let at = 0; at < columns.length; at++) object[columns[at].attribute] = values[at][row];
     return object;
 }
 

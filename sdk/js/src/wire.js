@@ -101,6 +101,9 @@ export function checked(kind, value) {
     }
 }
 
+/** The text with U+FFFD for each lone surrogate, of which there are no bytes. */
+export const toWellFormed = (text) => (wellFormed(text) ? text : utf8.decode(encoder.encode(text)));
+
 function wellFormed(text) {
     for (let at = 0; at < text.length; at++) {
         const unit = text.charCodeAt(at);
@@ -255,10 +258,7 @@ function concat(parts, length) {
     return whole;
 }
 
-/**
- * A frame of columns: `{ name, kind, values }`; names are for errors only.
- * Throws `Unfit` when a value is not of its column's type.
- */
+/** A frame of columns: `{ kind, values }`. The values are of their types (`checked`), or null. */
 export function writeFrame(rows, columns) {
     let at = FRAME_HEAD + DESCRIPTOR * columns.length;
     const buffers = [];
@@ -268,7 +268,7 @@ export function writeFrame(rows, columns) {
         at += aligned(buffer.length);
         return start;
     };
-    const descriptors = columns.map(({ name, kind, values }) => {
+    const descriptors = columns.map(({ kind, values }) => {
         let validity = 0;
         let nulls = false;
         const full = new Array(values.length);
@@ -279,11 +279,7 @@ export function writeFrame(rows, columns) {
                 full[row] = zeroOf(kind);
                 continue;
             }
-            try {
-                full[row] = checked(kind, value);
-            } catch (error) {
-                throw error instanceof Unfit ? new Unfit(`column ${name}: ${error.message}`) : error;
-            }
+            full[row] = value;
         }
         if (nulls) validity = place(packBits(values.map((value) => value !== null && value !== undefined)));
         const [offsets, data] = encode(kind, full);

@@ -237,6 +237,25 @@ test('what a row lacks, or has too much, is named', () => {
     assert.throws(() => give(5), /an object is expected, not 5/);
 });
 
+test('a value of another type is refused where it is given', () => {
+    const plugin = new Harness(transform({
+        input: {}, ports: { out: emit({ a: i64 }) },
+        process(_, { out }) {
+            assert.throws(() => out.push({ a: 5 }), Unfit);
+            assert.throws(() => out.push({ a: 1n << 63n }), Unfit);
+            out.push({ a: 5n });
+        },
+    }));
+    plugin.push({});
+    assert.deepEqual(plugin.run().rows(), [{ a: 5n }]);
+});
+
+test('a reason that is cut within a character is text all the same', () => {
+    const plugin = new Harness(transform({ input: {}, ports: {}, process() { throw new Reject('x😀'.slice(0, 2)); } }));
+    plugin.push({});
+    assert.deepEqual(plugin.run().rejects, [{ cause: 0, reason: 'x\ufffd' }]);
+});
+
 test('a function that is asynchronous is refused', () => {
     const plugin = new Harness(transform({ input: {}, ports: {}, process: async () => {} }));
     plugin.push({});
