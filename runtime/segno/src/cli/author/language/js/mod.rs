@@ -19,8 +19,10 @@ const MANIFEST: &str = "package.json";
 /// The folder whose `node_modules` has the tools: what this names, or the project's own.
 const VARIABLE: &str = "SEGNO_COMPONENTIZE_JS";
 /// The tools, each with the version that the SDK is tested with: other ones may make another engine of the same sources.
-const TOOLS: [(&str, (u32, u32)); 2] = [("@bytecodealliance/componentize-js", (0, 23)), ("esbuild", (0, 28))];
-const INSTALL: &str = "npm install --save-dev @bytecodealliance/componentize-js@0.23.0 esbuild@0.28.2";
+const TOOLS: [(&str, (u32, u32)); 3] =
+    [("@bytecodealliance/componentize-js", (0, 23)), ("@bytecodealliance/preview2-shim", (0, 25)), ("esbuild", (0, 28))];
+/// The shim is what componentize-js imports and does not ask for.
+const INSTALL: &str = "npm install --save-dev @bytecodealliance/componentize-js@0.23.0 @bytecodealliance/preview2-shim@0.25.0 esbuild@0.28.2";
 const NODE_MIN: u32 = 20;
 /// Where a project keeps the SDK; `npm install` makes the same link.
 const SDK: &str = "vendor/segno";
