@@ -8,11 +8,13 @@
 //! replay uses this very code with bounds. A position only advances over records that are in a returned epoch.
 
 use super::burst::Horizon;
-use super::epoch::{EpochBuilder, EpochInput};
+use super::epoch::{EpochBuilder, EpochInput, US_PER_MS};
 use super::feed::{CHUNKS_AHEAD, Feed, SlotId};
+use super::now_ms;
 use super::picked;
 use super::slot::{Loaded, Slot, next_offset, take};
 use segno_core::persisted::{EpochRecord, LostRange, PartitionPosition, Position, Redrive, TimerCursor};
+use segno_core::protocol::clock::LogicalClock;
 use segno_core::protocol::close::{EpochLimits, Filling, closes};
 use segno_core::protocol::merge::{Head, Pick, pick};
 use segno_core::protocol::time::{END, time_that_reaches};
@@ -36,6 +38,8 @@ const PARTITIONS_POLL: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TimeRules {
     pub by_event_time: bool,
+    /// The event time of a record is the logical time of its epoch, and so is the watermark.
+    pub processing_time: bool,
     /// Allowed disorder, µs.
     pub watermark_delay_us: i64,
     /// Silence after which a partition no longer holds the merge. `None`: it holds for ever.
@@ -48,6 +52,8 @@ pub struct TimeRules {
 struct Live<'a> {
     limits: &'a EpochLimits,
     horizon: &'a Horizon,
+    /// The time of the first timer that waits; told with processing time only.
+    timer: Option<i64>,
     stopping: &'a AtomicBool,
 }
 
@@ -67,6 +73,12 @@ pub struct Planner {
     new_partitions: Vec<(u32, u32)>,
     /// Given up, and in no epoch yet.
     lost: Vec<LostRange>,
+    clock: LogicalClock,
+    clock_read_at: Instant,
+    /// When the last epoch was cut.
+    cut_at: Instant,
+    /// The logical time of the epoch that is read again.
+    recorded_ms: Option<i64>,
 }
 
 impl Planner {
@@ -91,7 +103,12 @@ impl Planner {
             partitions_checked: None,
             new_partitions: Vec::new(),
             lost: Vec::new(),
+            clock: LogicalClock::default(),
+            clock_read_at: Instant::now(),
+            cut_at: Instant::now(),
+            recorded_ms: None,
         };
+        planner.reached(watermark);
         planner.adopt(position)?;
         Ok(planner)
     }
@@ -199,6 +216,36 @@ impl Planner {
         self.slots.iter().filter_map(lag).collect()
     }
 
+    pub fn processing_time(&self) -> bool {
+        self.rules.processing_time
+    }
+
+    /// The logical clock goes on from this watermark. What comes behind the end of time has the time of the wall clock.
+    fn reached(&mut self, watermark: Option<i64>) {
+        if let Some(time) = watermark.filter(|&time| time != END) {
+            self.clock.reached(time);
+        }
+    }
+
+    /// What the logical clock shows, µs.
+    fn now_us(&mut self) -> i64 {
+        let passed = self.clock_read_at.elapsed();
+        self.clock_read_at += passed;
+        self.clock.read(now_ms().saturating_mul(US_PER_MS), passed)
+    }
+
+    /// The logical time of an epoch that is cut now, ms; before `limit`.
+    fn logical_time_ms(&mut self, limit: Option<i64>) -> i64 {
+        match self.recorded_ms {
+            Some(recorded) => recorded,
+            None if self.rules.processing_time => {
+                let now = self.now_us();
+                limit.map_or(now, |limit| now.min(limit.saturating_sub(1))).div_euclid(US_PER_MS)
+            }
+            None => now_ms(),
+        }
+    }
+
     pub fn watermark(&self) -> Option<i64> {
         self.watermark
     }
@@ -238,8 +285,10 @@ impl Planner {
         &mut self,
         limits: &EpochLimits,
         horizon: &Horizon,
+        timer: Option<i64>,
         stopping: &AtomicBool,
     ) -> Result<Option<EpochInput>> {
+        self.recorded_ms = None;
         if self.partitions_are_due() {
             self.find_new_partitions()?;
         }
@@ -250,15 +299,19 @@ impl Planner {
                 slot.idle = false;
             }
         }
-        self.fill(Some(&Live { limits, horizon, stopping }))
+        let input = self.fill(Some(&Live { limits, horizon, timer, stopping }))?;
+        self.cut_at = Instant::now();
+        Ok(input)
     }
 
     /// Reads exactly the epoch of a record: its ranges, its idle partitions.
     pub fn recorded_epoch(&mut self, record: &EpochRecord) -> Result<EpochInput> {
         if let Some(redrive) = &record.facts.redrive {
-            let input = self.redriven(&record.from, redrive)?.everything()?;
+            let input = self.redriven(&record.from, redrive)?.everything(record.logical_time_ms)?;
             return Ok(input.redriven(redrive.clone(), record.watermark_in));
         }
+        self.recorded_ms = Some(record.logical_time_ms);
+        self.clock.reached(record.logical_time_ms.saturating_mul(US_PER_MS));
         self.follow(record)?;
         self.lost.clone_from(&record.facts.lost);
         for slot in &mut self.slots {
@@ -323,11 +376,14 @@ impl Planner {
 
     /// A planner of records that were dead letters, and of nothing else; `position` is that of the shard.
     pub fn redriven(&self, position: &Position, redrive: &Redrive) -> Result<Planner> {
-        picked::planner(&self.sources, &self.plans, self.rules, position, &redrive.partitions)
+        let mut planner = picked::planner(&self.sources, &self.plans, self.rules, position, &redrive.partitions)?;
+        planner.clock = self.clock;
+        Ok(planner)
     }
 
     /// All that is left, as one epoch.
-    fn everything(&mut self) -> Result<EpochInput> {
+    fn everything(&mut self, logical_time_ms: i64) -> Result<EpochInput> {
+        self.recorded_ms = Some(logical_time_ms);
         match self.fill(None)? {
             Some(input) => Ok(input),
             None => self.without_records(),
@@ -336,7 +392,7 @@ impl Planner {
 
     /// An epoch that reads nothing.
     fn without_records(&mut self) -> Result<EpochInput> {
-        self.finish(EpochBuilder::new(&self.plans, self.start(), self.watermark, self.rules))
+        self.finish(EpochBuilder::new(&self.plans, self.start(), self.watermark, self.rules), None)
     }
 
     /// After the last record of an input that has ended, event time runs out: once, and only where it ever began.
@@ -357,6 +413,30 @@ impl Planner {
             input.to.timer_cursor.clone_from(&self.cursor);
         }
         Ok(input)
+    }
+
+    /// With processing time: an epoch without records, when timers are due and none comes that would move the watermark; or
+    /// when more are due than an epoch may fire.
+    fn timers_due(
+        &mut self,
+        limits: &EpochLimits,
+        horizon: &Horizon,
+        timer: Option<i64>,
+        starved: bool,
+    ) -> Result<Option<EpochInput>> {
+        let now = self.now_us();
+        if self.watermark.is_none_or(|watermark| now <= watermark) {
+            return Ok(None);
+        }
+        if horizon.limit().is_some_and(|limit| limit <= now) {
+            return self.up_to(horizon, now).map(Some);
+        }
+        // So often as a quiet stream commits, however many timers follow each other.
+        let rested = self.cut_at.elapsed() >= limits.delay;
+        if starved && rested && timer.is_some_and(|time| time <= now) {
+            return self.up_to(&Horizon::Free, now).map(Some);
+        }
+        Ok(None)
     }
 
     /// Time passes behind the records of an epoch.
@@ -435,9 +515,9 @@ impl Planner {
             let heads: Vec<Head> = self.slots.iter().map(|slot| slot.head(self.rules.by_event_time)).collect();
             let decision = pick(&heads, self.rules.by_event_time);
             let ended = self.slots.iter().all(|slot| slot.ended && slot.queue.is_empty());
-            let held = horizon.is_some()
+            let held = horizon.is_some() && self.rules.by_event_time
                 && matches!(decision, Pick::Take { partition, .. } if matches!(heads[partition], Head::Record(time) if time >= too_far));
-            if let Some(&Live { limits, horizon, stopping }) = live {
+            if let Some(&Live { limits, horizon, timer, stopping }) = live {
                 let filling = Filling {
                     records: builder.records(),
                     bytes: builder.bytes(),
@@ -460,6 +540,11 @@ impl Planner {
                     if held {
                         return self.up_to(horizon, END).map(Some);
                     }
+                    if self.rules.processing_time
+                        && let Some(input) = self.timers_due(limits, horizon, timer, filling.starved)?
+                    {
+                        return Ok(Some(input));
+                    }
                     self.change_idleness();
                 }
             }
@@ -469,7 +554,7 @@ impl Planner {
                     let room = live.map_or((usize::MAX, usize::MAX), |Live { limits, .. }| {
                         (limits.records - builder.records(), limits.bytes.saturating_sub(builder.bytes()))
                     });
-                    let (until, inclusive) = if horizon.is_some() && until >= too_far { (too_far, false) } else { (until, inclusive) };
+                    let (until, inclusive) = if horizon.is_some() && self.rules.by_event_time && until >= too_far { (too_far, false) } else { (until, inclusive) };
                     take(&mut self.slots[partition], until, inclusive, room, &mut builder)?;
                 }
                 Pick::Out if live.is_none() => break,
@@ -491,10 +576,10 @@ impl Planner {
         if builder.records() == 0 && live.is_none() {
             return Ok(None);
         }
-        self.finish(builder).map(Some)
+        self.finish(builder, horizon).map(Some)
     }
 
-    fn finish(&mut self, builder: EpochBuilder) -> Result<EpochInput> {
+    fn finish(&mut self, builder: EpochBuilder, limit: Option<i64>) -> Result<EpochInput> {
         for slot in &mut self.slots {
             if slot.moved {
                 let mark = self.sources[slot.source as usize].mark(slot.in_source, slot.position.offset)?;
@@ -508,7 +593,8 @@ impl Planner {
             .filter(|slot| slot.idle)
             .map(|slot| (slot.position.source, slot.position.partition))
             .collect();
-        let mut input = builder.finish(self.position(), idle)?;
+        let logical_time_ms = self.logical_time_ms(limit);
+        let mut input = builder.finish(self.position(), idle, logical_time_ms)?;
         self.settle(&mut input);
         input.new_partitions = std::mem::take(&mut self.new_partitions);
         input.lost = std::mem::take(&mut self.lost);
