@@ -9,10 +9,10 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 const HOUR_MS: i64 = 3_600_000;
 /// How far off the clocks of the runs are, hours: back and forth, so that each sees times of the one before that lie ahead.
-const HOURS: [i64; 5] = [26, -26, 0, 700, -700];
+pub const HOURS: [i64; 5] = [26, -26, 0, 700, -700];
 /// Of the input: some hundred epochs.
 const RECORDS: usize = 40_000;
 
@@ -23,23 +23,23 @@ fn library() -> PathBuf {
 }
 
 /// A file that says how far off a process's wall clock is, in hours, and may say something else at any moment.
-struct Clock(PathBuf);
+pub struct Clock(PathBuf);
 
 impl Clock {
-    fn new(path: PathBuf, hours: i64) -> Clock {
+    pub fn new(path: PathBuf, hours: i64) -> Clock {
         let clock = Clock(path);
         clock.set(hours);
         clock
     }
 
-    fn set(&self, hours: i64) {
+    pub fn set(&self, hours: i64) {
         // Whole or not at all: a process may be reading it.
         let next = self.0.with_extension("next");
         std::fs::write(&next, format!("{hours:+}h\n")).expect("a clock");
         std::fs::rename(next, &self.0).expect("a clock");
     }
 
-    fn of<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+    pub fn of<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command.env("LD_PRELOAD", library()).env("FAKETIME_TIMESTAMP_FILE", &self.0);
         // Monotonic time is what a kernel keeps right. The file is looked at each time.
         command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("FAKETIME_NO_CACHE", "1")

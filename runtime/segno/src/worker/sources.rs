@@ -9,7 +9,7 @@ use super::plan::Plan;
 use crate::shard::plan::TimeRules;
 use segno_core::pipeline::{Pipeline, rooted};
 use segno_core::shard::ShardId;
-use segno_core::source::{KafkaSpec, Partition, PartitionReader, ReadPlan, Source, SourceSpec, TopicSize};
+use segno_core::source::{KafkaSpec, Partition, PartitionReader, ReadPlan, Source, SourceSpec, TimeColumn, TopicSize};
 use segno_core::{Code, Error, Result};
 use std::sync::Arc;
 
