@@ -126,8 +126,9 @@ def main():
             db.execute(f"INSERT INTO event FROM {read.format(types)}", [dated])
     else:
         db.execute(f"CREATE TABLE event AS FROM {read.format(types)}", [args.events])
+    times = "date_time, read_at" if args.journal else "date_time"
     for number, kind in enumerate(["person", "auction", "bid"]):
-        db.execute(f"CREATE VIEW {kind} AS SELECT date_time, unnest({kind}) FROM event WHERE event_type = {number}")
+        db.execute(f"CREATE VIEW {kind} AS SELECT {times}, unnest({kind}) FROM event WHERE event_type = {number}")
 
     columns = dict(column.rsplit(" ", 1) for column in COLUMNS[args.query].split(", "))
     names = [f"c{number}" for number in range(len(columns))]
