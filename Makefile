@@ -20,6 +20,7 @@ export SEGNO_CHECKER_BIN := $(OUT)/segno-checker
 export SEGNO_GUESTS := $(OUT)/modules
 export SEGNO_SERVERS := $(SEGNO_CACHE)/servers
 export FLIGHTS_DATA := $(SEGNO_CACHE)/flights
+export SEGNO_COMPONENTIZE_PY ?= $(SEGNO_CACHE)/componentize-py/bin/componentize-py
 
 SERVERS := scripts/servers/servers.py
 

@@ -76,3 +76,13 @@ if [ ! -x "$cache/duckdb/bin/python" ] || ! "$cache/duckdb/bin/python" -c "impor
         exit 1
     }
 fi
+
+# What builds plugins in Python.
+if ! "$cache/componentize-py/bin/componentize-py" --version 2>/dev/null | grep -q " 0\.25\."; then
+    say "installing componentize-py (PyPI)"
+    rm -rf "$cache/componentize-py"
+    { python3 -m venv "$cache/componentize-py" && "$cache/componentize-py/bin/pip" install --quiet componentize-py==0.25.1; } >"$cache/componentize-py.log" 2>&1 || {
+        say "pip could not install componentize-py; see $cache/componentize-py.log"
+        exit 1
+    }
+fi

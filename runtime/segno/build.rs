@@ -1,7 +1,7 @@
-//! Puts the sources of the SDK into the command, so that `segno new` needs no checkout and no registry that has them.
+//! Puts the sources of the SDKs into the command, so that `segno new` needs no checkout and no registry that has them.
 //!
-//! Owns: which files these are, and the manifests that make them a workspace of their own.
-//! Does not own: where a project keeps them (`cli::author::sdk`).
+//! Owns: which files these are, and the manifests that make those of Rust a workspace of their own.
+//! Does not own: where a project keeps them (`cli::author::language`).
 //!
 //! Invariant: contents are copied into what is compiled. A path would be one of the clone that compiled it.
 
@@ -37,13 +37,34 @@ fn main() {
     }
     println!("cargo::rerun-if-changed=build.rs");
     files.sort();
-    let mut code = String::from("pub const FILES: &[(&str, &[u8])] = &[\n");
-    for (name, bytes) in &files {
-        writeln!(code, "    ({name:?}, b\"{}\"),", bytes.escape_ascii()).expect("text grows");
-    }
-    writeln!(code, "];\npub const LOCKED: &str = {:?};", locked(&text("Cargo.lock"))).expect("text grows");
+    let mut code = constant("RUST", &files);
+    writeln!(code, "pub const LOCKED: &str = {:?};", locked(&text("Cargo.lock"))).expect("text grows");
+    code.push_str(&constant("PYTHON", &folder(Path::new("sdk/python"), Path::new("sdk/python/segno"), "py")));
+    code.push_str(&constant("WIT", &folder(Path::new("wit"), Path::new("wit"), "wit")));
     let out = std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR");
     std::fs::write(PathBuf::from(out).join("sdk.rs"), code).expect("OUT_DIR is writable");
+}
+
+/// A list of files as a constant.
+fn constant(name: &str, files: &[(String, Vec<u8>)]) -> String {
+    let mut code = format!("pub const {name}: &[(&str, &[u8])] = &[\n");
+    for (name, bytes) in files {
+        writeln!(code, "    ({name:?}, b\"{}\"),", bytes.escape_ascii()).expect("text grows");
+    }
+    code.push_str("];\n");
+    code
+}
+
+/// The files of a folder that have this ending, with names relative to `base`.
+fn folder(base: &Path, folder: &Path, ending: &str) -> Vec<(String, Vec<u8>)> {
+    println!("cargo::rerun-if-changed={ROOT}/{}", folder.display());
+    let mut paths: Vec<PathBuf> = sources(folder).into_iter().filter(|path| path.extension().is_some_and(|one| one == ending)).collect();
+    paths.sort();
+    let file = |path: &PathBuf| {
+        let name = path.strip_prefix(base).ok().and_then(Path::to_str).expect("a name in UTF-8").to_owned();
+        (name, std::fs::read(Path::new(ROOT).join(path)).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+    };
+    paths.iter().map(file).collect()
 }
 
 /// The files of a folder, relative to the root of the repository.

@@ -23,7 +23,7 @@ pub struct Inspection {
     pub bytes: usize,
     pub imports: Vec<String>,
     pub exports: Vec<String>,
-    /// Functions are lifted with a post-return: the plugin frees its answer before the host could read it in place.
+    /// Functions are lifted with a post-return: the plugin frees its answer at the end of a call.
     #[serde(skip)]
     pub(crate) frees_answers: bool,
 }

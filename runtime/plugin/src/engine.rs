@@ -7,6 +7,7 @@
 //! and fails when a switch appears that is neither set nor known to be without influence.
 
 use crate::limits::STACK_BYTES;
+use crate::parts::Parts;
 use segno_core::{Code, Error, Result};
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ pub const DEADLINE_TICK: Duration = Duration::from_millis(10);
 pub struct Engine {
     pub(crate) wasm: wasmtime::Engine,
     pub(crate) cache: Option<PathBuf>,
+    pub(crate) parts: Arc<Parts>,
     _clock: Arc<Clock>,
 }
 
@@ -61,13 +63,15 @@ pub fn config() -> Config {
     config.generate_address_map(true);
     config.guard_before_linear_memory(true);
     config.max_wasm_stack(STACK_BYTES);
-    config.memory_guaranteed_dense_image_size(16 << 20);
+    // The memory of an interpreter after `init` is some twenty million bytes: mapped, never copied.
+    config.memory_guaranteed_dense_image_size(128 << 20);
     config.memory_guard_size(32 << 20);
     config.memory_init_cow(true);
     config.memory_may_move(false);
     config.memory_reservation(4 << 30);
     config.memory_reservation_for_growth(0);
     config.native_unwind_info(false);
+    config.parallel_compilation(true);
     config.relaxed_simd_deterministic(true);
     config.shared_memory(false);
     config.signals_based_traps(true);
@@ -109,7 +113,11 @@ pub fn config() -> Config {
 impl Engine {
     /// `cache`: folder for compiled components; `None`: nothing is kept.
     pub fn new(cache: Option<&Path>) -> Result<Engine> {
-        let wasm = wasmtime::Engine::new(&config())
+        let parts = Arc::new(Parts::default());
+        let mut config = config();
+        let wasm = config
+            .enable_incremental_compilation(parts.clone())
+            .and_then(|config| wasmtime::Engine::new(config))
             .map_err(|error| Error::new(Code::Internal, "the engine cannot start").with_cause(error))?;
         let stop = Arc::new(AtomicBool::new(false));
         let thread = {
@@ -128,7 +136,7 @@ impl Engine {
                 .map_err(|error| Error::new(Code::Internal, "the deadline thread cannot start").with_cause(error))?
         };
         let clock = Arc::new(Clock { stop, thread: Some(thread) });
-        Ok(Engine { wasm, cache: cache.map(Path::to_owned), _clock: clock })
+        Ok(Engine { wasm, cache: cache.map(Path::to_owned), parts, _clock: clock })
     }
 
     /// Version, architecture and the hash of everything that decides generated code.

@@ -142,7 +142,28 @@ pub(crate) fn store(engine: &wasmtime::Engine, limits: &Limits) -> Store<Host> {
     store
 }
 
-type Process = TypedFunc<(&'static [u8],), (Result<WasmList<u8>, String>,)>;
+/// `process` of a component, by who owns its answer after the call.
+enum Process {
+    /// It stays in the plugin's memory, and is read there.
+    InPlace(TypedFunc<(&'static [u8],), (Result<WasmList<u8>, String>,)>),
+    /// The component frees it when the call ends (a post-return function): the engine copies it before.
+    Copied(TypedFunc<(&'static [u8],), (Result<Vec<u8>, String>,)>),
+}
+
+/// What `process` answered.
+enum Answer {
+    InPlace(WasmList<u8>),
+    Copied(Vec<u8>),
+}
+
+impl Process {
+    fn call(&self, store: &mut Store<Host>, batch: &'static [u8]) -> wasmtime::Result<Result<Answer, String>> {
+        Ok(match self {
+            Process::InPlace(function) => function.call(store, (batch,))?.0.map(Answer::InPlace),
+            Process::Copied(function) => function.call(store, (batch,))?.0.map(Answer::Copied),
+        })
+    }
+}
 
 pub struct Instance {
     store: Store<Host>,
@@ -152,13 +173,15 @@ pub struct Instance {
 }
 
 impl Instance {
-    pub(crate) fn new(pre: &InstancePre<Host>, limits: &Limits) -> Result<Instance, CallFailure> {
+    pub(crate) fn new(pre: &InstancePre<Host>, limits: &Limits, frees_answers: bool) -> Result<Instance, CallFailure> {
         let mut store = store(pre.engine(), limits);
         prepare(&mut store, FUEL_PER_CALL, ticks(limits));
         let instance = pre.instantiate(&mut store).map_err(|error| failure(&mut store, limits, FUEL_PER_CALL, error))?;
-        let process = instance
-            .get_typed_func(&mut store, "process")
-            .map_err(|error| CallFailure::Engine(error.to_string()))?;
+        let process = match frees_answers {
+            false => instance.get_typed_func(&mut store, "process").map(Process::InPlace),
+            true => instance.get_typed_func(&mut store, "process").map(Process::Copied),
+        };
+        let process = process.map_err(|error| CallFailure::Engine(error.to_string()))?;
         Ok(Instance { store, process, limits: *limits, deadline_ticks: ticks(limits) })
     }
 
@@ -179,10 +202,13 @@ impl Instance {
         // SAFETY: the function lowers its parameter into the guest during the call and keeps no reference: the lifetime
         // only names the parameter's type.
         let batch: &'static [u8] = unsafe { std::mem::transmute::<&[u8], &'static [u8]>(batch) };
-        match self.process.call(&mut self.store, (batch,)) {
-            Ok((Ok(answer),)) => {
+        match self.process.call(&mut self.store, batch) {
+            Ok(Ok(answer)) => {
                 let left = self.store.get_fuel().unwrap_or(0);
-                let answer = answer.as_le_slice(&self.store);
+                let answer = match &answer {
+                    Answer::InPlace(list) => list.as_le_slice(&self.store),
+                    Answer::Copied(bytes) => bytes,
+                };
                 let bytes = answer.len() as u64;
                 if bytes > self.limits.output_bytes {
                     return Err(CallFailure::OutputTooLarge { bytes, limit: self.limits.output_bytes });
@@ -190,7 +216,7 @@ impl Instance {
                 let value = read(answer);
                 Ok(Done { value, fuel: fuel.saturating_sub(left) })
             }
-            Ok((Err(why),)) => Err(CallFailure::fatal(why)),
+            Ok(Err(why)) => Err(CallFailure::fatal(why)),
             Err(error) => Err(failure(&mut self.store, &self.limits, fuel, error)),
         }
     }

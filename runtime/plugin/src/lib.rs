@@ -3,7 +3,7 @@
 //! - `engine`: one configuration, every switch set
 //! - `admission`: what a component may import
 //! - `limits`: what a plugin may use
-//! - `template`, `cache`: a plugin after `init`, compiled once
+//! - `template`, `cache`, `parts`: a plugin after `init`, compiled once
 //! - `instance`, `failure`: calls, and why they fail
 //! - `component`: from a crate to a component
 //!
@@ -17,6 +17,7 @@ pub mod engine;
 mod failure;
 mod instance;
 pub mod limits;
+mod parts;
 #[cfg(feature = "testing")]
 mod planted;
 mod template;

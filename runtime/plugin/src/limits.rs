@@ -30,8 +30,9 @@ pub const LOG_LINE_BYTES: usize = 4096;
 pub const COUNTERS: usize = 64;
 /// Stack of a call, bytes.
 pub const STACK_BYTES: usize = 512 << 10;
-/// Instances, memories and tables of one component: a plugin is one module and a few shims.
-pub const INSTANCES: usize = 16;
+/// Instances, memories and tables of one component: a plugin in Rust is one module and a few shims; an interpreter comes as
+/// a dozen libraries that share a memory, and a shim for each interface that it would like to have.
+pub const INSTANCES: usize = 128;
 /// Size of a component file, bytes: compiling takes time and memory in proportion.
 pub const COMPONENT_BYTES: usize = 32 << 20;
 /// Bytes of a counter's name; longer ones are dropped.

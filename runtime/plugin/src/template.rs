@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use wasmtime::Store;
 use wasmtime::component::{Instance as WasmInstance, InstancePre, WasmList};
-use wasmtime_wizer::{ComponentInstanceState, Wizer};
+use wasmtime_wizer::{ComponentContext, ComponentInstanceState, Wizer};
 
 /// A component that was admitted and has described itself.
 pub struct Component {
@@ -32,11 +32,12 @@ pub struct Template {
     pub description: Description,
     pub limits: Limits,
     pre: InstancePre<Host>,
+    frees_answers: bool,
 }
 
 impl Template {
     pub fn instantiate(&self) -> Result<Instance, CallFailure> {
-        Instance::new(&self.pre, &self.limits)
+        Instance::new(&self.pre, &self.limits, self.frees_answers)
     }
 }
 
@@ -65,20 +66,15 @@ impl Engine {
     /// and tables.
     pub fn load(&self, bytes: &[u8], limits: &Limits) -> Result<Component> {
         let inspection = admission::admit(bytes)?;
-        if inspection.frees_answers {
-            return Err(Error::new(Code::PluginExports, "the component has post-return functions, which free an answer before the host has read it")
-                .with_help("build it with the SDK of this version, or without post-return: the instance ends after the epoch, and its memory with it"));
-        }
-        let component = self.compiled(&format!("{}-raw", inspection.sha256), || Ok(bytes.to_vec()))?;
+        let component = self.instrumented(&inspection.sha256, bytes)?.1;
         let (mut store, instance) = self.start(&component, limits)?;
         let describe = instance
-            .get_typed_func::<(), (WasmList<u8>,)>(&mut store, "describe")
+            .get_typed_func::<(), (Vec<u8>,)>(&mut store, "describe")
             .map_err(|error| wrong_type("describe", &error))?;
         prepare(&mut store, FUEL_DESCRIBE, u64::MAX / 2);
-        let described = describe
+        let (text,) = describe
             .call(&mut store, ())
             .map_err(|error| failed_in("describe()", &failure(&mut store, limits, FUEL_DESCRIBE, error)))?;
-        let text = described.0.as_le_slice(&store).to_vec();
         let description = Description::parse(&text).map_err(|error| {
             Error::new(Code::PluginDescription, format!("the plugin's description is not valid: {error}"))
                 .with_help("the SDK writes it; a plugin in another language follows wit/frame.md")
@@ -92,7 +88,7 @@ impl Engine {
         let compiled = self.compiled(&name, || self.initialised(component, init, limits))?;
         let linker = linker(&self.wasm).map_err(|error| refused(&error))?;
         let pre = linker.instantiate_pre(&compiled).map_err(|error| refused(&error))?;
-        let template = Template { description: component.description.clone(), limits: *limits, pre };
+        let template = Template { description: component.description.clone(), limits: *limits, pre, frees_answers: component.inspection.frees_answers };
         // What the cache gave may have been initialised under other limits: that it fits is never left to the first call.
         template.instantiate().map_err(|failure| failed_in("the start", &failure))?;
         Ok(Arc::new(template))
@@ -114,12 +110,24 @@ impl Engine {
                 return Ok(component);
             }
         }
-        let component =
-            wasmtime::component::Component::new(&self.wasm, bytes()?).map_err(|error| refused(&error))?;
+        let component = self.compile(&bytes()?)?;
         if let Some(cache) = &cache
             && let Ok(code) = component.serialize()
         {
             cache.store(&name, &code);
+        }
+        Ok(component)
+    }
+
+    fn compile(&self, bytes: &[u8]) -> Result<wasmtime::component::Component> {
+        let cache = self.cache.as_deref().map(Cache::open).transpose()?;
+        let name = format!("parts-{}", self.compatibility());
+        if let Some(cache) = &cache {
+            self.parts.load(cache, &name);
+        }
+        let component = wasmtime::component::Component::new(&self.wasm, bytes).map_err(|error| refused(&error))?;
+        if let Some(cache) = &cache {
+            self.parts.save(cache, &name);
         }
         Ok(component)
     }
@@ -142,13 +150,21 @@ impl Engine {
         Ok((store, instance))
     }
 
+    /// The component with functions that show its memories and globals; `describe` and `init` are asked of it.
+    fn instrumented<'b>(
+        &self,
+        sha256: &str,
+        bytes: &'b [u8],
+    ) -> Result<((Wizer, ComponentContext<'b>), wasmtime::component::Component)> {
+        let wizer = Wizer::new();
+        let (context, instrumented) = wizer.instrument_component(bytes).map_err(|error| refused(&error))?;
+        let compiled = self.compiled(&format!("{sha256}-instrumented"), || Ok(instrumented))?;
+        Ok(((wizer, context), compiled))
+    }
+
     /// The component with memories and globals as `init` left them.
     fn initialised(&self, component: &Component, init: &[u8], limits: &Limits) -> Result<Vec<u8>> {
-        let wizer = Wizer::new();
-        let (context, instrumented) =
-            wizer.instrument_component(&component.bytes).map_err(|error| refused(&error))?;
-        let compiled =
-            wasmtime::component::Component::new(&self.wasm, &instrumented).map_err(|error| refused(&error))?;
+        let ((wizer, context), compiled) = self.instrumented(&component.inspection.sha256, &component.bytes)?;
         let (mut store, instance) = self.start(&compiled, limits)?;
         let function = instance
             .get_typed_func::<(&[u8],), (Result<(), String>,)>(&mut store, "init")

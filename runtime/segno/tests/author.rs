@@ -31,7 +31,7 @@ impl Ran {
 
     /// A failure with this exit code, whose standard error has all these words.
     #[track_caller]
-    fn failed(self, code: i32, words: &[&str]) -> Ran {
+    pub fn failed(self, code: i32, words: &[&str]) -> Ran {
         assert_eq!(self.code, code, "{}\n{}", self.out, self.err);
         for word in words {
             assert!(self.err.contains(word), "no {word:?} in {}", self.err);
@@ -39,7 +39,7 @@ impl Ran {
         self
     }
 
-    fn json(&self) -> Vec<Value> {
+    pub fn json(&self) -> Vec<Value> {
         self.out.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect()
     }
 }
@@ -76,7 +76,8 @@ impl Folder {
         command.current_dir(self.root.path().join(inside)).stdin(Stdio::null());
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SEGNO_") || name.starts_with("CARGO_")) {
             // The place of the registry's downloads is the machine's.
-            if name != "CARGO_HOME" {
+            // And so is the compiler of Python plugins.
+            if name != "CARGO_HOME" && name != "SEGNO_COMPONENTIZE_PY" {
                 command.env_remove(name);
             }
         }
@@ -85,6 +86,8 @@ impl Folder {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let path = std::env::join_paths([own].into_iter().chain(std::env::split_paths(&path))).unwrap();
         command.env("PATH", path).env("CARGO_TARGET_DIR", &self.target).env("XDG_CACHE_HOME", self.root.path().join("cache"));
+        // What an interpreter compiles to is the same for each of these plugins.
+        command.env("SEGNO_PLUGIN_CACHE", self.target.join("plugins"));
         command
     }
 
@@ -100,11 +103,11 @@ impl Folder {
         finish(command)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }
 
-    fn read(&self, name: &str) -> String {
+    pub fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
@@ -113,7 +116,7 @@ impl Folder {
     }
 
     #[track_caller]
-    fn replace(&self, name: &str, old: &str, new: &str) {
+    pub fn replace(&self, name: &str, old: &str, new: &str) {
         let text = self.read(name);
         assert!(text.contains(old), "{name} has no {old}");
         self.write(name, &text.replace(old, new));
@@ -190,7 +193,7 @@ fn what_cannot_become_a_project_is_refused() {
     for name in ["Big", "2x", "fn", "a b", "../up"] {
         folder.segno("", &["new", name]).failed(2, &["[U008]"]);
     }
-    folder.segno("", &["new", "x", "--lang", "python"]).failed(2, &["[U009]", "has no SDK yet"]);
+    folder.segno("", &["new", "x", "--lang", "cobol"]).failed(2, &["[U009]", "\"cobol\"", "rust"]);
     folder.segno("", &["new", "x", "--sdk", "full"]).failed(2, &["[U010]"]);
     folder.segno("", &["new", "x", "--template", "cube"]).failed(2, &["map"]);
     assert!(!folder.path("x").exists());
@@ -271,11 +274,17 @@ fn a_panic_names_its_line_its_record_and_the_command_that_repeats_it() {
     let repeated = folder.shell("panics", &again);
     assert_eq!(repeated.code, 1, "{}", repeated.err);
     assert!(repeated.out.contains(&place) && !repeated.out.contains("\"order\":1"), "{}", repeated.out);
+    // Alone, the record is still that of its file, and the command the one that was run.
+    let lines = |out: &str| -> Vec<String> {
+        out.lines().map(str::trim).filter(|line| line.starts_with("record ") || line.starts_with("again ")).map(str::to_owned).collect()
+    };
+    assert_eq!(lines(&repeated.out), lines(&tested.out), "{}", repeated.out);
     // The loop shows the same on the sample, and its own command.
     let round = folder.segno("panics", &["dev", "--once"]);
     assert!(round.code == 1 && round.out.contains(&place) && round.out.contains("\"order\":1"), "{}\n{}", round.out, round.err);
     let again = round.out.lines().find_map(|line| line.trim().strip_prefix("again ")).expect("a command").trim().to_owned();
-    assert!(folder.shell("panics", &again).out.contains(&place));
+    let repeated = folder.shell("panics", &again);
+    assert!(repeated.out.contains(&place) && lines(&repeated.out) == lines(&round.out), "{}\n{}", round.out, repeated.out);
     folder.segno("panics", &["dev", "--once", "--record", "5"]).failed(2, &["[U012]", "offset 5"]);
 }
 

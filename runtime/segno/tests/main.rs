@@ -3,7 +3,7 @@
 //! Owns: proofs that need a real process and real files. Does not own: rules that a function shows (tests beside it).
 //!
 //! `make test` sets SEGNO_COMPONENTS (first-party plugins), SEGNO_TESTING_BIN (the command with failpoints) and
-//! SEGNO_CHECKER_BIN (the independent checker).
+//! SEGNO_CHECKER_BIN (the independent checker) and SEGNO_COMPONENTIZE_PY (what builds plugins in Python).
 
 mod absence;
 mod author;
@@ -19,6 +19,7 @@ mod nexmark;
 mod observe;
 mod ownership;
 mod postgres;
+mod python;
 mod redrive;
 mod replay;
 mod s3;

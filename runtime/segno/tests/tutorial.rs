@@ -1,4 +1,4 @@
-//! docs/tutorial-rust.md: every block is run, in order, in an empty folder.
+//! docs/tutorial-LANGUAGE.md: every block is run, in order, in an empty folder.
 //!
 //! - ```` ```sh ```` is run; ```` ```sh fails ```` must fail
 //! - a block without a language is what the commands before it printed on standard output: its lines appear in this order. `…` stands for
@@ -8,8 +8,6 @@
 
 use crate::author::{Folder, Ran};
 use std::time::Instant;
-
-const PAGE: &str = "../../docs/tutorial-rust.md";
 
 /// (what stands behind the fence, text), in the order of the page.
 fn blocks(page: &str) -> Vec<(String, String)> {
@@ -62,9 +60,18 @@ fn missing<'p>(said: &'p str, printed: &str) -> Option<&'p str> {
 }
 
 #[test]
-fn every_block_of_the_tutorial_is_true() {
-    let page = std::fs::read_to_string(PAGE).expect("the tutorial");
-    let folder = Folder::alone();
+fn every_block_of_the_tutorial_in_rust_is_true() {
+    // What is compiled first is compiled here.
+    is_true("../../docs/tutorial-rust.md", &Folder::alone());
+}
+
+#[test]
+fn every_block_of_the_tutorial_in_python_is_true() {
+    is_true("../../docs/tutorial-python.md", &Folder::new());
+}
+
+fn is_true(page: &str, folder: &Folder) {
+    let page = std::fs::read_to_string(page).expect("the tutorial");
     let mut inside = String::new();
     let mut printed: Option<Ran> = None;
     let (mut ran, mut compared) = (0, 0);

@@ -367,10 +367,10 @@ codes! {
         "The same records were handed to the plugin in calls of different sizes, and it answered differently. It keeps memory between calls (a static, a field of the plugin that process changes), which a fresh instance does not have. Then output would depend on batch sizes and restarts. Keep what must last in keyed state.";
     NotEmpty, "U007", Usage, "the folder of a new project is not empty",
         "`segno new NAME` makes the folder NAME, or fills one that is empty. Anything else it leaves alone: choose another name, or move what is there.";
-    NoCrateName, "U008", Usage, "the name of a new project is no name of a crate",
+    NoCrateName, "U008", Usage, "the name of a new project is no name in its language",
         "The name becomes the crate, the folder, the component's file and the plugin's name in messages: small letters, digits, - and _, beginning with a letter, and no word that Rust or the SDK has already.";
-    NoLanguage, "U009", Usage, "plugins cannot be written in this language yet",
-        "There is an SDK for Rust. Any language that compiles to components may be used without one: the boundary is specified in wit/ of Segno's repository.";
+    NoLanguage, "U009", Usage, "there is no SDK for this language",
+        "The help lists the languages that have one. Any other language that compiles to components may be used without one: the boundary is specified in wit/ of Segno's repository.";
     NoSdk, "U010", Usage, "the folder is no checkout with the SDK",
         "--sdk names the root of a checkout of Segno, so that a project follows the SDK there. Without it, the sources that the command carries are copied into the project's vendor/ folder.";
     ProjectUnwritable, "U011", Failed, "a file of the project cannot be written",

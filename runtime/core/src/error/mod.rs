@@ -112,6 +112,12 @@ impl Error {
         self
     }
 
+    /// What the error is about, in front of its message.
+    pub fn about(mut self, what: impl fmt::Display) -> Error {
+        self.0.message = format!("{what}: {}", self.0.message);
+        self
+    }
+
     pub fn with_place(mut self, place: Place) -> Error {
         self.0.place = Some(place);
         self

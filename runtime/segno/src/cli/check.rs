@@ -12,6 +12,7 @@ use crate::shard::stop::Stop;
 use crate::worker::load as worker_load;
 use crate::worker::tables::Databases;
 use crate::worker::open::{RunOptions, open};
+use crate::worker::load::cache_dir;
 use segno_core::columns::ColumnType;
 use segno_core::pipeline::Pipeline;
 use segno_core::shard::ShardId;
@@ -72,7 +73,7 @@ struct Answer {
 }
 
 pub fn check(console: &Console, args: &CheckArgs) -> Outcome {
-    let engine = Engine::new(None)?;
+    let engine = Engine::new(Some(&cache_dir()))?;
     let component = load(&engine, &args.file)?;
     let description = &component.description;
     let progress = console.progress();

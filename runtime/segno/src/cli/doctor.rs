@@ -4,7 +4,7 @@
 //! is changed; in a checkpoint store, only a probe object is written and removed.
 
 use super::Outcome;
-use super::author::toolchain::Toolchain;
+use super::author::language;
 use super::console::{Console, number, size};
 use super::pipeline::read;
 use crate::worker::load::{cache_dir, work_dir};
@@ -15,7 +15,6 @@ use segno_durable::store::{Objects, RACERS, Versioning, count_winners};
 use segno_plugin::Engine;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// Open files that a run may need: state files, input files and their readers.
 const FILES_WANTED: u64 = 4_096;
@@ -62,7 +61,7 @@ pub fn doctor(console: &Console, args: &DoctorArgs) -> Outcome {
     let pipeline = args.file.as_deref().map(read).transpose()?;
     let progress = console.progress();
     progress.set(|| "looking".to_owned());
-    let mut findings = vec![toolchain(), wasm_target(), engine(), plugin_cache(), state_store(), open_files(), cores()];
+    let mut findings = languages().chain([engine(), plugin_cache(), state_store(), open_files(), cores()]).collect::<Vec<_>>();
     let work = pipeline.as_ref().map_or_else(std::env::temp_dir, work_dir);
     findings.push(space(&work));
     if let Some(pipeline) = &pipeline {
@@ -89,24 +88,12 @@ fn describe(finding: &Finding) -> String {
     text
 }
 
-/// First line of what a program prints.
-fn says(program: &str, args: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(args).output().ok().filter(|output| output.status.success())?;
-    Some(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned())
-}
-
-fn toolchain() -> Finding {
-    match (says("rustc", &["--version"]), says("cargo", &["--version"])) {
-        (Some(rustc), Some(_)) => good("rust", rustc),
-        _ => not_good("rust", Health::Poor, "no Rust toolchain", "only `segno build` needs it: https://rustup.rs"),
-    }
-}
-
-fn wasm_target() -> Finding {
-    match Toolchain::find(Path::new(".")) {
-        Ok(which) => good("wasm target", which.describe()),
-        Err(error) => not_good("wasm target", Health::Poor, error.message(), error.help().unwrap_or("see `segno explain P010`")),
-    }
+/// Whoever writes no plugin in a language needs nothing of it: what is missing is never bad.
+fn languages() -> impl Iterator<Item = Finding> {
+    language::all().into_iter().map(|language| match language.toolchain(Path::new(".")) {
+        Ok(found) => good(language.name(), found),
+        Err(error) => not_good(language.name(), Health::Poor, error.message(), error.help().unwrap_or("see `segno explain P010`")),
+    })
 }
 
 fn engine() -> Finding {

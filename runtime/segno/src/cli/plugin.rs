@@ -2,6 +2,7 @@
 
 use super::Outcome;
 use super::console::{Console, size};
+use crate::worker::load::cache_dir;
 use segno_core::{Code, Error, Place, Result};
 use segno_plugin::{Component, Engine, Limits};
 use segno_wire::Description;
@@ -28,7 +29,7 @@ pub fn load(engine: &Engine, file: &Path) -> Result<Component> {
 }
 
 pub fn inspect(console: &Console, args: &InspectArgs) -> Outcome {
-    let component = load(&Engine::new(None)?, &args.file)?;
+    let component = load(&Engine::new(Some(&cache_dir()))?, &args.file)?;
     let inspection = &component.inspection;
     let shown = json!({
         "file": args.file.display().to_string(),

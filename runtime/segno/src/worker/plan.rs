@@ -147,14 +147,8 @@ impl Plan {
         for step in &self.steps {
             let limits = limits(&step.limits);
             let component = engine.load(&archive.read(&step.component)?, &limits)?;
-            let template = engine.template(&component, &archive.read(&step.init)?, &limits).map_err(|error| {
-                let message = format!("step \"{}\": {}", step.id, error.message());
-                let named = Error::new(error.code(), message);
-                match error.help() {
-                    Some(help) => named.with_help(help),
-                    None => named,
-                }
-            })?;
+            let template = engine.template(&component, &archive.read(&step.init)?, &limits);
+            let template = template.map_err(|error| error.about(format_args!("step \"{}\"", step.id)))?;
             steps.push(StepProgram { template, limits, on_error: step.on_error, component: step.component.clone() });
         }
         Ok(Program {

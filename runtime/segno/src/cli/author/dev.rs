@@ -4,11 +4,10 @@
 //!
 //! Invariants: a round that fails ends nothing: the next change is the next try. What a round itself writes starts none.
 
-use super::build::{Profile, existing};
+use super::language::{self, Language, Profile};
 use super::play::Play;
 use super::project::Project;
 use super::test::show;
-use super::toolchain::Toolchain;
 use crate::cli::console::{Console, count};
 use crate::cli::run::stop_on_signals;
 use crate::cli::{Failure, Outcome};
@@ -44,15 +43,16 @@ pub struct DevArgs {
 }
 
 pub fn run(console: &Console, args: &DevArgs) -> Outcome {
-    let toolchain = Toolchain::find(existing(&args.folder))?;
-    let project = Project::open(&args.folder)?;
+    let language = language::of(&args.folder)?;
+    language.toolchain(&args.folder)?;
+    let project = Project::of(language.as_ref(), &args.folder)?;
     if args.once {
-        return round(console, args, &toolchain).map(u8::from);
+        return round(console, args, language.as_ref()).map(u8::from);
     }
     let stopping = stop_on_signals()?;
     let (changes, _watcher) = watch(&project.folder)?;
     loop {
-        if let Err(Failure(errors)) = round(console, args, &toolchain) {
+        if let Err(Failure(errors)) = round(console, args, language.as_ref()) {
             errors.iter().for_each(|error| console.error(error));
         }
         console.note("── waiting for a change; Ctrl-C ends");
@@ -104,11 +104,11 @@ fn watch(folder: &Path) -> Result<(Receiver<()>, notify::RecommendedWatcher)> {
 }
 
 /// Builds and runs once. True when the plugin failed at a record.
-fn round(console: &Console, args: &DevArgs, toolchain: &Toolchain) -> std::result::Result<bool, Failure> {
+fn round(console: &Console, args: &DevArgs, language: &dyn Language) -> std::result::Result<bool, Failure> {
     let started = Instant::now();
-    let project = Project::open(&args.folder)?;
-    let component = project.folder.join(COMPONENT).join(project.package.module());
-    let built = project.package.build(toolchain, Profile::Quick, &component, true)?;
+    let project = Project::of(language, &args.folder)?;
+    let component = project.folder.join(COMPONENT).join(project.package.component());
+    let built = project.package.build(Profile::Quick, &component, true)?;
     let playing = Instant::now();
     let play = Play {
         project: &project,

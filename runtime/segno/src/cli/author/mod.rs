@@ -1,7 +1,8 @@
 //! The plugin author's day: new, build, test, dev.
 //!
-//! - `new`, `sdk`: a project, and where its SDK comes from
-//! - `build`, `toolchain`: from a crate to a component
+//! - `language`: what each language has to do: toolchain, build, files of a new project
+//! - `new`, `template`: a project that runs before anything is filled in
+//! - `build`: from a project to its component
 //! - `project`, `play`: a project's pipeline on given input, in a scratch folder
 //! - `test`, `scenario`, `contract`: what it must give, and what others rely on
 //! - `failure`: a rejected record, and how to see it rejected again
@@ -14,13 +15,13 @@ pub mod build;
 mod contract;
 pub mod dev;
 mod failure;
+pub mod language;
 pub mod new;
 mod play;
 mod project;
 mod scenario;
-mod sdk;
+mod template;
 pub mod test;
-pub mod toolchain;
 
 /// Names of a project's files.
 const PIPELINE: &str = "pipeline.yaml";

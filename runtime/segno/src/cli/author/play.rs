@@ -58,7 +58,7 @@ impl Play<'_> {
     pub fn run(&self) -> std::result::Result<Played, Failure> {
         let scratch = tempfile::tempdir()
             .map_err(|error| Error::new(Code::WorkDirUnusable, "no scratch folder can be made").with_cause(error))?;
-        let pipeline = self.pipeline(scratch.path())?;
+        let (pipeline, taken_from) = self.pipeline(scratch.path())?;
         let file = pipeline.file.clone();
         let mut stages = load::load(pipeline, Databases::default())?;
         let loaded = stages.swap_remove(0);
@@ -82,6 +82,13 @@ impl Play<'_> {
             played.letters.push(serde_json::from_str(line).map_err(|error| {
                 Error::new(Code::Internal, "a dead letter is no JSON").with_cause(error)
             })?);
+        }
+        if let (Some(offset), Some(file)) = (self.only, taken_from) {
+            // A record that was taken out of its file is still that file's.
+            for letter in &mut played.letters {
+                letter["partition"] = file.clone().into();
+                letter["offset"] = offset.into();
+            }
         }
         for (number, step) in loaded.plan.graph.steps.iter().enumerate() {
             let program = loaded.program()?;
@@ -116,8 +123,8 @@ impl Play<'_> {
         pipeline.steps.iter().enumerate().filter(|(_, step)| step.plugin == self.component).map(|(number, _)| number)
     }
 
-    /// The pipeline with other inputs, a files sink for each port, and folders of its own.
-    fn pipeline(&self, scratch: &Path) -> std::result::Result<Pipeline, Failure> {
+    /// The pipeline with other inputs, a files sink for each port, and folders of its own; and the file of the only record.
+    fn pipeline(&self, scratch: &Path) -> std::result::Result<(Pipeline, Option<String>), Failure> {
         let mut pipeline = self.project.pipeline()?;
         if !pipeline.later.is_empty() {
             let place = pipeline.place("steps");
@@ -137,9 +144,10 @@ impl Play<'_> {
                 source.spec = SourceSpec::Files(stand_in(&source.spec, input));
             }
         }
-        if let Some(offset) = self.only {
-            self.keep_one(&mut pipeline, offset, scratch)?;
-        }
+        let taken_from = match self.only {
+            Some(offset) => Some(self.keep_one(&mut pipeline, offset, scratch)?),
+            None => None,
+        };
         let engine = segno_plugin::Engine::new(Some(&load::cache_dir()))?;
         let mut sinks = Vec::new();
         let checked = stages::check(std::slice::from_mut(&mut pipeline), &engine)?;
@@ -169,11 +177,11 @@ impl Play<'_> {
         pipeline.batch_rows = self.batch_rows;
         let epoch = EpochSpec { max_records: u64::from(self.batch_rows * CALLS_PER_EPOCH), ..EpochSpec::default() };
         pipeline.epoch = epoch;
-        Ok(pipeline)
+        Ok((pipeline, taken_from))
     }
 
-    /// Replaces the first source by a file with one of its records.
-    fn keep_one(&self, pipeline: &mut Pipeline, offset: u64, scratch: &Path) -> Result<()> {
+    /// Replaces the first source by a file with one of its records; gives the name of the file that had it.
+    fn keep_one(&self, pipeline: &mut Pipeline, offset: u64, scratch: &Path) -> Result<String> {
         let unfit = |why: String| Error::new(Code::NoSuchRecord, why).with_help("dead letters name records as SOURCE/FILE/OFFSET");
         let SourceSpec::Files(files) = pipeline.source(0) else {
             return Err(unfit("--record needs a source of files".to_owned()));
@@ -200,10 +208,11 @@ impl Play<'_> {
         kept.extend(line_of(line));
         let input = scratch.join("record");
         std::fs::write(&input, kept).map_err(|error| Error::new(Code::WorkDirUnusable, "the scratch folder is not writable").with_cause(error))?;
+        let name = Path::new(&files.path).strip_prefix(&self.project.folder).map_or(files.path.clone(), |path| path.display().to_string());
         let spec = SourceSpec::Files(stand_in(&pipeline.sources[0].spec, &input));
         pipeline.sources[0].spec = spec;
         pipeline.sources.truncate(1);
-        Ok(())
+        Ok(name)
     }
 }
 

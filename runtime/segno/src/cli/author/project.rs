@@ -1,10 +1,10 @@
-//! A plugin's project: its crate, its pipeline file, and which steps of it run the plugin.
+//! A plugin's project: its code, its pipeline file, and which steps of it run the plugin.
 //!
 //! Owns: finding these, and putting another component of the plugin into the pipeline.
 //! Does not own: making a project (`new`), running it (`play`).
 
 use super::PIPELINE;
-use super::build::Package;
+use super::language::{self, Language, Package};
 use crate::cli::Failure;
 use crate::cli::pipeline::read;
 use segno_core::pipeline::Pipeline;
@@ -13,16 +13,28 @@ use std::path::{Path, PathBuf};
 
 pub struct Project {
     pub folder: PathBuf,
-    pub package: Package,
+    pub package: Box<dyn Package>,
     /// Where `segno build` writes the component, and the pipeline file finds it.
     pub component: PathBuf,
 }
 
 impl Project {
     pub fn open(folder: &Path) -> Result<Project> {
-        let package = Package::read(folder)?;
+        Project::of(language::of(folder)?.as_ref(), folder)
+    }
+
+    /// Opened to be built: what builds it is looked for first, since it is asked about the project, too.
+    pub fn to_build(folder: &Path) -> Result<Project> {
+        let language = language::of(folder)?;
+        language.toolchain(folder)?;
+        Project::of(language.as_ref(), folder)
+    }
+
+    /// Opened again, with what the language found out before.
+    pub fn of(language: &dyn Language, folder: &Path) -> Result<Project> {
+        let package = language.package(folder)?;
         let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-        let component = folder.join(package.module());
+        let component = folder.join(package.component());
         Ok(Project { folder, package, component })
     }
 
@@ -54,7 +66,7 @@ impl Project {
         if found > 0 {
             return Ok(());
         }
-        let name = self.package.module();
+        let name = self.package.component();
         Err(Error::new(Code::ScenarioUnfit, format!("no step of the pipeline runs {name}, the plugin of this project"))
             .with_help(format!("say `plugin: {name}` in a step: that is what `segno build` writes"))
             .with_place(place))

@@ -2,15 +2,15 @@
 //!
 //! Owns: the order, and the report. Does not own: what a scenario is (`scenario`), what a contract is (`contract`).
 
-use super::build::{Profile, existing};
+use super::language::Profile;
 use super::contract::{self, Verdict as Contract};
 use super::project::Project;
 use super::scenario::{self, Scenario, Verdict};
-use super::toolchain::Toolchain;
 use super::{CONTRACT, SCENARIOS, failure};
 use crate::cli::console::{Console, count, number};
 use crate::cli::plugin::load;
 use crate::cli::{Failure, Outcome};
+use crate::worker::load::cache_dir;
 use segno_core::{Code, Error};
 use segno_plugin::Engine;
 use serde_json::{Value, json};
@@ -36,16 +36,15 @@ pub struct TestArgs {
 }
 
 pub fn run(console: &Console, args: &TestArgs) -> Outcome {
-    let component = match &args.component {
-        Some(component) => std::path::absolute(component).unwrap_or_else(|_| component.clone()),
+    let (project, component) = match &args.component {
+        Some(component) => (Project::open(&args.folder)?, std::path::absolute(component).unwrap_or_else(|_| component.clone())),
         None => {
-            let toolchain = Toolchain::find(existing(&args.folder))?;
-            let project = Project::open(&args.folder)?;
-            project.package.build(&toolchain, Profile::Release, &project.component, true)?.path
+            let project = Project::to_build(&args.folder)?;
+            let built = project.package.build(Profile::Release, &project.component, true)?;
+            (project, built.path)
         }
     };
-    let project = Project::open(&args.folder)?;
-    let description = load(&Engine::new(None)?, &component)?.description;
+    let description = load(&Engine::new(Some(&cache_dir()))?, &component)?.description;
     let scenarios = scenario::all(&project, args.scenario.as_deref())?;
     if let Some(record) = args.record {
         return one_record(console, args, &project, &component, &scenarios, record);

@@ -3,12 +3,9 @@
 //! Owns: writing them into a project, and the lock of what they take from the registry.
 //! Does not own: which files they are (`build.rs`).
 
+use crate::cli::author::language::carried;
 use segno_core::{Code, Error, Result};
 use std::path::{Path, PathBuf};
-
-mod carried {
-    include!(concat!(env!("OUT_DIR"), "/sdk.rs"));
-}
 
 /// Where the SDK lies in a project that carries it.
 const FOLDER: &str = "vendor/segno";
@@ -44,7 +41,7 @@ impl Sdk {
     /// The files that a project gets, relative to its folder.
     pub fn files(&self) -> impl Iterator<Item = (PathBuf, &'static [u8])> {
         let files = match self {
-            Sdk::Carried => carried::FILES,
+            Sdk::Carried => carried::RUST,
             Sdk::Checkout(_) => &[],
         };
         files.iter().map(|(name, bytes)| (Path::new(FOLDER).join(name), *bytes))

@@ -1,10 +1,11 @@
 //! What compiles plugins on this machine.
 //!
 //! Owns: looking for cargo, the compiler and a standard library for wasm32, and what to do where one is missing.
-//! Does not own: the build (`build`).
+//! Does not own: the build.
 //!
 //! Invariant: everything is looked for in the plugin's folder, where a rust-toolchain.toml may choose another compiler.
 
+use crate::cli::author::language::says;
 use segno_core::{Code, Error, Result};
 use std::path::Path;
 use std::process::Command;
@@ -77,12 +78,6 @@ impl Toolchain {
 
 fn missing(what: &str) -> Error {
     Error::new(Code::ToolchainMissing, format!("plugins for {TARGET} cannot be compiled here: {what}"))
-}
-
-/// The first line of what a program prints.
-fn says(program: &str, args: &[&str], folder: &Path) -> Option<String> {
-    let output = Command::new(program).args(args).current_dir(folder).output().ok().filter(|output| output.status.success())?;
-    Some(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned())
 }
 
 /// `rustc 1.95.0 (…)`: major and minor.

@@ -1,0 +1,107 @@
+//! Languages that plugins are written in: what differs from one to the other.
+//!
+//! - `python`: classes, which an interpreter runs that componentize-py puts into the component
+//! - `rust`: crates, compiled by cargo
+//!
+//! Owns: the list of languages, how a folder is known as a project of one, and what each of them has to do.
+//! Does not own: what is the same for all: the pipeline and the scenarios of a new project (`template`), reports (`build`),
+//! admission (`segno_plugin`).
+//!
+//! Invariant: a folder is a project of one language: of the first in the list whose manifest it has.
+
+mod python;
+mod rust;
+
+use super::template::Blank;
+use segno_core::{Code, Error, Place, Result};
+use segno_plugin::admission::Inspection;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Sources of the SDKs, and the interfaces, as they were when this command was built.
+mod carried {
+    include!(concat!(env!("OUT_DIR"), "/sdk.rs"));
+}
+
+/// A language, with what was found out about its toolchain.
+pub trait Language {
+    /// As `--lang` and `doctor` name it.
+    fn name(&self) -> &'static str;
+    /// The file by which a folder is known as a project of this language.
+    fn manifest(&self) -> &'static str;
+    /// What builds plugins in this language here, in words. Looked for in `folder`, which may choose another version.
+    fn toolchain(&self, folder: &Path) -> Result<String>;
+    /// The plugin in `folder`, which exists and has the manifest.
+    fn package(&self, folder: &Path) -> Result<Box<dyn Package>>;
+    /// Refuses a name that the language's own tools would not take.
+    fn check_name(&self, name: &str) -> Result<()>;
+    /// The files of a new project that are this language's own: manifest, code, native tests, SDK, `ci.sh`, `.gitignore`.
+    fn files(&self, blank: &Blank, checkout: Option<&Path>) -> Result<Files>;
+    /// What a record may cost the plugin of a new project: several times what it costs, since a few records share the cost of
+    /// a call.
+    fn fuel_per_record(&self, blank: &Blank) -> u64;
+}
+
+/// Contents by path, relative to the project's folder.
+pub type Files = Vec<(PathBuf, Vec<u8>)>;
+
+/// A plugin's project, as the tools of its language see it.
+pub trait Package {
+    /// The file of its component.
+    fn component(&self) -> String;
+    /// Makes the component and writes it to `out`.
+    fn build(&self, profile: Profile, out: &Path, quiet: bool) -> Result<Built>;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    Release,
+    /// Built fast, for the loop of `segno dev`.
+    Quick,
+}
+
+/// A finished build.
+pub struct Built {
+    pub path: PathBuf,
+    pub inspection: Inspection,
+    pub took: Duration,
+}
+
+pub fn all() -> Vec<Box<dyn Language>> {
+    vec![Box::new(rust::Rust::default()), Box::new(python::Python)]
+}
+
+/// The language of that name.
+pub fn named(name: &str) -> Result<Box<dyn Language>> {
+    let known = all().iter().map(|one| one.name()).collect::<Vec<_>>().join(", ");
+    all().into_iter().find(|one| one.name() == name).ok_or_else(|| {
+        Error::new(Code::NoLanguage, format!("\"{name}\" is no language that plugins are written in"))
+            .with_help(format!("--lang takes one of: {known}"))
+    })
+}
+
+/// The language of the project in a folder.
+pub fn of(folder: &Path) -> Result<Box<dyn Language>> {
+    let found = all().into_iter().find(|one| folder.join(one.manifest()).exists());
+    found.ok_or_else(|| {
+        let manifests = all().iter().map(|one| one.manifest()).collect::<Vec<_>>().join(", ");
+        let (what, help) = match folder.is_dir() {
+            true => (format!("is no plugin's project: it has no {manifests}"), "name the folder of the plugin, or make one with `segno new NAME`"),
+            false => ("is no folder".to_owned(), "name the folder of the plugin"),
+        };
+        Error::new(Code::BuildFailed, format!("{} {what}", folder.display())).with_help(help).with_place(Place::file(folder))
+    })
+}
+
+/// Writes a component, and the folders above it.
+fn write(out: &Path, component: &[u8]) -> Result<()> {
+    let made = out.parent().filter(|folder| !folder.as_os_str().is_empty()).map_or(Ok(()), std::fs::create_dir_all);
+    made.and_then(|()| std::fs::write(out, component))
+        .map_err(|error| Error::new(Code::BuildFailed, format!("{} cannot be written", out.display())).with_cause(error))
+}
+
+/// The first line of what a program prints.
+fn says(program: &str, args: &[&str], folder: &Path) -> Option<String> {
+    let output = std::process::Command::new(program).args(args).current_dir(folder).output().ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned())
+}

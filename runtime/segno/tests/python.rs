@@ -1,0 +1,186 @@
+//! Plugins in Python, with the real componentize-py: what a project promises, and what a plugin must not reach.
+//!
+//! Owns: what differs from Rust. Does not own: what is the same in every language (`author`), the page (`tutorial`).
+
+use crate::author::Folder;
+use std::process::Command;
+
+/// A project in Python of this checkout's SDK.
+#[track_caller]
+fn project(name: &str, template: &str) -> Folder {
+    let folder = Folder::new();
+    folder.segno("", &["new", name, "--lang", "python", "--template", template]).good();
+    folder
+}
+
+#[test]
+fn the_sdk_passes_its_own_tests() {
+    let done = Command::new("python3")
+        .args(["-m", "unittest", "discover", "--start-directory", "tests"])
+        .current_dir("../../sdk/python")
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .output()
+        .expect("python3 starts");
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success() && said.contains("Ran 2") && said.trim().ends_with("OK"), "{said}");
+}
+
+/// Everything that a new project promises, before anything in it is changed.
+fn works(name: &str, template: &str, rows: usize) {
+    let folder = project(name, template);
+    let built = folder.segno(name, &["build", "-o", "json"]).good().json();
+    assert_eq!(built[0]["imports"], serde_json::json!(["segno:stream/observe@1.0.0"]));
+    folder.segno(name, &["validate", "pipeline.yaml"]).good();
+    let ran = folder.segno(name, &["run", "-q", "pipeline.yaml"]).good();
+    assert_eq!(ran.json().len(), rows, "{}", ran.out);
+    let replayed = folder.segno(name, &["replay", "--from", "start", "--verify", "pipeline.yaml"]).good();
+    assert!(replayed.out.contains("identical"), "{}", replayed.out);
+    let done = folder.shell(name, "./ci.sh").good();
+    assert!(done.out.contains("passed scenarios/first: 7 records, "), "{}", done.out);
+    assert!(!done.err.contains("contract"), "the template's contract is not the plugin's: {}", done.err);
+}
+
+#[test]
+fn a_map_works_before_anything_is_filled_in() {
+    works("new-map", "map", 6);
+}
+
+#[test]
+fn a_filter_works_before_anything_is_filled_in() {
+    works("new-filter", "filter", 4);
+}
+
+#[test]
+fn a_window_works_before_anything_is_filled_in() {
+    works("new-window", "window", 4);
+}
+
+const REACHES: &str = r#"
+import builtins, datetime, decimal, math, os, random, secrets, sys, threading, time, uuid
+from datetime import date, datetime as moment
+from segno import Emit, Transform, columns, config, plugin
+
+
+@columns
+class Ask:
+    what: str
+
+
+@columns
+class Answer:
+    text: str
+
+
+@plugin
+class Reach(Transform):
+    out = Emit(Answer)
+
+    def process(self, ask: Ask) -> None:
+        self.out.push(Answer(str(eval(ask.what))))
+"#;
+
+/// What differs from run to run, and what a plugin is told to do instead.
+const REFUSED: [(&str, &str); 22] = [
+    ("time.time()", "EventTime"),
+    ("time.monotonic_ns()", "EventTime"),
+    ("time.localtime()", "EventTime"),
+    ("time.sleep(1)", "set a timer"),
+    ("datetime.datetime.now()", "EventTime"),
+    ("moment.utcnow()", "EventTime"),
+    ("date.today()", "EventTime"),
+    ("random.random()", "with a seed"),
+    ("random.shuffle([1, 2])", "with a seed"),
+    ("random.seed()", "with a seed"),
+    ("random.Random()", "with a seed"),
+    ("random.Random(None)", "with a seed"),
+    ("random.Random(1).seed()", "with a seed"),
+    ("random.SystemRandom().random()", "with a seed"),
+    ("os.urandom(8)", "with a seed"),
+    ("uuid.uuid4()", "with a seed"),
+    ("secrets.token_hex()", "with a seed"),
+    ("open('/etc/passwd')", "side table"),
+    ("input()", "configuration"),
+    ("os.environ['HOME']", "KeyError"),
+    ("threading.Thread(target=print).start()", "thread"),
+    ("__import__('socket').socket()", ""),
+];
+
+/// What is there, and the same for ever.
+const ANSWERED: [(&str, &str); 6] = [
+    ("random.Random('a').random()", "0.2720295377534757"),
+    ("decimal.Decimal(1) / 3", "0.3333333333333333333333333333333333333333333333333333333333333333333333333333"),
+    ("math.sin(1e22), 0.1 + 0.2, float('nan')", "(-0.8522008497671888, 0.30000000000000004, nan)"),
+    ("list({'b': 1, 'a': 2})", "['b', 'a']"),
+    ("datetime.datetime(2024, 2, 29) + datetime.timedelta(1)", "2024-03-01 00:00:00"),
+    ("(1 << 63) * 3", "27670116110564327424"),
+];
+
+#[test]
+fn what_differs_from_run_to_run_is_refused_with_what_to_do_instead() {
+    let folder = project("reach", "map");
+    folder.write("reach/reach.py", REACHES);
+    let pipeline = folder.read("reach/pipeline.yaml");
+    let pipeline = pipeline.replace("{ order: i64, customer: utf8, at: timestamp, quantity: i64, price_cents: i64 }", "{ what: utf8 }");
+    folder.write("reach/pipeline.yaml", &pipeline.replace("    config: { discount_percent: 10 }\n", ""));
+    let asked = REFUSED.iter().chain(&ANSWERED).map(|(what, _)| format!("{}\n", serde_json::json!({"what": what})));
+    folder.write("reach/sample.jsonl", &asked.collect::<String>());
+    folder.segno("reach", &["build", "-q"]).good();
+    let ran = folder.segno("reach", &["run", "-q", "pipeline.yaml"]).good();
+    let answers: Vec<String> = ran.json().iter().map(|row| row["text"].as_str().unwrap().to_owned()).collect();
+    let letters = folder.shell("reach", "cat .segno/dead-letters/*").good().json();
+    assert_eq!((answers.len(), letters.len()), (ANSWERED.len(), REFUSED.len()), "{answers:?} {letters:?}");
+    for ((what, said), letter) in REFUSED.iter().zip(&letters) {
+        assert_eq!(letter["code"], "P020", "{what}: {letter}");
+        let reason = letter["reason"].as_str().unwrap();
+        assert!(reason.contains(said), "{what}: {reason}");
+    }
+    for ((what, said), answer) in ANSWERED.iter().zip(&answers) {
+        assert!(answer.starts_with(said), "{what}: {answer}");
+    }
+    let replayed = folder.segno("reach", &["replay", "--from", "start", "--verify", "pipeline.yaml"]).good();
+    assert!(replayed.out.contains("identical"), "{}", replayed.out);
+}
+
+#[test]
+fn an_exception_names_its_line_its_record_and_the_command_that_repeats_it() {
+    let folder = project("fails", "map");
+    folder.replace("fails/fails.py", "        full = ", "        1 // (order.quantity - 3)\n        full = ");
+    let line = 1 + folder.read("fails/fails.py").lines().position(|line| line.contains("1 // (")).unwrap();
+    let done = folder.segno("fails", &["dev", "--once"]).failed(1, &[]);
+    for said in [&*format!("[P020] the plugin panicked at fails.py:{line}\n"), "ZeroDivisionError", "{\"order\":4,", "again   segno dev . --once"] {
+        assert!(done.out.contains(said), "no {said:?} in {}", done.out);
+    }
+}
+
+#[test]
+fn what_a_plugin_remembers_outside_of_its_state_is_found() {
+    let folder = project("remembers", "filter");
+    folder.replace("remembers/remembers.py", "    def process(self", "    seen = 0\n\n    def process(self");
+    folder.replace("remembers/remembers.py", "        if order.quantity <= 0:", "        self.seen += 1\n        if self.seen % 3 == 0:");
+    folder.segno("remembers", &["build", "-q"]).good();
+    folder.segno("remembers", &["check", "remembers.wasm", "--config", "{\"min_cents\": 1}"]).failed(1, &["[P051]"]);
+}
+
+#[test]
+fn a_mistake_of_the_module_is_shown_when_it_is_built() {
+    let folder = project("broken", "map");
+    folder.replace("broken/broken.py", "    total_cents: int", "    total_cents: complex");
+    folder.segno("broken", &["build"]).failed(1, &["[P011]", "broken.py", "Priced.total_cents", "is no type of a column"]);
+    let second = project("second", "map");
+    second.replace("second/second.py", "@plugin\n", "");
+    second.segno("second", &["build"]).failed(1, &["[P011]", "one class with @plugin"]);
+    second.replace("second/pyproject.toml", "name = \"second\"", "name = \"third\"");
+    second.segno("second", &["build"]).failed(1, &["[P011]", "the project has no third.py"]);
+}
+
+#[test]
+fn a_missing_or_wrong_componentize_py_is_named_with_the_way_to_get_it() {
+    let folder = project("tools", "map");
+    folder.write("old", "#!/bin/sh\necho componentize-py 0.13.0\n");
+    folder.shell("", "chmod +x old").good();
+    let with = |tool: &str| folder.shell("tools", &format!("SEGNO_COMPONENTIZE_PY={tool} segno build"));
+    with("/not/there").failed(78, &["[P010]", "/not/there", ".venv/bin/pip install componentize-py=="]);
+    with("$PWD/../old").failed(78, &["[P013]", "componentize-py 0.13.0", "the SDK needs 0.25"]);
+    folder.segno("", &["new", "json", "--lang", "python"]).failed(2, &["[U008]", "Python or the SDK has it"]);
+    folder.segno("", &["new", "x", "--lang", "python", "--sdk", "tools"]).failed(2, &["[U010]", "sdk/python"]);
+}

@@ -1,0 +1,158 @@
+"""The plugin's side of the component: three exports, two imports.
+
+Owns: what stands between the world of wit/transform.wit and an `Engine`, and what of Python a plugin must not reach.
+Does not own: what the messages mean (`engine`). Nothing else imports this module: it exists in a component only.
+
+Invariants: nothing that a plugin can call gives it what a replay could not give it again: clocks and unseeded randomness
+raise an error that says what to use instead. An exception is logged with its place before the call traps.
+"""
+
+import builtins
+import datetime
+import decimal
+import os
+import random
+import time
+
+import segno
+from componentize_py_types import Err
+
+from . import observe
+from .engine import Engine, Refused
+from .transform import Plan
+
+#: Where the author's files lie while the component runs.
+_OWN = "/0/"
+_SDK = "/0/segno/"
+
+
+class NotDeterministic(Exception):
+    """Segno runs a plugin again to prove and to recover: what differs from run to run is not there."""
+
+
+def _refuse(what: str, instead: str):
+    def refused(*_, **__):
+        raise NotDeterministic(f"{what} is not there for a plugin, since a replay would differ: {instead}")
+
+    return refused
+
+
+_CLOCK = "take the record's event time (EventTime)"
+_CHANCE = "use random.Random(seed) with a seed from the record, such as its key"
+
+
+def _seeded(cls):
+    class Random(cls):
+        """`random.Random`, which wants a seed."""
+
+        def __init__(self, *seed):
+            if not seed or seed[0] is None:
+                _refuse("random.Random() without a seed", _CHANCE)()
+            super().__init__(*seed)
+
+        def seed(self, a=None, version=2):
+            if a is None:
+                _refuse("random.seed() without a seed", _CHANCE)()
+            super().seed(a, version)
+
+    return Random
+
+
+class SystemRandom(random.Random):
+    """Modules make one when they are imported; it refuses to give anything."""
+
+    random = getrandbits = seed = _refuse("random.SystemRandom", _CHANCE)
+
+    def __init__(self):
+        pass
+
+
+def restrict() -> None:
+    """Takes from Python what differs from run to run. Before the plugin is imported, so that it cannot keep a reference."""
+    for name in ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time", "process_time_ns",
+                 "thread_time", "thread_time_ns", "clock_gettime", "clock_gettime_ns", "localtime", "gmtime", "ctime", "asctime"):  # fmt: skip
+        if hasattr(time, name):
+            setattr(time, name, _refuse(f"time.{name}()", _CLOCK))
+    time.sleep = _refuse("time.sleep()", "set a timer (self.timers.set)")
+
+    class Date(datetime.date):
+        today = classmethod(_refuse("date.today()", _CLOCK))
+
+    class DateTime(datetime.datetime):
+        now = classmethod(_refuse("datetime.now()", _CLOCK))
+        utcnow = classmethod(_refuse("datetime.utcnow()", _CLOCK))
+        today = classmethod(_refuse("datetime.today()", _CLOCK))
+
+    for original, replaced in ((datetime.date, Date), (datetime.datetime, DateTime)):
+        replaced.__name__ = replaced.__qualname__ = original.__name__
+        replaced.__module__ = "datetime"
+    datetime.date, datetime.datetime = Date, DateTime
+
+    random.Random = _seeded(random.Random)
+    random.SystemRandom = SystemRandom
+    for name in dir(random):
+        if callable(getattr(random, name)) and name[0].islower():
+            setattr(random, name, _refuse(f"random.{name}()", _CHANCE))
+    os.urandom = _refuse("os.urandom()", _CHANCE)
+    if hasattr(os, "getrandom"):
+        os.getrandom = os.urandom
+    builtins.open = _refuse("a file", "hand rows in as a side table of the step")
+    os.environ.clear()
+    builtins.input = _refuse("input()", "take values from the configuration of the step")
+    # Rounding never depends on what other code did to the context; 38 digits and their products are exact.
+    decimal.DefaultContext.prec = 76
+    decimal.setcontext(decimal.Context(prec=76))
+
+
+def _place(error: BaseException) -> str:
+    """The innermost line of the author's own files."""
+    # Not by the module traceback: it looks for the text of lines in files.
+    places, at = [], error.__traceback__
+    while at is not None:
+        places.append((at.tb_frame.f_code.co_filename, at.tb_lineno))
+        at = at.tb_next
+    own = [place for place in places if place[0].startswith(_OWN) and not place[0].startswith(_SDK)]
+    file, line = own[-1] if own else places[-1]
+    return f"{file.removeprefix(_OWN)}:{line}"
+
+
+def _log_failure(error: BaseException) -> None:
+    observe.log(observe.ERROR, f"panicked at {_place(error)}:\n{type(error).__name__}: {error}")
+
+
+def world(base, imports, name: str, version: str):
+    """The class that a component exports: `base` is the generated one, `imports` the generated functions of `observe`."""
+    observe.send_log = imports.log
+    observe.send_count = imports.count
+    if len(segno._plugins) != 1:
+        raise TypeError(f"a project has one class with @plugin, and this one has {len(segno._plugins)}")
+    engine = Engine(Plan(segno._plugins[0], name, version))
+    described = engine.describe()
+
+    class WitWorld(base):
+        def describe(self):
+            return described
+
+        def init(self, config):
+            try:
+                engine.init(config)
+            except Refused as error:
+                raise Err(str(error)) from None
+            except Exception as error:
+                _log_failure(error)
+                raise
+
+        def process(self, batch):
+            try:
+                return engine.process(batch)
+            except Refused as error:
+                raise Err(str(error)) from None
+            except Exception as error:
+                _log_failure(error)
+                raise
+
+    return WitWorld
+
+
+# What a plugin imports by name must be what it finds restricted.
+restrict()
