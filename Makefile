@@ -55,6 +55,7 @@ build: setup
 components:
 	@scripts/build-guests.sh
 	@$(CARGO_TARGET_DIR)/release/examples/componentize $(SEGNO_COMPONENTS) $(SEGNO_GUESTS)/*.wasm
+	@scripts/build-python.sh
 
 data: build
 	@[ -s $(FLIGHTS_DATA)/flights.parquet ] || $(CARGO_TARGET_DIR)/release/flights-prepare $(SEGNO_CACHE)/vega-datasets/data $(FLIGHTS_DATA)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Compiles plugins to WebAssembly modules. `segno build` makes components of them.
 #
-#   scripts/build-guests.sh [PACKAGE…]     default: every plugin under plugins/ and tests/guests/
+#   scripts/build-guests.sh [PACKAGE…]     default: every plugin under plugins/ and tests/guests/, and the one of tests/languages
 #
 # The modules go to $SEGNO_GUESTS, or target/guests under the repository: one PACKAGE.wasm each.
 set -eu
@@ -11,7 +11,7 @@ out=${SEGNO_GUESTS:-$PWD/target/guests}
 build=${CARGO_TARGET_DIR:-$PWD/target}
 target=wasm32-unknown-unknown
 
-[ $# -gt 0 ] || set -- $(sed -n 's/^name = "\(.*\)"/\1/p' plugins/*/Cargo.toml plugins/*/*/Cargo.toml tests/guests/*/Cargo.toml)
+[ $# -gt 0 ] || set -- $(sed -n 's/^name = "\(.*\)"/\1/p' plugins/*/Cargo.toml plugins/*/*/Cargo.toml tests/guests/*/Cargo.toml tests/languages/rust/Cargo.toml)
 packages=
 for name; do
     packages="$packages -p $name"

@@ -25,7 +25,7 @@ FAILED = re.compile(r"^test (.+) \.\.\. FAILED$", re.MULTILINE)
 # What needs other crates stands last, so that a mistake shows where it was made.
 ORDER = ["segno-wire", "segno-sdk", "segno-core", "segno-input", "segno-plugin", "segno-proxy", "segno-durable", "segno-kafka",
          "segno-postgres", "segno", "segno-checker", "segno-simulation",
-         "segno-faults"]
+         "segno-faults", "segno-languages"]
 # Tests at a time, where most of their time is waiting: for brokers that start, sessions that end, elections.
 AT_A_TIME = {"segno-kafka": 4}
 # Lines of a failed suite that are shown: its end names the failures.

@@ -176,7 +176,11 @@ impl Instance {
     pub(crate) fn new(pre: &InstancePre<Host>, limits: &Limits, frees_answers: bool) -> Result<Instance, CallFailure> {
         let mut store = store(pre.engine(), limits);
         prepare(&mut store, FUEL_PER_CALL, ticks(limits));
-        let instance = pre.instantiate(&mut store).map_err(|error| failure(&mut store, limits, FUEL_PER_CALL, error))?;
+        let instance = pre.instantiate(&mut store).map_err(|error| {
+            // Nothing was answered yet: what is no trap and no limit is the engine's own.
+            let own = store.data().hit.is_none() && error.downcast_ref::<Trap>().is_none() && !without_memory(&error);
+            if own { CallFailure::Engine(format!("{error:#}")) } else { failure(&mut store, limits, FUEL_PER_CALL, error) }
+        })?;
         let process = match frees_answers {
             false => instance.get_typed_func(&mut store, "process").map(Process::InPlace),
             true => instance.get_typed_func(&mut store, "process").map(Process::Copied),

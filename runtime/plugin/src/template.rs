@@ -20,6 +20,10 @@ use wasmtime::Store;
 use wasmtime::component::{Instance as WasmInstance, InstancePre, WasmList};
 use wasmtime_wizer::{ComponentContext, ComponentInstanceState, Wizer};
 
+/// Attempts to start an instance. On a machine under load the engine failed twice in some hundred starts of an interpreter, for
+/// a reason that was not found; that is no verdict about the plugin, and each failure is logged with the engine's words.
+const STARTS: u32 = 3;
+
 /// A component that was admitted and has described itself.
 pub struct Component {
     pub inspection: Inspection,
@@ -37,7 +41,16 @@ pub struct Template {
 
 impl Template {
     pub fn instantiate(&self) -> Result<Instance, CallFailure> {
-        Instance::new(&self.pre, &self.limits, self.frees_answers)
+        let mut attempt = 1;
+        loop {
+            match Instance::new(&self.pre, &self.limits, self.frees_answers) {
+                Err(CallFailure::Engine(why)) if attempt < STARTS => {
+                    tracing::warn!(attempt, "the engine could not start an instance, and tries again: {why}");
+                    attempt += 1;
+                }
+                other => return other,
+            }
+        }
     }
 }
 
@@ -137,16 +150,24 @@ impl Engine {
         component: &wasmtime::component::Component,
         limits: &Limits,
     ) -> Result<(Store<Host>, WasmInstance)> {
-        let mut store = store(&self.wasm, limits);
-        prepare(&mut store, limits.fuel_init, u64::MAX / 2);
         let linker = linker(&self.wasm).map_err(|error| refused(&error))?;
-        let instance = linker.instantiate(&mut store, component).map_err(|error| {
+        let mut attempt = 1;
+        let (store, instance) = loop {
+            let mut store = store(&self.wasm, limits);
+            prepare(&mut store, limits.fuel_init, u64::MAX / 2);
+            let error = match linker.instantiate(&mut store, component) {
+                Ok(instance) => break (store, instance),
+                Err(error) => error,
+            };
             if store.data().hit_a_limit() || error.downcast_ref::<wasmtime::Trap>().is_some() {
-                failed_in("the start function", &failure(&mut store, limits, limits.fuel_init, error))
-            } else {
-                refused(&error)
+                return Err(failed_in("the start function", &failure(&mut store, limits, limits.fuel_init, error)));
             }
-        })?;
+            if attempt == STARTS || without_memory(&error) {
+                return Err(refused(&error));
+            }
+            tracing::warn!(attempt, "the engine could not start the component, and tries again: {error:#}");
+            attempt += 1;
+        };
         Ok((store, instance))
     }
 

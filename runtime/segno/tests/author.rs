@@ -289,6 +289,22 @@ fn a_panic_names_its_line_its_record_and_the_command_that_repeats_it() {
 }
 
 #[test]
+fn the_loop_says_where_a_run_would_stop_and_when_nothing_came_through() {
+    let folder = Folder::with("stops", "map");
+    let yaml = folder.read("stops/pipeline.yaml");
+    let strict: String = yaml.lines().filter(|line| !line.contains("on_error")).map(|line| format!("{line}\n")).collect();
+    assert_ne!(strict, yaml);
+    folder.segno("stops", &["dev", "--once"]).good();
+    folder.write("stops/pipeline.yaml", &strict);
+    let round = folder.segno("stops", &["dev", "--once"]);
+    assert!(round.code == 1 && round.out.contains("`segno run` stops at the first (on_error: fail) (1)"), "{}\n{}", round.out, round.err);
+    assert!(!round.out.contains("── dead letters"), "{}", round.out);
+    folder.write("stops/pipeline.yaml", &yaml);
+    folder.write("stops/sample.jsonl", "{\"order\":1,\"customer\":\"a\",\"at\":\"2024-05-01T10:05:00Z\",\"quantity\":0,\"price_cents\":1}\n");
+    folder.segno("stops", &["dev", "--once"]).failed(1, &["no record came through"]);
+}
+
+#[test]
 fn a_difference_is_shown_line_by_line_until_it_is_recorded() {
     let folder = Folder::with("differs", "map");
     folder.replace("differs/src/lib.rs", "full * self.settings.discount_percent / 100", "1");
@@ -296,7 +312,8 @@ fn a_difference_is_shown_line_by_line_until_it_is_recorded() {
     for words in ["--- expected/orders.out.jsonl", "+++ found/orders.out.jsonl", "\"total_cents\":810", "\"total_cents\":899"] {
         assert!(tested.out.contains(words), "no {words} in {}", tested.out);
     }
-    folder.segno("differs", &["test", "--update"]).good();
+    let updated = folder.segno("differs", &["test", "--update"]).good();
+    assert!(!updated.err.contains("contract.json"), "it is as it was: {}", updated.err);
     folder.segno("differs", &["test"]).good();
     // Without what is expected, nothing passes.
     std::fs::remove_dir_all(folder.path("differs/scenarios/first/expected")).unwrap();

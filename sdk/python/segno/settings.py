@@ -18,7 +18,7 @@ class ConfigError(Exception):
     """What is wrong with a configuration, and where."""
 
 
-_KINDS = {type(None): "null", bool: "true or false", str: "a string", list: "a list", dict: "an object"}
+_KINDS = {type(None): "null", bool: "a bool", str: "a string", list: "a list", dict: "an object"}
 _INTEGERS = {"int": (-(1 << 63), (1 << 63) - 1)}
 
 

@@ -7,8 +7,8 @@ use crate::worker::open::{open_sink, sink_specs};
 use crate::worker::sources::open_one;
 use crate::worker::stages::check_topic;
 use crate::worker::tables::Databases;
-use segno_core::columns::Schema;
-use segno_core::pipeline::graph::{Graph, PortRef};
+use segno_core::columns::{ColumnType, Schema};
+use segno_core::pipeline::graph::{Graph, GraphPort, GraphStep, PortRef};
 use segno_core::pipeline::{Pipeline, SinkKind};
 use segno_core::shard::ShardId;
 use segno_core::source::{FormatSpec, SourceSpec};
@@ -180,12 +180,14 @@ pub fn validate(console: &Console, args: &ValidateArgs) -> Outcome {
     let mut shown = shown;
     let of_stage = |loaded: &load::Loaded| {
         let components = loaded.plan.steps.iter().map(|step| (step.id.clone(), json!(step.component)));
-        json!({"graph": loaded.plan.graph, "components": components.collect::<serde_json::Map<_, _>>()})
+        let undeclared = undeclared(&loaded.pipeline, &loaded.plan.graph);
+        json!({"graph": loaded.plan.graph, "undeclared": undeclared, "components": components.collect::<serde_json::Map<_, _>>()})
     };
     if let [only] = stages.as_slice() {
         let of_stage = of_stage(only);
         shown["graph"] = of_stage["graph"].clone();
         shown["components"] = of_stage["components"].clone();
+        shown["undeclared"] = of_stage["undeclared"].clone();
     } else {
         let stages = stages.iter().map(|loaded| {
             let mut shown = of_stage(loaded);
@@ -212,6 +214,29 @@ pub fn validate(console: &Console, args: &ValidateArgs) -> Outcome {
     Ok(0)
 }
 
+/// Columns that are read because a plugin wants them, and of which no source says that it has them: of JSON only its records
+/// know.
+fn undeclared(pipeline: &Pipeline, graph: &Graph) -> Vec<String> {
+    let json = |spec: &SourceSpec| match spec {
+        SourceSpec::Files(files) => files.format == FormatSpec::Json,
+        SourceSpec::Kafka(kafka) => kafka.format == FormatSpec::Json,
+        SourceSpec::Nexmark(_) => false,
+    };
+    let lacks = |name: &str| {
+        let mut sources = pipeline.sources.iter();
+        sources.any(|source| json(&source.spec) && source.columns.iter().all(|column| column.name != name))
+    };
+    let names = graph.source.columns.iter().map(|column| column.name.as_str());
+    names.filter(|name| !name.starts_with("kafka.") && lacks(name)).map(str::to_owned).collect()
+}
+
+/// Columns that a step reads as one type and gives as another: what stands behind it sees the new one.
+fn retyped<'g>(step: &'g GraphStep, port: &'g GraphPort) -> Vec<(&'g str, ColumnType, ColumnType)> {
+    let read = step.read_schema.columns.iter();
+    let both = read.filter_map(|column| Some((column.name.as_str(), column.ty, port.declared.get(&column.name)?.ty)));
+    both.filter(|(_, before, now)| port.used && before != now).collect()
+}
+
 fn describe(pipeline: &Pipeline, graph: &Graph) -> String {
     let mut text = String::new();
     for source in &pipeline.sources {
@@ -224,6 +249,10 @@ fn describe(pipeline: &Pipeline, graph: &Graph) -> String {
         text.push_str(&format!("  source {:<16} {what}\n", source.spec.name()));
     }
     text.push_str(&format!("    reads {}\n", columns(&graph.source)));
+    let unknown = undeclared(pipeline, graph);
+    if !unknown.is_empty() {
+        text.push_str(&format!("    of these, taken on trust {} (declare them under columns: of the source)\n", unknown.join(", ")));
+    }
     for (step, spec) in graph.steps.iter().zip(&pipeline.steps) {
         text.push_str(&format!("  step   {:<16} {}\n", step.id, spec.plugin.display()));
         let from = port_name(graph, step.input);
@@ -234,6 +263,9 @@ fn describe(pipeline: &Pipeline, graph: &Graph) -> String {
         for port in &step.outputs {
             let what = if port.used { columns(&port.schema) } else { "nothing that anybody reads".to_owned() };
             text.push_str(&format!("    gives {what} on {}\n", port.name));
+            for (name, before, now) in retyped(step, port) {
+                text.push_str(&format!("      {name} is {now} from here on, and {before} in what the step reads\n"));
+            }
         }
     }
     for sink in &graph.sinks {
@@ -309,6 +341,20 @@ checkpoint: { store: \"s3://b\" }
         let whole = placed(&pipeline, Error::new(Code::ChangedPipeline, "it has changed"));
         assert_eq!(whole.place(), Some(&Place::file("p.yaml")));
         assert!(placed(&pipeline, Error::new(Code::JournalGap, "step \"other\": failed")).place().is_none());
+    }
+
+    #[test]
+    fn columns_that_no_source_declares_are_named() {
+        use segno_core::columns::Column;
+        let shown = |source: &str| {
+            let yaml = YAML.replace("source: { files: a, format: json, name: input }", source);
+            let pipeline = Pipeline::parse(Path::new("p.yaml"), &yaml, &|_| None).unwrap();
+            let columns = vec![Column::new("id", ColumnType::I64, false), Column::new("name", ColumnType::Utf8, true)];
+            undeclared(&pipeline, &Graph { source: Schema::new(columns), steps: Vec::new(), sinks: Vec::new() })
+        };
+        assert_eq!(shown("source: { files: a, format: json }"), ["id", "name"]);
+        assert_eq!(shown("source: { files: a, format: json, columns: { id: i64 } }"), ["name"]);
+        assert!(shown("source: { files: a, format: parquet }").is_empty());
     }
 
     #[test]

@@ -92,9 +92,7 @@ pub fn run(console: &Console, command: StateCommand) -> Outcome {
                 }
                 None => {
                     console.note("no value for this key");
-                    if console.is_json() {
-                        console.json(&Value::Null);
-                    }
+                    console.result(|| "null\n".to_owned(), &Value::Null);
                     Ok(1)
                 }
             }

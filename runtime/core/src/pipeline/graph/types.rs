@@ -13,6 +13,22 @@ use crate::pipeline::spec::SinkKind;
 use crate::source::{FormatSpec, SourceSpec};
 use crate::Code;
 
+/// Names of fewer bytes are near to each other without being meant for each other: `id` and `ip`, `date` and `data`.
+const SLIP_BYTES_MIN: usize = 5;
+/// From so many bytes on, a slip may be two letters that are added, dropped, changed or swapped; else one. Less than a word:
+/// `user_id` and `user_name` are two columns.
+const TWO_SLIPS_BYTES_MIN: usize = 9;
+
+/// The name that was meant by another one, as far as a few wrong letters tell.
+fn slip_of<'a>(name: &str, valid: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let mut near = valid.filter(|one| {
+        let bytes = name.len().min(one.len());
+        let slips = 1 + usize::from(bytes >= TWO_SLIPS_BYTES_MIN);
+        bytes >= SLIP_BYTES_MIN && strsim::damerau_levenshtein(name, one) <= slips
+    });
+    near.next()
+}
+
 impl Flow<'_> {
     /// Types of the source's columns: declared, or as the format says, or as the readers want.
     pub(super) fn type_source(&mut self, schemas: &[Option<Schema>]) {
@@ -29,6 +45,8 @@ impl Flow<'_> {
             source.columns.iter().for_each(|column| note(&column.name));
         }
         demands.iter().for_each(|demand| note(&demand.column));
+        self.undeclared(&demands);
+        self.event_times();
         for name in order {
             let readers: Vec<&Demand> = demands.iter().filter(|demand| demand.column == name).collect();
             if let Some(column) = self.type_column(&name, &readers, schemas) {
@@ -46,6 +64,52 @@ impl Flow<'_> {
                         "declare them on the source, as in columns: { id: u64, name: \"utf8?\" }",
                     );
                 }
+            }
+        }
+    }
+
+    /// A column that is read, and that a source of JSON does not declare beside one of nearly that name that nobody reads, is a
+    /// slip: its records would all be refused.
+    fn undeclared(&mut self, demands: &[Demand]) {
+        for number in 0..self.pipeline.sources.len() {
+            let source = &self.pipeline.sources[number];
+            if has_all_columns(&source.spec) || is_csv(&source.spec) {
+                continue;
+            }
+            let declared = |name: &str| source.columns.iter().any(|column| column.name == name);
+            let is_time = |name: &str| source.time.as_ref().is_some_and(|time| time.name == name);
+            for demand in demands.iter().filter(|demand| !declared(&demand.column)) {
+                let unread = source.columns.iter().map(|column| column.name.as_str()).filter(|name| !is_time(name) && demands.iter().all(|one| one.column != *name));
+                let Some(near) = slip_of(&demand.column, unread) else { continue };
+                let (name, wanted) = (&demand.column, demand.wants.map_or("utf8".to_owned(), |(ty, _)| ty.to_string()));
+                let message = format!("{} {name}; source \"{}\" declares {near}, and no {name}", demand.who, source.spec.name());
+                let help = format!("did you mean \"{near}\"? Where records hold both, declare it, too: columns: {{ {name}: {wanted} }}");
+                self.error(Code::ColumnMismatch, &demand.at, message, help);
+            }
+        }
+    }
+
+    /// What is declared as the column of the event time can hold one.
+    fn event_times(&mut self) {
+        for number in 0..self.pipeline.sources.len() {
+            let source = &self.pipeline.sources[number];
+            let Some(time) = &source.time else { continue };
+            let at = format!("{}.time", self.pipeline.source_path(number));
+            let found = source.columns.iter().find(|column| column.name == time.name);
+            let names = source.columns.iter().map(|column| column.name.as_str());
+            match found {
+                Some(column) if matches!(column.ty, ColumnType::Bool | ColumnType::Binary) => {
+                    let message = format!("the event time is in {}, which is declared as {}", time.name, column.ty);
+                    self.error(Code::ColumnMismatch, &at, message, "name a column that holds a time: timestamp, date, text or a number");
+                }
+                None if !has_all_columns(&source.spec) => {
+                    if let Some(near) = slip_of(&time.name, names) {
+                        let message = format!("the event time is in {}; source \"{}\" declares {near}, and no {0}", time.name, source.spec.name());
+                        let help = format!("did you mean \"{near}\"? Where records hold both, declare it, too: columns: {{ {}: timestamp }}", time.name);
+                        self.error(Code::ColumnMismatch, &at, message, help);
+                    }
+                }
+                _ => {}
             }
         }
     }

@@ -16,6 +16,8 @@ use std::path::Path;
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
     Same,
+    /// It was missing or another one, and is recorded now.
+    Recorded,
     /// What is new, and breaks nobody.
     Additions(Vec<String>),
     /// None was recorded.
@@ -55,11 +57,14 @@ pub fn check(folder: &Path, description: &Description, update: bool) -> Result<V
             ))
             .with_place(Place::file(&file)));
     }
+    if update && recorded.as_ref() == Some(&found) {
+        return Ok(Verdict::Same);
+    }
     if update {
         std::fs::write(&file, format!("{found:#}\n")).map_err(|error| {
             Error::new(Code::ProjectUnwritable, format!("{} cannot be written", file.display())).with_cause(error)
         })?;
-        return Ok(Verdict::Same);
+        return Ok(Verdict::Recorded);
     }
     if !changes.broken.is_empty() {
         return Err(Error::new(Code::ContractBroken, changes.broken.join("; "))

@@ -103,7 +103,7 @@ fn watch(folder: &Path) -> Result<(Receiver<()>, notify::RecommendedWatcher)> {
     Ok((receiver, watcher))
 }
 
-/// Builds and runs once. True when the plugin failed at a record.
+/// Builds and runs once. True when the plugin failed at a record, `segno run` would have stopped at one, or none came through.
 fn round(console: &Console, args: &DevArgs, language: &dyn Language) -> std::result::Result<bool, Failure> {
     let started = Instant::now();
     let project = Project::of(language, &args.folder)?;
@@ -119,7 +119,7 @@ fn round(console: &Console, args: &DevArgs, language: &dyn Language) -> std::res
         batch_rows: segno_core::pipeline::BATCH_ROWS_DEFAULT,
     };
     let played = play.run()?;
-    let again = |letter: &Value| format!("segno dev {} --once --record {}", args.folder.display(), letter["offset"]);
+    let again = |letter: &Value| format!("segno dev {} --once --record {}", super::failure::word(&args.folder), letter["offset"]);
     let (text, mut shown) = show(&played, &again);
     shown["build_seconds"] = built.took.as_secs_f64().into();
     shown["seconds"] = started.elapsed().as_secs_f64().into();
@@ -131,7 +131,11 @@ fn round(console: &Console, args: &DevArgs, language: &dyn Language) -> std::res
         built.took.as_secs_f64(),
         playing.elapsed().as_secs_f64(),
     ));
-    Ok(played.letters.iter().any(super::failure::is_failure))
+    if played.is_in_vain() {
+        console.note("no record came through: each is a dead letter");
+    }
+    let is_wrong = |letter: &Value| super::failure::is_failure(letter) || super::play::stops(letter);
+    Ok(played.is_in_vain() || played.letters.iter().any(is_wrong))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! Owns: the words. Does not own: finding the record that a call fails at (`shard::lane`).
 
+use super::play::stops;
 use crate::worker::letters::{record, text};
 use serde_json::{Map, Value, json};
 
@@ -38,7 +39,8 @@ pub fn describe(letter: &Value, again: &str) -> String {
         Value::String(value) => printable(value),
         _ => format!("base64 {}", text(letter, "value_base64")),
     };
-    format!("{head}  record  {}\n  bytes   {bytes}\n  again   {again}\n", record(letter))
+    let stops = if stops(letter) { "  run     `segno run` stops at this record (on_error: fail)\n" } else { "" };
+    format!("{head}  record  {}\n  bytes   {bytes}\n{stops}  again   {again}\n", record(letter))
 }
 
 /// The same for programs.
@@ -51,8 +53,16 @@ pub fn json(letter: &Value, again: &str) -> Value {
         "says": found.map_or(reason.as_str(), |(_, said)| said),
         "record": record(letter),
         "value": letter["value"],
+        "on_error": letter["on_error"],
         "again": again,
     })
+}
+
+/// A word of a command that is shown to be pasted into a shell.
+pub fn word(text: impl AsRef<std::path::Path>) -> String {
+    let text = text.as_ref().display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./+=:@%,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 /// A terminal is not to be driven by what is in a record.
@@ -77,6 +87,14 @@ mod tests {
         assert!(said.contains("source/in.jsonl/30") && said.contains("again   segno dev --once --record 30"), "{said}");
         assert!(!said.contains('\u{1b}'), "{said}");
         assert_eq!(json(&letter, "x")["at"], "src/lib.rs:31:20");
+    }
+
+    #[test]
+    fn a_word_survives_the_shell() {
+        assert_eq!(word("./a-b/c.d"), "./a-b/c.d");
+        assert_eq!(word("my plugin"), "'my plugin'");
+        assert_eq!(word("it's"), "'it'\\''s'");
+        assert_eq!(word(""), "''");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Owns: which parts of the pipeline are replaced (inputs, sinks, folders) and reading back what was written.
 //! Does not own: the epoch loop (`shard`), what is expected (`scenario`).
 //!
-//! Invariants: nothing outside of the scratch folder is written. Configuration, keys, event time, limits and side tables
+//! Invariants: a dead letter names the author's file and the offset there, whatever file was read. Nothing outside of the scratch folder is written. Configuration, keys, event time, limits and side tables
 //! are the pipeline file's.
 
 use super::project::Project;
@@ -18,7 +18,7 @@ use segno_core::pipeline::{EpochSpec, OnError, Pipeline, SinkFormat, SinkKind, S
 use segno_core::shard::ShardId;
 use segno_core::source::{FilesSpec, FormatSpec, SourceSpec};
 use segno_core::{Code, Error, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,12 +32,21 @@ const DEAD_LETTERS: &str = "dead-letters";
 pub struct Played {
     /// Lines by name: `STEP.PORT` and `STEP.TABLE.state`; those without a line are left out.
     pub lines: BTreeMap<String, String>,
-    /// Dead letters, as the runtime writes them.
+    /// Dead letters, as the runtime writes them; `on_error` is what the pipeline file says about such records.
     pub letters: Vec<Value>,
     /// Records that were read.
     pub records: u64,
     /// Fuel that the project's own steps used.
     pub fuel: u64,
+}
+
+/// What the pipeline file says about records that fail, by the name of a source and the id of a step.
+type Policies = BTreeMap<String, OnError>;
+
+/// Where the one record stands that is read from a file of its own.
+struct Kept {
+    file: String,
+    offset: u64,
 }
 
 /// How a pipeline is played.
@@ -54,11 +63,27 @@ pub struct Play<'p> {
     pub batch_rows: u32,
 }
 
+impl Played {
+    /// Every record that was read is a dead letter: no row, no state.
+    pub fn is_in_vain(&self) -> bool {
+        let named = |letter: &Value| (letter["source"].clone(), letter["partition"].clone(), letter["offset"].clone());
+        let mut rejected: Vec<String> = self.letters.iter().map(|letter| format!("{:?}", named(letter))).collect();
+        rejected.sort();
+        rejected.dedup();
+        self.lines.is_empty() && !rejected.is_empty() && rejected.len() as u64 >= self.records
+    }
+}
+
+/// Whether `segno run` would have stopped at a record.
+pub fn stops(letter: &Value) -> bool {
+    letter["on_error"] == "fail"
+}
+
 impl Play<'_> {
     pub fn run(&self) -> std::result::Result<Played, Failure> {
         let scratch = tempfile::tempdir()
             .map_err(|error| Error::new(Code::WorkDirUnusable, "no scratch folder can be made").with_cause(error))?;
-        let (pipeline, taken_from) = self.pipeline(scratch.path())?;
+        let (pipeline, on_error, kept) = self.pipeline(scratch.path())?;
         let file = pipeline.file.clone();
         let mut stages = load::load(pipeline, Databases::default())?;
         let loaded = stages.swap_remove(0);
@@ -79,16 +104,16 @@ impl Play<'_> {
             }
         }
         for line in published(&scratch.path().join(DEAD_LETTERS), &file)?.lines() {
-            played.letters.push(serde_json::from_str(line).map_err(|error| {
+            let mut letter: Value = serde_json::from_str(line).map_err(|error| {
                 Error::new(Code::Internal, "a dead letter is no JSON").with_cause(error)
-            })?);
-        }
-        if let (Some(offset), Some(file)) = (self.only, taken_from) {
-            // A record that was taken out of its file is still that file's.
-            for letter in &mut played.letters {
-                letter["partition"] = file.clone().into();
-                letter["offset"] = offset.into();
+            })?;
+            if let Some(kept) = &kept {
+                letter["partition"] = kept.file.clone().into();
+                letter["offset"] = kept.offset.into();
             }
+            let whose = letter["step"].as_str().or_else(|| letter["source"].as_str()).unwrap_or_default();
+            letter["on_error"] = on_error.get(whose).map_or(Value::Null, |one| json!(one));
+            played.letters.push(letter);
         }
         for (number, step) in loaded.plan.graph.steps.iter().enumerate() {
             let program = loaded.program()?;
@@ -123,8 +148,8 @@ impl Play<'_> {
         pipeline.steps.iter().enumerate().filter(|(_, step)| step.plugin == self.component).map(|(number, _)| number)
     }
 
-    /// The pipeline with other inputs, a files sink for each port, and folders of its own; and the file of the only record.
-    fn pipeline(&self, scratch: &Path) -> std::result::Result<(Pipeline, Option<String>), Failure> {
+    /// The pipeline with other inputs, a files sink for each port, and folders of its own.
+    fn pipeline(&self, scratch: &Path) -> std::result::Result<(Pipeline, Policies, Option<Kept>), Failure> {
         let mut pipeline = self.project.pipeline()?;
         if !pipeline.later.is_empty() {
             let place = pipeline.place("steps");
@@ -144,10 +169,7 @@ impl Play<'_> {
                 source.spec = SourceSpec::Files(stand_in(&source.spec, input));
             }
         }
-        let taken_from = match self.only {
-            Some(offset) => Some(self.keep_one(&mut pipeline, offset, scratch)?),
-            None => None,
-        };
+        let kept = self.only.map(|offset| self.keep_one(&mut pipeline, offset, scratch)).transpose()?;
         let engine = segno_plugin::Engine::new(Some(&load::cache_dir()))?;
         let mut sinks = Vec::new();
         let checked = stages::check(std::slice::from_mut(&mut pipeline), &engine)?;
@@ -165,6 +187,9 @@ impl Play<'_> {
         pipeline.sinks = sinks;
         let kind = SinkKind::Files { path: scratch.join(DEAD_LETTERS), format: SinkFormat::Json };
         pipeline.dlq = Some(SinkSpec { name: "dlq".to_owned(), from: Upstream::Source, columns: None, kind });
+        let of_sources = pipeline.sources.iter().map(|source| (source.spec.name().to_owned(), source.on_error));
+        let of_steps = pipeline.steps.iter().map(|step| (step.id.clone(), step.on_error));
+        let on_error = of_sources.chain(of_steps).collect();
         // What would stop or leave no trace is to be seen here.
         pipeline.sources.iter_mut().for_each(|source| source.on_error = OnError::Dlq);
         pipeline.steps.iter_mut().for_each(|step| {
@@ -177,11 +202,11 @@ impl Play<'_> {
         pipeline.batch_rows = self.batch_rows;
         let epoch = EpochSpec { max_records: u64::from(self.batch_rows * CALLS_PER_EPOCH), ..EpochSpec::default() };
         pipeline.epoch = epoch;
-        Ok((pipeline, taken_from))
+        Ok((pipeline, on_error, kept))
     }
 
-    /// Replaces the first source by a file with one of its records; gives the name of the file that had it.
-    fn keep_one(&self, pipeline: &mut Pipeline, offset: u64, scratch: &Path) -> Result<String> {
+    /// Replaces the first source by a file with one of its records.
+    fn keep_one(&self, pipeline: &mut Pipeline, offset: u64, scratch: &Path) -> Result<Kept> {
         let unfit = |why: String| Error::new(Code::NoSuchRecord, why).with_help("dead letters name records as SOURCE/FILE/OFFSET");
         let SourceSpec::Files(files) = pipeline.source(0) else {
             return Err(unfit("--record needs a source of files".to_owned()));
@@ -208,11 +233,12 @@ impl Play<'_> {
         kept.extend(line_of(line));
         let input = scratch.join("record");
         std::fs::write(&input, kept).map_err(|error| Error::new(Code::WorkDirUnusable, "the scratch folder is not writable").with_cause(error))?;
-        let name = Path::new(&files.path).strip_prefix(&self.project.folder).map_or(files.path.clone(), |path| path.display().to_string());
+        // As letters of the whole file name it.
+        let file = Path::new(&files.path).strip_prefix(&self.project.folder).map_or(files.path.clone(), |path| path.display().to_string());
         let spec = SourceSpec::Files(stand_in(&pipeline.sources[0].spec, &input));
         pipeline.sources[0].spec = spec;
         pipeline.sources.truncate(1);
-        Ok(name)
+        Ok(Kept { file, offset })
     }
 }
 
@@ -271,7 +297,22 @@ fn published(folder: &Path, pipeline: &Path) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+
+    #[test]
+    fn records_are_in_vain_when_each_is_a_dead_letter_and_nothing_came_of_any() {
+        let letter = |offset: u64| json!({"source": "s", "partition": "p", "offset": offset});
+        let played = |letters: &[u64], records, lines: &[(&str, &str)]| Played {
+            lines: lines.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect(),
+            letters: letters.iter().map(|offset| letter(*offset)).collect(),
+            records,
+            fuel: 0,
+        };
+        assert!(played(&[0, 9], 2, &[]).is_in_vain());
+        assert!(!played(&[0, 0], 2, &[]).is_in_vain(), "one record, twice");
+        assert!(!played(&[0], 2, &[]).is_in_vain(), "the other one was dropped by intent");
+        assert!(!played(&[0, 9], 2, &[("a.count.state", "{}")]).is_in_vain());
+        assert!(!played(&[], 0, &[]).is_in_vain());
+    }
 
     #[test]
     fn a_configuration_is_laid_over_field_by_field() {

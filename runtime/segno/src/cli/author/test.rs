@@ -4,8 +4,10 @@
 
 use super::language::Profile;
 use super::contract::{self, Verdict as Contract};
+use super::play::stops;
 use super::project::Project;
 use super::scenario::{self, Scenario, Verdict};
+use super::failure::word;
 use super::{CONTRACT, SCENARIOS, failure};
 use crate::cli::console::{Console, count, number};
 use crate::cli::plugin::load;
@@ -51,7 +53,7 @@ pub fn run(console: &Console, args: &TestArgs) -> Outcome {
     }
     let mut failed: Vec<Error> = Vec::new();
     match contract::check(&project.folder, &description, args.update) {
-        Ok(verdict) => tell_contract(console, &verdict, args.update),
+        Ok(verdict) => tell_contract(console, &verdict),
         Err(error) => failed.push(error),
     }
     let mut wrong = 0;
@@ -70,9 +72,9 @@ pub fn run(console: &Console, args: &TestArgs) -> Outcome {
     if failed.is_empty() { Ok(0) } else { Err(Failure(failed)) }
 }
 
-fn tell_contract(console: &Console, verdict: &Contract, update: bool) {
+fn tell_contract(console: &Console, verdict: &Contract) {
     match verdict {
-        Contract::Same if update => console.note(&format!("{CONTRACT} recorded")),
+        Contract::Recorded => console.note(&format!("{CONTRACT} recorded")),
         Contract::Same => {}
         Contract::Additions(added) => {
             console.note(&format!("{CONTRACT} lacks what is new; `segno test --update` records it:"));
@@ -92,8 +94,7 @@ fn report(console: &Console, args: &TestArgs, scenario: &Scenario, verdict: &Ver
     // Those that are meant to be there are no news.
     let failures: Vec<&Value> = if passed { Vec::new() } else { verdict.played.letters.iter().filter(|letter| failure::is_failure(letter)).collect() };
     let again = |letter: &Value| {
-        let folder = args.folder.display();
-        format!("segno test {folder} --scenario {} --record {}", scenario.name, letter["offset"])
+        format!("segno test {} --scenario {} --record {}", word(&args.folder), word(&scenario.name), letter["offset"])
     };
     let shown = json!({
         "scenario": scenario.name,
@@ -129,7 +130,7 @@ fn report(console: &Console, args: &TestArgs, scenario: &Scenario, verdict: &Ver
 fn one_record(console: &Console, args: &TestArgs, project: &Project, component: &Path, scenarios: &[Scenario], record: u64) -> Outcome {
     let Some(scenario) = scenarios.first() else { return Ok(1) };
     let verdict = scenario.run(project, component, Some(record), false)?;
-    let again = format!("segno test {} --scenario {} --record {record}", args.folder.display(), scenario.name);
+    let again = format!("segno test {} --scenario {} --record {record}", word(&args.folder), word(&scenario.name));
     let (text, shown) = show(&verdict.played, &|_| again.clone());
     console.result(|| format!("{text}{} of fuel\n", count(verdict.played.fuel, "unit")), &shown);
     Ok(u8::from(verdict.played.letters.iter().any(failure::is_failure)))
@@ -142,9 +143,12 @@ pub fn show(played: &super::play::Played, again: &dyn Fn(&Value) -> String) -> (
         text.push_str(&format!("── {name} ({})\n{lines}", number(lines.lines().count() as u64)));
     }
     let rejected: Vec<&Value> = played.letters.iter().filter(|letter| !failure::is_failure(letter)).collect();
-    if !rejected.is_empty() {
-        text.push_str(&format!("── dead letters ({})\n", rejected.len()));
-        rejected.iter().for_each(|letter| text.push_str(&format!("{}\n", failure::golden(letter))));
+    let (stopping, kept): (Vec<&Value>, Vec<&Value>) = rejected.iter().copied().partition(|letter| stops(letter));
+    for (title, letters) in [("dead letters", kept), ("rejected, and `segno run` stops at the first (on_error: fail)", stopping)] {
+        if !letters.is_empty() {
+            text.push_str(&format!("── {title} ({})\n", letters.len()));
+            letters.iter().for_each(|letter| text.push_str(&format!("{}\n", failure::golden(letter))));
+        }
     }
     let failures: Vec<&Value> = played.letters.iter().filter(|letter| failure::is_failure(letter)).collect();
     failures.iter().for_each(|letter| text.push_str(&failure::describe(letter, &again(letter))));

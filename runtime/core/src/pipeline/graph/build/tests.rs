@@ -277,3 +277,35 @@ fn a_plugin_cannot_stand_in_for_the_key_of_the_message() {
     let errors = graph(&yaml, vec![("forger", forger), ("a", keyed(extend("a: i64", "b: i64")))]).expect_err("forged");
     assert!(errors[0].starts_with("C034"), "{errors:?}");
 }
+
+#[test]
+fn a_slip_beside_a_declared_column_is_no_new_column() {
+    let yaml = TWO.replace("format: json", "format: json, columns: { amount: f64, id: i64 }");
+    let plugins = |reads: &str| vec![("a", extend(reads, "")), ("b", extend("", ""))];
+    assert_eq!(graph(&yaml, plugins("amuont: f64")).unwrap_err(), [
+        "C020 2:26 step \"a\" reads amuont; source \"source\" declares amount, and no amuont | did you mean \"amount\"? Where records hold both, declare it, too: columns: { amuont: f64 }",
+    ]);
+    assert!(graph(&yaml, plugins("customer: utf8, ip: i64")).is_ok(), "declarations need not be complete");
+    assert!(graph(&yaml, plugins("amount_net: f64")).is_ok(), "another word is another column");
+    assert!(graph(&yaml, plugins("amount: f64, amounts: f64")).is_ok(), "both are read");
+    let timed = yaml.replace("id: i64 }", "times: timestamp, date: date }, time: times");
+    assert!(graph(&timed, plugins("timer: i64, data: utf8")).is_ok(), "the event time is read; short words are near by chance");
+    let both = yaml.replace("id: i64", "amuont: f64");
+    assert!(graph(&both, plugins("amuont: f64")).is_ok());
+}
+
+#[test]
+fn what_holds_no_time_is_no_event_time() {
+    let timed = |time: &str, columns: &str| {
+        let yaml = TWO.replace("format: json", &format!("format: json, columns: {{ {columns} }}, time: {time}"));
+        graph(&yaml, vec![("a", extend("", "")), ("b", extend("", ""))])
+    };
+    for ty in ["timestamp", "date", "i64", "utf8"] {
+        assert!(timed("made", &format!("made: {ty}")).is_ok(), "{ty}");
+    }
+    assert!(timed("made", "customer: utf8").is_ok(), "declarations need not be complete");
+    let wrong = timed("made", "made: bool").unwrap_err();
+    assert!(wrong[0].starts_with("C020 1:") && wrong[0].contains("declared as bool"), "{wrong:?}");
+    let slip = timed("crated", "created: timestamp").unwrap_err();
+    assert!(slip[0].starts_with("C020 1:") && slip[0].contains("did you mean \"created\"?"), "{slip:?}");
+}

@@ -93,6 +93,25 @@ pub fn of(folder: &Path) -> Result<Box<dyn Language>> {
     })
 }
 
+/// A name longer than this makes paths and metric labels that nobody reads.
+const NAME_BYTES_MAX: usize = 64;
+
+/// Refuses what is no name of a `what`: a crate, a module. `is_taken` knows the words that `whose` tools have already.
+fn check_name(name: &str, what: &str, whose: &str, is_taken: impl Fn(&str) -> bool) -> Result<()> {
+    let why = match name {
+        "" => "it is empty".to_owned(),
+        _ if name.len() > NAME_BYTES_MAX => format!("it is longer than {NAME_BYTES_MAX} characters"),
+        _ if !name.starts_with(|first: char| first.is_ascii_lowercase()) => "it does not begin with a small letter".to_owned(),
+        _ if !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte)) => {
+            "it has other characters than a-z, 0-9, - and _".to_owned()
+        }
+        _ if is_taken(name) => format!("{whose} or the SDK has it already"),
+        _ => return Ok(()),
+    };
+    Err(Error::new(Code::NoCrateName, format!("\"{name}\" is no name of a {what}: {why}"))
+        .with_help("choose a name such as big-orders; the folder gets the same name"))
+}
+
 /// Writes a component, and the folders above it.
 fn write(out: &Path, component: &[u8]) -> Result<()> {
     let made = out.parent().filter(|folder| !folder.as_os_str().is_empty()).map_or(Ok(()), std::fs::create_dir_all);

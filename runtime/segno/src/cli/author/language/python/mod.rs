@@ -25,7 +25,6 @@ const VERSION: (u32, u32) = (0, 25);
 const INSTALL: &str = "python3 -m venv .venv && .venv/bin/pip install componentize-py==0.25.1";
 /// The module that stands between the project's and the world.
 const COMPONENT_MODULE: &str = "segno_component";
-const NAME_BYTES_MAX: usize = 64;
 
 pub struct Python;
 
@@ -34,6 +33,8 @@ struct Project {
     name: String,
     version: String,
     folder: PathBuf,
+    /// Where the package of the SDK lies, if not in the project: `sdk` under [tool.segno].
+    sdk: Option<PathBuf>,
 }
 
 /// A componentize-py of the right version.
@@ -84,22 +85,7 @@ impl Language for Python {
             sqlite3 stat statistics string struct subprocess sys tempfile test tests textwrap threading time token tokenize \
             traceback types typing unicodedata unittest urllib uuid warnings weakref wit_world xml zipfile zlib \
             componentize_py_types componentize_py_runtime componentize_py_async_support poll_loop";
-        let module = name.replace('-', "_");
-        let why = match name {
-            "" => Some("it is empty"),
-            _ if name.len() > NAME_BYTES_MAX => Some("it is longer than 64 characters"),
-            _ if !name.starts_with(|first: char| first.is_ascii_lowercase()) => Some("it does not begin with a small letter"),
-            _ if !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte)) => {
-                Some("it has other characters than a-z, 0-9, - and _")
-            }
-            _ if TAKEN.split_whitespace().any(|word| word == module) => Some("Python or the SDK has it already"),
-            _ => None,
-        };
-        match why {
-            None => Ok(()),
-            Some(why) => Err(Error::new(Code::NoCrateName, format!("\"{name}\" is no name of a module: {why}"))
-                .with_help("choose a name such as big-orders; the folder gets the same name")),
-        }
+        super::check_name(name, "module", "Python", |name| TAKEN.split_whitespace().any(|word| word == name.replace('-', "_")))
     }
 
     fn files(&self, blank: &Blank, checkout: Option<&Path>) -> Result<Files> {
@@ -156,7 +142,13 @@ impl Project {
             return Err(failed(format!("\"{}\" is no name of a module", name.escape_debug())).with_help("use a-z, 0-9, - and _"));
         }
         let version = field("version").unwrap_or("0");
-        Ok(Project { name: name.to_owned(), version: version.to_owned(), folder: folder.to_owned() })
+        let own = manifest.get("tool").and_then(|tool| tool.get("segno")).and_then(|own| own.get("sdk")).and_then(|sdk| sdk.as_str());
+        let sdk = own.map(|path| folder.join(path));
+        if let Some(sdk) = sdk.as_ref().filter(|sdk| !sdk.join("segno/__init__.py").exists()) {
+            return Err(failed(format!("{} has no package segno, and {MANIFEST} says sdk under [tool.segno]", sdk.display()))
+                .with_help("name the folder that holds the package, or remove the setting: `segno new` puts the package into the project"));
+        }
+        Ok(Project { name: name.to_owned(), version: version.to_owned(), folder: folder.to_owned(), sdk })
     }
 
     fn module(&self) -> String {
@@ -201,6 +193,9 @@ impl super::Package for Project {
             command.arg("--quiet");
         }
         command.arg("componentize").arg("--python-path").arg(&folder).arg("--python-path").arg(&generated);
+        if let Some(sdk) = &self.sdk {
+            command.arg("--python-path").arg(std::path::absolute(sdk).unwrap_or_else(|_| sdk.clone()));
+        }
         command.args([COMPONENT_MODULE, "--stub-wasi", "--output"]).arg(&made);
         // Else it looks for packages of the environment that this runs in.
         command.env_remove("VIRTUAL_ENV");
@@ -237,7 +232,8 @@ mod tests {
     #[test]
     fn a_manifest_without_a_name_says_what_to_write() {
         let folder = tempfile::tempdir().unwrap();
-        for (text, said) in [("", "no name"), ("[project", "no TOML"), ("[project]\nname = \"a'; import os\"", "no name of a module")] {
+        for (text, said) in [("", "no name"), ("[project", "no TOML"), ("[project]\nname = \"a'; import os\"", "no name of a module"),
+            ("[project]\nname = \"a\"\n[tool.segno]\nsdk = \"x\"", "has no package segno")] {
             std::fs::write(folder.path().join(MANIFEST), text).unwrap();
             let error = Project::read(folder.path()).err().expect("refused");
             assert!(error.code() == Code::BuildFailed && error.message().contains(said), "{error}");

@@ -40,8 +40,6 @@ const QUICK: [&str; 6] = [
     "profile.segno-dev.opt-level=1",
     "profile.segno-dev.debug=false",
 ];
-/// A name longer than this makes paths and metric labels that nobody reads.
-const NAME_BYTES_MAX: usize = 64;
 
 /// Looking for the toolchain starts a few programs: once is enough for the rounds of `segno dev`.
 #[derive(Default)]
@@ -92,21 +90,7 @@ impl Language for Rust {
             gen if impl in let loop macro match mod move mut override priv pub ref return self static struct super trait true try \
             type typeof unsafe unsized use virtual where while yield alloc core proc-macro proc_macro std test segno-sdk \
             segno-sdk-derive segno-wire proc-macro2 quote syn unicode-ident";
-        let why = match name {
-            "" => Some("it is empty"),
-            _ if name.len() > NAME_BYTES_MAX => Some("it is longer than 64 characters"),
-            _ if !name.starts_with(|first: char| first.is_ascii_lowercase()) => Some("it does not begin with a small letter"),
-            _ if !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte)) => {
-                Some("it has other characters than a-z, 0-9, - and _")
-            }
-            _ if TAKEN.split_whitespace().any(|word| word == name) => Some("Rust or the SDK has it already"),
-            _ => None,
-        };
-        match why {
-            None => Ok(()),
-            Some(why) => Err(Error::new(Code::NoCrateName, format!("\"{name}\" is no name of a crate: {why}"))
-                .with_help("choose a name such as big-orders; the folder gets the same name")),
-        }
+        super::check_name(name, "crate", "Rust", |name| TAKEN.split_whitespace().any(|word| word == name))
     }
 
     fn files(&self, blank: &Blank, checkout: Option<&Path>) -> Result<Files> {
