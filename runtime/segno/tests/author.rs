@@ -163,6 +163,11 @@ fn a_window_works_before_anything_is_filled_in() {
 }
 
 #[test]
+fn a_join_works_before_anything_is_filled_in() {
+    works("new-join", "join", 4);
+}
+
+#[test]
 fn the_same_sources_give_the_same_component_in_another_folder() {
     let digest = |folder: &Folder, inside: &str| {
         folder.segno("", &["new", "same"]).good();
@@ -194,6 +199,7 @@ fn what_cannot_become_a_project_is_refused() {
         folder.segno("", &["new", name]).failed(2, &["[U008]"]);
     }
     folder.segno("", &["new", "x", "--lang", "cobol"]).failed(2, &["[U009]", "\"cobol\"", "rust"]);
+    folder.segno("", &["new", "x", "--lang", "python", "--template", "join"]).failed(2, &["[U015]", "map, filter, window", "rust"]);
     folder.segno("", &["new", "x", "--sdk", "full"]).failed(2, &["[U010]"]);
     folder.segno("", &["new", "x", "--template", "cube"]).failed(2, &["map"]);
     assert!(!folder.path("x").exists());

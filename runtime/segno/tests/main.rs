@@ -9,6 +9,7 @@ mod absence;
 mod author;
 mod change;
 mod cli;
+mod cookbook;
 mod damage;
 mod event_time;
 mod invariance;

@@ -10,7 +10,7 @@ use crate::author::{Folder, Ran};
 use std::time::Instant;
 
 /// (what stands behind the fence, text), in the order of the page.
-fn blocks(page: &str) -> Vec<(String, String)> {
+pub fn blocks(page: &str) -> Vec<(String, String)> {
     let mut blocks: Vec<(String, String)> = Vec::new();
     let mut inside = false;
     for line in page.lines() {
@@ -41,7 +41,7 @@ fn fits(said: &str, printed: &str) -> bool {
 }
 
 /// The first line of the page that was not printed where it should be.
-fn missing<'p>(said: &'p str, printed: &str) -> Option<&'p str> {
+pub fn missing<'p>(said: &'p str, printed: &str) -> Option<&'p str> {
     let mut lines = printed.lines();
     let mut anywhere = true;
     for line in said.lines() {

@@ -10,6 +10,7 @@ mod play;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use languages::Language;
 use play::{Found, Scenario, Setting, Stop};
@@ -35,7 +36,19 @@ pub fn every_scenario(language: &Language) {
     let mut scenarios = Scenario::all();
     assert!(scenarios.len() >= 16, "scenarios are missing: {} are there", scenarios.len());
     scenarios.retain(|scenario| only.as_ref().is_none_or(|only| *only == scenario.name));
-    let mut wrong: Vec<String> = scenarios.iter().filter_map(|scenario| run(language, scenario).err()).collect();
+    // Two at a time: a command waits for its disk as often as for a core.
+    let next = AtomicUsize::new(0);
+    let some = || {
+        let taken = std::iter::repeat_with(|| scenarios.get(next.fetch_add(1, Ordering::Relaxed))).map_while(|scenario| scenario);
+        taken.filter_map(|scenario| run(language, scenario).err()).collect::<Vec<String>>()
+    };
+    let mut wrong = std::thread::scope(|scope| {
+        let other = scope.spawn(some);
+        let mut wrong = some();
+        wrong.extend(other.join().expect("a thread of the suite"));
+        wrong
+    });
+    wrong.sort();
     if only.is_none() {
         wrong.extend(play::refuses(language));
     }

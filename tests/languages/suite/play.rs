@@ -11,7 +11,8 @@ use crate::languages::Language;
 use crate::{DLQ, folder};
 
 const PORTS: [&str; 5] = ["kept", "noted", "echo", "computed", "result"];
-const TABLES: [&str; 3] = ["memory", "windows", "timers"];
+/// At the end of the input all timers have fired, which other tests show; a window that is left was not let go.
+const TABLES: [&str; 2] = ["memory", "windows"];
 /// What plugins in interpreters need; the limits themselves are tested elsewhere.
 const LIMITS: &str = "{ fuel_per_record: 1G, fuel_init: 100G, deadline: 60s, memory: 1GiB }";
 /// The text of `failing`.

@@ -22,7 +22,8 @@ pub struct NewArgs {
     /// The language of the plugin: rust.
     #[arg(long, env = "SEGNO_LANG", value_name = "LANGUAGE", default_value = "rust")]
     lang: String,
-    /// What the plugin does with orders: adds a column, leaves some out, or adds up windows of event time.
+    /// What the plugin does with orders: adds a column, leaves some out, adds up windows of event time, or finds their payments
+    /// (in Rust only).
     #[arg(long, env = "SEGNO_TEMPLATE", value_enum, default_value_t = Template::Map)]
     template: Template,
     /// A checkout of Segno whose SDK the project uses; its sources are copied into the project if not given.
@@ -33,6 +34,7 @@ pub struct NewArgs {
 pub fn new(console: &Console, args: &NewArgs) -> Outcome {
     let language = language::named(&args.lang)?;
     language.check_name(&args.name)?;
+    language::check_template(language.as_ref(), args.template)?;
     let folder = PathBuf::from(&args.name);
     let blank = Blank { name: &args.name, template: args.template };
     let files = files(language.as_ref(), &blank, args.sdk.as_deref())?;
@@ -41,7 +43,7 @@ pub fn new(console: &Console, args: &NewArgs) -> Outcome {
         write(&folder.join(name), bytes)?;
     }
     make_executable(&folder.join("ci.sh"))?;
-    let shown = json!({"folder": folder.display().to_string(), "files": files.len(), "template": format!("{:?}", args.template).to_lowercase()});
+    let shown = json!({"folder": folder.display().to_string(), "files": files.len(), "template": args.template.name()});
     let name = &args.name;
     console.result(
         || format!("{name}/ has a plugin, a pipeline and a golden test. Next:\n  cd {name}\n  segno build\n  segno run {PIPELINE}\n  segno test\n  segno dev\n"),
@@ -93,7 +95,7 @@ mod tests {
     #[test]
     fn a_project_has_no_placeholder_left() {
         for language in language::all() {
-            for template in Template::ALL {
+            for &template in language.templates() {
                 let blank = Blank { name: "big-orders", template };
                 for (path, bytes) in files(language.as_ref(), &blank, None).unwrap() {
                     let text = String::from_utf8_lossy(&bytes);

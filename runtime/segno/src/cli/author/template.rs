@@ -15,6 +15,8 @@ pub enum Template {
     Map,
     Filter,
     Window,
+    /// Its operator is Rust's: in no other language.
+    Join,
 }
 
 /// A project that is to be made.
@@ -26,6 +28,7 @@ pub struct Blank<'a> {
 /// What differs from template to template, and not from language to language.
 struct Texts {
     pipeline: &'static str,
+    sample: &'static str,
     contract: &'static str,
     expected: &'static [(&'static str, &'static str)],
     /// What `segno check` must be told.
@@ -33,8 +36,9 @@ struct Texts {
 }
 
 macro_rules! texts {
-    ($folder:literal, $check:literal, [$($expected:literal),*]) => {
+    ($folder:literal, $sample:literal, $check:literal, [$($expected:literal),*]) => {
         Texts {
+            sample: include_str!(concat!("templates/", $sample)),
             pipeline: include_str!(concat!("templates/", $folder, "/pipeline.yaml")),
             contract: include_str!(concat!("templates/", $folder, "/contract.json")),
             expected: &[$(($expected, include_str!(concat!("templates/", $folder, "/expected/", $expected)))),*],
@@ -44,14 +48,21 @@ macro_rules! texts {
 }
 
 impl Template {
-    #[cfg(test)]
-    pub const ALL: [Template; 3] = [Template::Map, Template::Filter, Template::Window];
+    pub const ALL: [Template; 4] = [Template::Map, Template::Filter, Template::Window, Template::Join];
+    /// Those that every language has.
+    pub const EVERYWHERE: [Template; 3] = [Template::Map, Template::Filter, Template::Window];
+
+    /// As `--template` has it.
+    pub fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
 
     fn texts(self) -> Texts {
         match self {
-            Template::Map => texts!("map", "", ["orders.out.jsonl", "dead-letters.jsonl"]),
-            Template::Filter => texts!("filter", " --config '{\"min_cents\": 1000}'", ["orders.out.jsonl", "dead-letters.jsonl"]),
-            Template::Window => texts!("window", " --key customer", ["orders.windows.jsonl", "orders.late.jsonl", "dead-letters.jsonl"]),
+            Template::Map => texts!("map", "sample.jsonl", "", ["orders.out.jsonl", "dead-letters.jsonl"]),
+            Template::Filter => texts!("filter", "sample.jsonl", " --config '{\"min_cents\": 1000}'", ["orders.out.jsonl", "dead-letters.jsonl"]),
+            Template::Window => texts!("window", "sample.jsonl", " --key customer", ["orders.windows.jsonl", "orders.late.jsonl", "dead-letters.jsonl"]),
+            Template::Join => texts!("join", "join/sample.jsonl", " --key order", ["orders.out.jsonl", "dead-letters.jsonl"]),
         }
     }
 }
@@ -70,7 +81,7 @@ impl Blank<'_> {
     /// The files that the project has in whatever language.
     pub fn files(&self, language: &dyn Language) -> Files {
         let texts = self.template.texts();
-        let sample = include_str!("templates/sample.jsonl");
+        let sample = texts.sample;
         let scenario = include_str!("templates/scenario.yaml").replace("{{fuel}}", &language.fuel_per_record(self).to_string());
         let first = Path::new(SCENARIOS).join("first");
         let mut files = vec![

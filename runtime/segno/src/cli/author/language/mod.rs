@@ -12,7 +12,7 @@
 mod python;
 mod rust;
 
-use super::template::Blank;
+use super::template::{Blank, Template};
 use segno_core::{Code, Error, Place, Result};
 use segno_plugin::admission::Inspection;
 use std::path::{Path, PathBuf};
@@ -35,6 +35,10 @@ pub trait Language {
     fn package(&self, folder: &Path) -> Result<Box<dyn Package>>;
     /// Refuses a name that the language's own tools would not take.
     fn check_name(&self, name: &str) -> Result<()>;
+    /// The templates that there are in this language; `files` is asked for no others.
+    fn templates(&self) -> &'static [Template] {
+        &Template::EVERYWHERE
+    }
     /// The files of a new project that are this language's own: manifest, code, native tests, SDK, `ci.sh`, `.gitignore`.
     fn files(&self, blank: &Blank, checkout: Option<&Path>) -> Result<Files>;
     /// What a record may cost the plugin of a new project: several times what it costs, since a few records share the cost of
@@ -78,6 +82,18 @@ pub fn named(name: &str) -> Result<Box<dyn Language>> {
         Error::new(Code::NoLanguage, format!("\"{name}\" is no language that plugins are written in"))
             .with_help(format!("--lang takes one of: {known}"))
     })
+}
+
+/// Refuses a template that a language does not have.
+pub fn check_template(language: &dyn Language, template: Template) -> Result<()> {
+    if language.templates().contains(&template) {
+        return Ok(());
+    }
+    let (name, wanted) = (language.name(), template.name());
+    let known = language.templates().iter().map(|one| one.name()).collect::<Vec<_>>().join(", ");
+    let elsewhere: Vec<&str> = all().iter().filter(|one| one.templates().contains(&template)).map(|one| one.name()).collect();
+    Err(Error::new(Code::NoTemplate, format!("{name} has no template {wanted}"))
+        .with_help(format!("--template takes one of {known} here; {wanted} is there in {}", elsewhere.join(", "))))
 }
 
 /// The language of the project in a folder.

@@ -93,6 +93,7 @@ impl Language for Python {
             Template::Map => (include_str!("templates/map/plugin.py"), include_str!("templates/map/test.py")),
             Template::Filter => (include_str!("templates/filter/plugin.py"), include_str!("templates/filter/test.py")),
             Template::Window => (include_str!("templates/window/plugin.py"), include_str!("templates/window/test.py")),
+            Template::Join => unreachable!("`templates` has no join"),
         };
         let module = blank.module();
         let own = [
@@ -120,7 +121,7 @@ impl Language for Python {
     fn fuel_per_record(&self, blank: &Blank) -> u64 {
         match blank.template {
             Template::Map | Template::Filter => 2_000_000,
-            Template::Window => 4_000_000,
+            Template::Window | Template::Join => 4_000_000,
         }
     }
 }

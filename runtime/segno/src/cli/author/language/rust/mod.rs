@@ -93,12 +93,17 @@ impl Language for Rust {
         super::check_name(name, "crate", "Rust", |name| TAKEN.split_whitespace().any(|word| word == name))
     }
 
+    fn templates(&self) -> &'static [Template] {
+        &Template::ALL
+    }
+
     fn files(&self, blank: &Blank, checkout: Option<&Path>) -> Result<Files> {
         let sdk = Sdk::new(checkout)?;
         let code = match blank.template {
             Template::Map => include_str!("templates/map/lib.rs"),
             Template::Filter => include_str!("templates/filter/lib.rs"),
             Template::Window => include_str!("templates/window/lib.rs"),
+            Template::Join => include_str!("templates/join/lib.rs"),
         };
         let manifest = include_str!("templates/Cargo.toml.in")
             .replace("{{sdk}}", &sdk.dependency())
@@ -117,7 +122,7 @@ impl Language for Rust {
     fn fuel_per_record(&self, blank: &Blank) -> u64 {
         match blank.template {
             Template::Map | Template::Filter => 5_000,
-            Template::Window => 100_000,
+            Template::Window | Template::Join => 100_000,
         }
     }
 }
