@@ -4,7 +4,7 @@
 //! (`runtime/segno/tests/nexmark.rs`); the SQL that both are compared with (`tests/checker/nexmark.py`).
 
 use crate::clocks::{Clock, HOURS, PATIENCE};
-use crate::lab::{files, finish, read_folder, repository, text, variable};
+use crate::lab::{finish, objects, read_folder, repository, text, variable};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -56,7 +56,7 @@ fn append(folder: &Path, from: usize, count: usize) {
 
 /// Journal entries of epochs, in their order.
 fn epochs(folder: &Path) -> Vec<serde_json::Value> {
-    let entries = files(&folder.join("store/default/q12/single/journal"));
+    let entries = objects(&folder.join("store/default/q12/single/journal"));
     let entries = entries.iter().filter_map(|path| serde_json::from_slice::<serde_json::Value>(&std::fs::read(path).ok()?).ok());
     entries.map(|entry| entry["body"].clone()).filter(|body| body["kind"] == "epoch").collect()
 }

@@ -12,24 +12,27 @@ use std::time::Duration;
 /// How much slower it goes while it is ahead of the wall clock.
 const SLOWER: i64 = 2;
 
-/// Shows µs since 1970.
+/// What it shows is kept in ms.
+const MS: i64 = 1_000;
+
+/// Shows µs since 1970, in whole ms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogicalClock {
-    shown: Option<i64>,
+    at: Option<i64>,
 }
 
 impl LogicalClock {
     /// It shows this time or a later one from now on.
     pub fn reached(&mut self, time: i64) {
-        self.shown = self.shown.max(Some(time));
+        self.at = self.at.max(Some(time.saturating_add(MS - 1).div_euclid(MS) * MS));
     }
 
     /// What it shows now; `passed`: since it was read last.
     pub fn read(&mut self, wall: i64, passed: Duration) -> i64 {
         let passed = i64::try_from(passed.as_micros()).unwrap_or(i64::MAX);
-        let shown = self.shown.map_or(wall, |shown| wall.max(shown.saturating_add(passed / SLOWER)));
-        self.shown = Some(shown);
-        shown
+        let at = self.at.map_or(wall, |at| wall.max(at.saturating_add(passed / SLOWER)));
+        self.at = Some(at);
+        at.div_euclid(MS) * MS
     }
 }
 
@@ -74,5 +77,15 @@ mod tests {
         clock.reached(400 * S);
         assert_eq!(clock.read(100 * S, Duration::ZERO), 500 * S);
         assert_eq!(clock.read(100 * S, seconds(2)), 501 * S);
+    }
+    #[test]
+    fn it_shows_whole_milliseconds_and_keeps_what_is_less() {
+        let mut clock = LogicalClock::default();
+        clock.reached(10_000_001);
+        assert_eq!(clock.read(0, Duration::ZERO), 10_001_000);
+        for _ in 0..1_000 {
+            assert_eq!(clock.read(0, Duration::from_micros(2)) % MS, 0);
+        }
+        assert_eq!(clock.read(0, Duration::ZERO), 10_002_000);
     }
 }

@@ -6,7 +6,7 @@
 //! Invariant: an epoch is returned only if every partition ends exactly where the record says.
 
 use super::{PUT_BACK, Planner};
-use crate::shard::epoch::{EpochInput, US_PER_MS};
+use crate::shard::epoch::EpochInput;
 use crate::shard::slot::{Slot, next_offset};
 use segno_core::persisted::{EpochRecord, PartitionPosition, Position};
 use segno_core::{Code, Error, Result};
@@ -18,8 +18,7 @@ impl Planner {
             let input = self.redriven(&record.from, redrive)?.everything(record.logical_time_ms)?;
             return Ok(input.redriven(redrive.clone(), record.watermark_in));
         }
-        self.recorded_ms = Some(record.logical_time_ms);
-        self.clock.reached(record.logical_time_ms.saturating_mul(US_PER_MS));
+        self.clock.follow(record.logical_time_ms);
         self.follow(record)?;
         self.lost.clone_from(&record.facts.lost);
         for slot in &mut self.slots {
