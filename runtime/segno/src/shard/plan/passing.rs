@@ -10,11 +10,17 @@ use super::Planner;
 use crate::shard::burst::Horizon;
 use crate::shard::epoch::{EpochInput, US_PER_MS};
 use crate::shard::now_ms;
-use segno_core::Result;
 use segno_core::protocol::clock::LogicalClock;
 use segno_core::protocol::close::EpochLimits;
 use segno_core::protocol::time::END;
-use std::time::Instant;
+use segno_core::{Code, Result};
+use std::time::{Duration, Instant};
+
+/// Logical time that is so far ahead of the wall clock is told: clocks that somebody keeps are never so far off.
+const AHEAD_TOLD: Duration = Duration::from_secs(60);
+
+/// How often it is told again.
+const TOLD_AGAIN: Duration = Duration::from_secs(600);
 
 /// The clocks of a shard.
 #[derive(Clone)]
@@ -25,6 +31,8 @@ pub(super) struct ShardClock {
     pub(super) cut_at: Instant,
     /// The logical time of the epoch that is read again.
     pub(super) recorded_ms: Option<i64>,
+    /// When it was told last that the wall clock is behind.
+    told_at: Option<Instant>,
 }
 
 impl ShardClock {
@@ -34,7 +42,7 @@ impl ShardClock {
         if let Some(time) = watermark.filter(|&time| time != END) {
             logical.reached(time);
         }
-        ShardClock { logical, read_at: Instant::now(), cut_at: Instant::now(), recorded_ms: None }
+        ShardClock { logical, read_at: Instant::now(), cut_at: Instant::now(), recorded_ms: None, told_at: None }
     }
 
     /// An epoch that the journal holds is read again.
@@ -47,7 +55,25 @@ impl ShardClock {
     fn now_us(&mut self) -> i64 {
         let passed = self.read_at.elapsed();
         self.read_at += passed;
-        self.logical.read(now_ms().saturating_mul(US_PER_MS), passed)
+        let wall = now_ms().saturating_mul(US_PER_MS);
+        let now = self.logical.read(wall, passed);
+        self.tell(Duration::from_micros(now.saturating_sub(wall).max(0).unsigned_abs()));
+        now
+    }
+
+    /// Tells that the clock shows more than the wall clock.
+    fn tell(&mut self, ahead: Duration) {
+        if ahead < AHEAD_TOLD {
+            self.told_at = None;
+        } else if self.told_at.is_none_or(|at| at.elapsed() >= TOLD_AGAIN) {
+            self.told_at = Some(Instant::now());
+            tracing::warn!(
+                code = Code::ClockBehind.name(),
+                ahead_s = ahead.as_secs(),
+                "logical time is {} s ahead of this machine's clock, and goes at half its speed until they meet: a clock was ahead, or this one is behind",
+                ahead.as_secs()
+            );
+        }
     }
 
     /// The logical time of an epoch that is cut now, ms; with processing time it is before `limit`.
