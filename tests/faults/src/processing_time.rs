@@ -221,7 +221,7 @@ checkpoint: {{ store: \"file://store\", ephemeral: true, replay_debt: 1ms, keep:
         self.succeed(&["replay", "--from", "start", "--verify"]);
         for (files, shard) in self.shards() {
             let manifests = objects(&shard.join("manifest"));
-            assert!(manifests.len() > 4, "{} checkpoints", manifests.len());
+            assert!(manifests.len() > 1, "{} checkpoints", manifests.len());
             let middle = manifests[manifests.len() / 2].file_name().expect("a name").to_string_lossy().parse::<u64>().expect("a number");
             let mut args = vec!["replay".to_owned(), "--verify".to_owned(), "--from".to_owned(), middle.to_string()];
             if let Some(number) = files.strip_prefix("rows-").and_then(|rest| rest.strip_suffix('-')) {
@@ -285,6 +285,7 @@ fn windows_of_a_clock_that_is_days_off_and_steps_back_and_forth_are_those_of_the
     // Nothing comes any more, and the last windows end all the same: the clock passes their ends.
     let last = HOURS.into_iter().max().expect("some clocks") + 2;
     let clock = Clock::new(bids.path("clock"), last * HOUR_S);
+    bids.append(LINES);
     let mut child = bids.start(&clock);
     await_that("all records are read", &mut child, || bids.records() == bids.written);
     clock.set((last + 1) * HOUR_S);
@@ -345,6 +346,8 @@ fn history(seed: u64, sharded: bool) -> (usize, usize) {
         }
         clock.set(off);
     }
+    // Something for a process that was started just now, too: it is asked to end when it works.
+    bids.append(LINES);
     await_that("all records are read", &mut child, || bids.records() == bids.written);
     clock.set(ahead.max(off) + 3 * WINDOW_S);
     await_that("every window is given", &mut child, || matches!(bids.given(), (given, read) if given == read));
