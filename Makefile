@@ -21,6 +21,7 @@ export SEGNO_GUESTS := $(OUT)/modules
 export SEGNO_SERVERS := $(SEGNO_CACHE)/servers
 export FLIGHTS_DATA := $(SEGNO_CACHE)/flights
 export SEGNO_COMPONENTIZE_PY ?= $(SEGNO_CACHE)/componentize-py/bin/componentize-py
+export SEGNO_COMPONENTIZE_JS ?= $(SEGNO_CACHE)/componentize-js
 
 SERVERS := scripts/servers/servers.py
 
@@ -55,7 +56,7 @@ build: setup
 components:
 	@scripts/build-guests.sh
 	@$(CARGO_TARGET_DIR)/release/examples/componentize $(SEGNO_COMPONENTS) $(SEGNO_GUESTS)/*.wasm
-	@scripts/build-python.sh
+	@scripts/build-languages.sh
 
 data: build
 	@[ -s $(FLIGHTS_DATA)/flights.parquet ] || $(CARGO_TARGET_DIR)/release/flights-prepare $(SEGNO_CACHE)/vega-datasets/data $(FLIGHTS_DATA)

@@ -18,6 +18,8 @@ need c++ g++
 need make make
 need cmake cmake
 need clang clang
+need wasm-ld lld
+need node nodejs
 need npm npm
 need python3 python3
 python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
@@ -83,6 +85,19 @@ if ! "$cache/componentize-py/bin/componentize-py" --version 2>/dev/null | grep -
     rm -rf "$cache/componentize-py"
     { python3 -m venv "$cache/componentize-py" && "$cache/componentize-py/bin/pip" install --quiet componentize-py==0.25.1; } >"$cache/componentize-py.log" 2>&1 || {
         say "pip could not install componentize-py; see $cache/componentize-py.log"
+        exit 1
+    }
+fi
+
+# What builds plugins in JavaScript.
+if ! cmp -s scripts/componentize-js/package-lock.json "$cache/componentize-js/package-lock.json" || [ ! -d "$cache/componentize-js/node_modules/esbuild" ]; then
+    say "installing componentize-js and esbuild (npm)"
+    rm -rf "$cache/componentize-js"
+    mkdir -p "$cache/componentize-js"
+    cp scripts/componentize-js/package.json scripts/componentize-js/package-lock.json "$cache/componentize-js/"
+    (cd "$cache/componentize-js" && npm ci --no-audit --no-fund --ignore-scripts --quiet) >"$cache/componentize-js.log" 2>&1 || {
+        say "npm could not install componentize-js; see $cache/componentize-js.log"
+        rm -rf "$cache/componentize-js"
         exit 1
     }
 fi

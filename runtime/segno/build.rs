@@ -40,6 +40,21 @@ fn main() {
     let mut code = constant("RUST", &files);
     writeln!(code, "pub const LOCKED: &str = {:?};", locked(&text("Cargo.lock"))).expect("text grows");
     code.push_str(&constant("PYTHON", &folder(Path::new("sdk/python"), Path::new("sdk/python/segno"), "py")));
+    let mut js = folder(Path::new("sdk/js"), Path::new("sdk/js/src"), "js");
+    js.extend(folder(Path::new("sdk/js"), Path::new("sdk/js/src"), "ts"));
+    js.push(("package.json".to_owned(), read(Path::new("sdk/js/package.json"))));
+    println!("cargo::rerun-if-changed={ROOT}/sdk/js/package.json");
+    js.sort();
+    code.push_str(&constant("JS", &js));
+    let mut c: Vec<(String, Vec<u8>)> = ["build.sh", "test.sh", "flags"].map(|name| (name.to_owned(), read(Path::new(&format!("sdk/c/{name}"))))).to_vec();
+    for part in ["include", "sandbox", "src", "testing"] {
+        for ending in ["c", "h", "s", "bin"] {
+            c.extend(folder(Path::new("sdk/c"), Path::new(&format!("sdk/c/{part}")), ending));
+        }
+    }
+    println!("cargo::rerun-if-changed={ROOT}/sdk/c");
+    c.sort();
+    code.push_str(&constant("C", &c));
     code.push_str(&constant("WIT", &folder(Path::new("wit"), Path::new("wit"), "wit")));
     let out = std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR");
     std::fs::write(PathBuf::from(out).join("sdk.rs"), code).expect("OUT_DIR is writable");

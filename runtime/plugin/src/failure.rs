@@ -42,6 +42,14 @@ impl CallFailure {
         CallFailure::Fatal(why)
     }
 
+    /// What the engine itself could not do.
+    pub(crate) fn of_engine(error: &wasmtime::Error) -> CallFailure {
+        match without_memory(error) {
+            true => CallFailure::NoMemory(format!("{error:#}")),
+            false => CallFailure::Engine(format!("{error:#}")),
+        }
+    }
+
     /// Whether the same call on a fresh instance must fail again. Deadlines depend on the machine, stack depth on
     /// generated code, and the memory that is left on the calls before: verdicts from those hold because they are
     /// journalled.

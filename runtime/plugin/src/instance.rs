@@ -8,6 +8,7 @@
 use crate::failure::{CallFailure, cut, name, without_memory};
 use crate::limits::{COUNTER_NAME_BYTES, COUNTERS, FUEL_PER_CALL, INSTANCES, LOG_LINE_BYTES, Limits};
 use crate::engine::DEADLINE_TICK;
+use crate::start::start;
 use std::collections::BTreeMap;
 use wasmtime::component::{InstancePre, Linker, TypedFunc, WasmList};
 use wasmtime::{ResourceLimiter, Store, Trap};
@@ -174,13 +175,8 @@ pub struct Instance {
 
 impl Instance {
     pub(crate) fn new(pre: &InstancePre<Host>, limits: &Limits, frees_answers: bool) -> Result<Instance, CallFailure> {
-        let mut store = store(pre.engine(), limits);
-        prepare(&mut store, FUEL_PER_CALL, ticks(limits));
-        let instance = pre.instantiate(&mut store).map_err(|error| {
-            // Nothing was answered yet: what is no trap and no limit is the engine's own.
-            let own = store.data().hit.is_none() && error.downcast_ref::<Trap>().is_none() && !without_memory(&error);
-            if own { CallFailure::Engine(format!("{error:#}")) } else { failure(&mut store, limits, FUEL_PER_CALL, error) }
-        })?;
+        let (mut store, instance) =
+            start(pre.engine(), limits, FUEL_PER_CALL, ticks(limits), |store| pre.instantiate(store))?;
         let process = match frees_answers {
             false => instance.get_typed_func(&mut store, "process").map(Process::InPlace),
             true => instance.get_typed_func(&mut store, "process").map(Process::Copied),
@@ -257,7 +253,7 @@ pub(crate) fn failure(store: &mut Store<Host>, limits: &Limits, fuel: u64, error
                 said: said.map(|line| line.message.clone()),
             }
         }
-        None if without_memory(&error) => CallFailure::NoMemory(format!("{error:#}")),
+        None if without_memory(&error) => CallFailure::of_engine(&error),
         // The canonical ABI refuses an answer that lies outside the plugin's memory or is not what its type says.
         None => {
             tracing::debug!("the engine refuses an answer: {error:#}");

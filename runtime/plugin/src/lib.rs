@@ -4,7 +4,7 @@
 //! - `admission`: what a component may import
 //! - `limits`: what a plugin may use
 //! - `template`, `cache`, `parts`: a plugin after `init`, compiled once
-//! - `instance`, `failure`: calls, and why they fail
+//! - `start`, `instance`, `failure`: instances, calls, and why they fail
 //! - `component`: from a crate to a component
 //!
 //! Owns: everything of wasmtime; no other crate names it. Does not own: what a batch or an answer means
@@ -20,6 +20,7 @@ pub mod limits;
 mod parts;
 #[cfg(feature = "testing")]
 mod planted;
+mod start;
 mod template;
 
 pub use admission::Inspection;

@@ -9,8 +9,9 @@ use crate::admission::{self, Inspection};
 use crate::cache::Cache;
 use crate::engine::Engine;
 use crate::failure::{CallFailure, without_memory};
-use crate::instance::{Host, Instance, failure, linker, prepare, store};
+use crate::instance::{Host, Instance, failure, linker, prepare};
 use crate::limits::{FUEL_DESCRIBE, Limits};
+use crate::start::start;
 use segno_core::{Code, Error, Result};
 use segno_wire::Description;
 use std::pin::pin;
@@ -19,10 +20,6 @@ use std::task::{Context, Poll, Waker};
 use wasmtime::Store;
 use wasmtime::component::{Instance as WasmInstance, InstancePre, WasmList};
 use wasmtime_wizer::{ComponentContext, ComponentInstanceState, Wizer};
-
-/// Attempts to start an instance. On a machine under load the engine failed twice in some hundred starts of an interpreter, for
-/// a reason that was not found; that is no verdict about the plugin, and each failure is logged with the engine's words.
-const STARTS: u32 = 3;
 
 /// A component that was admitted and has described itself.
 pub struct Component {
@@ -41,16 +38,7 @@ pub struct Template {
 
 impl Template {
     pub fn instantiate(&self) -> Result<Instance, CallFailure> {
-        let mut attempt = 1;
-        loop {
-            match Instance::new(&self.pre, &self.limits, self.frees_answers) {
-                Err(CallFailure::Engine(why)) if attempt < STARTS => {
-                    tracing::warn!(attempt, "the engine could not start an instance, and tries again: {why}");
-                    attempt += 1;
-                }
-                other => return other,
-            }
-        }
+        Instance::new(&self.pre, &self.limits, self.frees_answers)
     }
 }
 
@@ -151,24 +139,13 @@ impl Engine {
         limits: &Limits,
     ) -> Result<(Store<Host>, WasmInstance)> {
         let linker = linker(&self.wasm).map_err(|error| refused(&error))?;
-        let mut attempt = 1;
-        let (store, instance) = loop {
-            let mut store = store(&self.wasm, limits);
-            prepare(&mut store, limits.fuel_init, u64::MAX / 2);
-            let error = match linker.instantiate(&mut store, component) {
-                Ok(instance) => break (store, instance),
-                Err(error) => error,
-            };
-            if store.data().hit_a_limit() || error.downcast_ref::<wasmtime::Trap>().is_some() {
-                return Err(failed_in("the start function", &failure(&mut store, limits, limits.fuel_init, error)));
-            }
-            if attempt == STARTS || without_memory(&error) {
-                return Err(refused(&error));
-            }
-            tracing::warn!(attempt, "the engine could not start the component, and tries again: {error:#}");
-            attempt += 1;
-        };
-        Ok((store, instance))
+        start(&self.wasm, limits, limits.fuel_init, u64::MAX / 2, |store| linker.instantiate(store, component)).map_err(
+            |failure| match failure {
+                CallFailure::Engine(why) => refused(&wasmtime::Error::msg(why)),
+                CallFailure::NoMemory(_) => failed_in("the start", &failure),
+                failure => failed_in("the start function", &failure),
+            },
+        )
     }
 
     /// The component with functions that show its memories and globals; `describe` and `init` are asked of it.

@@ -64,7 +64,7 @@ impl Folder {
 
     /// A project of this checkout's SDK.
     #[track_caller]
-    fn with(name: &str, template: &str) -> Folder {
+    pub fn with(name: &str, template: &str) -> Folder {
         let folder = Folder::new();
         let sdk = Path::new("../..").canonicalize().unwrap();
         folder.segno("", &["new", name, "--template", template, "--sdk", sdk.to_str().unwrap()]).good();
@@ -76,8 +76,8 @@ impl Folder {
         command.current_dir(self.root.path().join(inside)).stdin(Stdio::null());
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SEGNO_") || name.starts_with("CARGO_")) {
             // The place of the registry's downloads is the machine's.
-            // And so is the compiler of Python plugins.
-            if name != "CARGO_HOME" && name != "SEGNO_COMPONENTIZE_PY" {
+            // And so are the compilers of plugins in Python and JavaScript.
+            if name != "CARGO_HOME" && !name.starts_with("SEGNO_COMPONENTIZE_") {
                 command.env_remove(name);
             }
         }

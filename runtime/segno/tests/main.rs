@@ -3,7 +3,7 @@
 //! Owns: proofs that need a real process and real files. Does not own: rules that a function shows (tests beside it).
 //!
 //! `make test` sets SEGNO_COMPONENTS (first-party plugins), SEGNO_TESTING_BIN (the command with failpoints) and
-//! SEGNO_CHECKER_BIN (the independent checker) and SEGNO_COMPONENTIZE_PY (what builds plugins in Python).
+//! SEGNO_CHECKER_BIN (the independent checker), SEGNO_COMPONENTIZE_PY and SEGNO_COMPONENTIZE_JS (what builds plugins in these).
 
 mod absence;
 mod author;
@@ -13,6 +13,7 @@ mod cookbook;
 mod damage;
 mod event_time;
 mod invariance;
+mod js;
 mod kills;
 mod lab;
 mod logs;
@@ -27,4 +28,5 @@ mod s3;
 mod shards;
 mod slow;
 mod tables;
+mod tap;
 mod tutorial;

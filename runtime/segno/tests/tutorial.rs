@@ -70,6 +70,11 @@ fn every_block_of_the_tutorial_in_python_is_true() {
     is_true("../../docs/tutorial-python.md", &Folder::new());
 }
 
+#[test]
+fn every_block_of_the_tutorial_in_javascript_is_true() {
+    is_true("../../docs/tutorial-js.md", &Folder::new());
+}
+
 fn is_true(page: &str, folder: &Folder) {
     let page = std::fs::read_to_string(page).expect("the tutorial");
     let mut inside = String::new();

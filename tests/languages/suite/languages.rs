@@ -22,6 +22,8 @@ macro_rules! languages {
 }
 
 languages! {
+    c, tells_failures: true;
+    js, tells_failures: true;
     python, tells_failures: true;
     rust, tells_failures: true;
 }

@@ -117,6 +117,10 @@ impl Reader {
             }
             None => Some(ReplayDetail::default()),
         };
+        let mask = match fields.get("mask") {
+            Some(node) => self.texts(node, "mask").map(|names| names.into_iter().map(|(name, _)| name).collect()),
+            None => Some(Vec::new()),
+        };
         let (mut sources, source_entries) = sources?;
         let (sharding, steps) = (sharding?, steps?);
         let keyed = stages::is_first_keyed(&steps);
@@ -142,6 +146,7 @@ impl Reader {
             threads: threads.map(|threads| threads as u32),
             work_dir: work_dir.map(Into::into),
             replay_detail: replay_detail?,
+            mask: mask?,
             secrets,
             warnings: Vec::new(),
             spots: self.spots.clone(),

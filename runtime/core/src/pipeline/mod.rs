@@ -16,5 +16,6 @@ mod tree;
 mod units;
 pub mod variables;
 
+pub use fields::{list, nearest};
 pub use database::{ClientIdentity, DatabaseUrl, ServerCheck, Tls, UrlRefused};
 pub use spec::*;

@@ -87,6 +87,7 @@ pub static PIPELINE: Shape = Shape {
         field("threads", Kind::Count, "Threads that run plugins; one for each core if not given. Decides no output."),
         field("work_dir", Kind::Text, "Folder for local state; in the user's cache folder if not given."),
         field("replay_detail", Kind::Choice(REPLAY_DETAILS), "How exactly `segno replay --verify` can name a difference: to a block of 64 rows, or to the row."),
+        field("mask", TEXTS, "Columns whose values `segno tap` hides, besides those whose names contain secret, token, password, passwd or credential."),
     ],
 };
 

@@ -62,6 +62,9 @@ impl Pipeline {
             shown["work_dir"] = json!(folder.display().to_string());
         }
         shown["replay_detail"] = json!(self.replay_detail);
+        if !self.mask.is_empty() {
+            shown["mask"] = json!(self.mask);
+        }
         mask(&mut shown, &self.secrets);
         shown
     }

@@ -83,6 +83,8 @@ pub struct Pipeline {
     /// Folder of the state store, the cache and the lock; `None`: the user's cache folder.
     pub work_dir: Option<PathBuf>,
     pub replay_detail: ReplayDetail,
+    /// Columns whose values are not shown when a running pipeline is looked at.
+    pub mask: Vec<String>,
     /// Values of variables that must never be shown (`variables::mask`).
     pub secrets: Vec<String>,
     /// What is allowed but risky.

@@ -28,6 +28,7 @@ mod report;
 mod run;
 mod state;
 mod status;
+mod tap;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use console::{Console, Output};
@@ -72,6 +73,8 @@ enum Command {
     Status(status::StatusArgs),
     /// The same, drawn anew each second.
     Top(status::TopArgs),
+    /// Show records on their way past a step of a running pipeline; make a scenario of them.
+    Tap(tap::TapArgs),
     /// Execute history again and compare it with what was recorded.
     Replay(replay::ReplayArgs),
     /// Make, list and verify checkpoints.
@@ -148,6 +151,7 @@ pub fn main() -> ExitCode {
         Command::Validate(args) => pipeline::validate(&console, &args),
         Command::Status(args) => status::status(&console, &args),
         Command::Top(args) => status::top(&console, &args),
+        Command::Tap(args) => tap::run(&console, &args),
         Command::Replay(args) => replay::replay(&console, &args),
         Command::Checkpoint(command) => checkpoint::run(&console, command),
         Command::State(command) => state::run(&console, command),

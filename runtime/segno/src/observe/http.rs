@@ -1,14 +1,17 @@
 //! Metrics, status and health over HTTP: on a socket in the work folder always, on a TCP address where asked for.
 //!
 //! Owns: paths and answers. `/metrics` for Prometheus; `/status` as JSON; `/health/live`: the process works;
-//! `/health/ready`: every shard commits epochs. Everything is read only.
+//! `/health/ready`: every shard commits epochs; `/tap/PIPELINE/SHARD/STEP/N`: some records on their way. Everything is read only.
+//!
+//! Invariant: records leave over the socket only, whose folder belongs to who runs the pipeline; never over TCP.
 //!
 //! Processes that share the shards of a pipeline may share a work folder, so each has a socket of its own there.
 
 use super::status::{Health, Status};
 use super::Shards;
+use crate::shard::tap::Passed;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
@@ -17,7 +20,7 @@ use std::future::IntoFuture;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +30,10 @@ const SOCKET: &str = "status.sock";
 const SOCKET_OF_ONE: &str = "status-";
 /// Longest path of a Unix socket, bytes: the system's limit, with the final zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// In the path of a tap: whichever shard has records first.
+const EVERY_SHARD: &str = "all";
+/// How long a tap waits for records; less than who asks waits for an answer.
+const TAP_WAIT: Duration = Duration::from_secs(2);
 /// How long `segno status` waits for an answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -42,7 +49,7 @@ impl Server {
     /// of the pipeline.
     pub fn start(
         shards: Arc<Shards>,
-        work_dir: &Path,
+        work_dir: &FilePath,
         listen: Option<SocketAddr>,
         take_over: bool,
         shared: bool,
@@ -58,9 +65,11 @@ impl Server {
             .route("/status", if shared { get(statuses) } else { get(status) })
             .route("/health/live", get(|| async { "live\n" }))
             .route("/health/ready", get(ready))
-            .with_state(shards);
+            .with_state(Arc::clone(&shards));
+        // Records are for who may read the work folder.
+        let with_records = router.clone().merge(Router::new().route("/tap/{pipeline}/{shard}/{step}/{records}", get(records)).with_state(shards));
         let socket = if shared { format!("{SOCKET_OF_ONE}{}.sock", std::process::id()) } else { SOCKET.to_owned() };
-        open_socket(&runtime, &work_dir.join(socket), &router, take_over);
+        open_socket(&runtime, &work_dir.join(socket), &with_records, take_over);
         let address = match listen {
             None => None,
             Some(listen) => {
@@ -88,7 +97,7 @@ impl Drop for Server {
 
 /// Without a socket the pipeline runs all the same; `segno status` then says that it is not running. The file stays
 /// when the process ends: nobody answers behind it.
-fn open_socket(runtime: &tokio::runtime::Runtime, path: &Path, router: &Router, take_over: bool) {
+fn open_socket(runtime: &tokio::runtime::Runtime, path: &FilePath, router: &Router, take_over: bool) {
     if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
         tracing::warn!("{} is too long for a socket: `segno status` will not find this run", path.display());
         return;
@@ -131,28 +140,62 @@ async fn ready(State(shards): State<Arc<Shards>>) -> impl IntoResponse {
     (code, format!("{}{why}\n", health.name()))
 }
 
-/// The shards that processes run in a work folder, in the order of their numbers; `None` when no process answers.
-pub fn ask(work_dir: &Path) -> Result<Option<Vec<Status>>> {
+/// Some records of the next epoch in which any pass the step; none after a while without.
+async fn records(
+    State(shards): State<Arc<Shards>>,
+    Path((pipeline, shard, step, records)): Path<(String, String, String, usize)>,
+) -> impl IntoResponse {
+    let (answer, mut answers) = tokio::sync::mpsc::unbounded_channel();
+    let runs = shards.tap(&pipeline, (shard != EVERY_SHARD).then_some(&*shard), &step, records, &answer);
+    drop(answer);
+    if !runs {
+        return axum::Json(None);
+    }
+    axum::Json(Some(tokio::time::timeout(TAP_WAIT, answers.recv()).await.ok().flatten().unwrap_or_default()))
+}
+
+/// The processes that answer in a work folder.
+fn answering(work_dir: &FilePath) -> Vec<UnixStream> {
     let is_socket = |name: &str| name == SOCKET || name.starts_with(SOCKET_OF_ONE);
     let entries = std::fs::read_dir(work_dir).into_iter().flatten().flatten();
     let sockets = entries.map(|entry| entry.path()).filter(|path| {
         path.file_name().is_some_and(|name| is_socket(&name.to_string_lossy()))
     });
+    // A process that ended left its socket behind.
+    sockets.filter_map(|socket| UnixStream::connect(socket).ok()).collect()
+}
+
+fn no_answer(work_dir: &FilePath, cause: impl std::fmt::Display) -> Error {
+    Error::new(Code::NotRunning, format!("the process in {} does not answer", work_dir.display())).with_cause(cause.to_string())
+}
+
+/// The shards that processes run in a work folder, in the order of their numbers; `None` when no process answers.
+pub fn ask(work_dir: &FilePath) -> Result<Option<Vec<Status>>> {
     let mut found: Option<Vec<Status>> = None;
-    for socket in sockets {
-        // What a process left behind when it ended.
-        let Ok(stream) = UnixStream::connect(&socket) else { continue };
-        let failed = |cause: String| {
-            Error::new(Code::NotRunning, format!("the process in {} does not answer", work_dir.display())).with_cause(cause)
-        };
-        let text = get_over(stream, "/status").map_err(|error| failed(error.to_string()))?;
+    for stream in answering(work_dir) {
+        let text = get_over(stream, "/status").map_err(|error| no_answer(work_dir, error))?;
         let statuses: Vec<Status> = serde_json::from_str(&text)
             .or_else(|_| serde_json::from_str(&text).map(|status: Status| vec![status]))
-            .map_err(|error| failed(error.to_string()))?;
+            .map_err(|error| no_answer(work_dir, error))?;
         found.get_or_insert_default().extend(statuses);
     }
     if let Some(found) = &mut found {
         found.sort_by_key(|status| (status.pipeline.clone(), status.shard.parse::<u32>().unwrap_or(0)));
+    }
+    Ok(found)
+}
+
+/// Some records on their way past a step of a pipeline or of its stage, from each process that runs a shard of it; waits a
+/// moment for them. `None` when no process does.
+pub fn tap(work_dir: &FilePath, pipeline: &str, shard: Option<u32>, step: &str, records: usize) -> Result<Option<Vec<Passed>>> {
+    let shard = shard.map_or(EVERY_SHARD.to_owned(), |shard| shard.to_string());
+    let mut found: Option<Vec<Passed>> = None;
+    for stream in answering(work_dir) {
+        let text = get_over(stream, &format!("/tap/{pipeline}/{shard}/{step}/{records}")).map_err(|error| no_answer(work_dir, error))?;
+        let passed: Option<Vec<Passed>> = serde_json::from_str(&text).map_err(|error| no_answer(work_dir, error))?;
+        if let Some(passed) = passed {
+            found.get_or_insert_default().extend(passed);
+        }
     }
     Ok(found)
 }

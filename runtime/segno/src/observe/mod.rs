@@ -4,7 +4,7 @@
 //! - `metrics`: what Prometheus scrapes
 //! - `refreshes`: whether the rows of side tables can be read again
 //! - `status`: what `segno status` and `segno top` show
-//! - `http`: both over a socket in the work folder, and over TCP where asked for
+//! - `http`: all of it over a socket in the work folder; metrics and status over TCP where asked for
 //!
 //! Owns: what is shown. Does not own: what is shown happening (`shard`, `worker`).
 //!
@@ -16,7 +16,7 @@ mod refreshes;
 mod shards;
 mod status;
 
-pub use http::{Server, ask};
+pub use http::{Server, ask, tap};
 pub use metrics::Metrics;
 pub use refreshes::Refreshes;
 pub use shards::Shards;
@@ -24,6 +24,7 @@ pub use status::{Health, PartitionStatus, SinkStatus, Status};
 
 use crate::shard::Progress;
 use segno_core::persisted::TableVersions;
+use crate::shard::tap::Taps;
 use crate::shard::waits::Waits;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -32,6 +33,8 @@ pub struct Observed {
     pub metrics: Metrics,
     /// The shard says here what it waits for.
     pub waits: Waits,
+    /// Who looks at its records.
+    pub taps: Taps,
     refreshes: Refreshes,
     status: Mutex<Status>,
 }
@@ -41,6 +44,7 @@ impl Observed {
         Arc::new(Observed {
             metrics: Metrics::new(tenant, pipeline, shard, refreshes.failed.clone()),
             waits: Waits::default(),
+            taps: Taps::default(),
             refreshes: refreshes.clone(),
             status: Mutex::new(Status::new(tenant, pipeline, shard)),
         })

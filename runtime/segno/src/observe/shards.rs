@@ -6,10 +6,12 @@
 //! longer than it takes to notice.
 
 use super::{Health, Observed, Refreshes, Status};
+use crate::shard::tap::Passed;
 use segno_core::Result;
 use segno_core::shard::ShardId;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::mpsc::UnboundedSender;
 
 pub struct Shards {
     tenant: String,
@@ -41,6 +43,18 @@ impl Shards {
 
     pub fn statuses(&self) -> Vec<Status> {
         self.lock().values().map(|observed| observed.status()).collect()
+    }
+
+    /// Asks for records on their way past a step, in one shard or in all that run here. False: none of them runs here.
+    pub fn tap(&self, pipeline: &str, shard: Option<&str>, step: &str, records: usize, answer: &UnboundedSender<Vec<Passed>>) -> bool {
+        let observed = self.lock();
+        let wanted = observed.iter().filter(|((name, id), _)| name == pipeline && shard.is_none_or(|shard| id.name() == shard));
+        let mut found = false;
+        for (_, observed) in wanted {
+            observed.taps.ask(step, records, answer.clone());
+            found = true;
+        }
+        found
     }
 
     /// The worst health of a shard and why; live without shards, since then others run them.

@@ -12,6 +12,7 @@ use super::lane::{Mode, Rejected};
 use super::program::Program;
 use super::redrive::{self, Part, REDRIVEN, nothing};
 use super::step::{StateReader, StepChanges, StepRun, StreamRows};
+use super::tap::{Passing, Taps};
 use arrow_array::BooleanArray;
 use arrow_select::filter::filter_record_batch;
 use segno_core::columns::digest::{RowsDigest, changes_digest};
@@ -85,6 +86,8 @@ pub struct Execution<'a> {
     pub threads: usize,
     /// Rows per block digest: 64, or 1 with `replay_detail: row`.
     pub block_rows: usize,
+    /// Who looks at records on their way; nobody, when history is executed again.
+    pub taps: Option<&'a Taps>,
 }
 
 /// Keeps dead letters in the order of what caused them: (moment, undecodable first, cause, step, sequence).
@@ -151,6 +154,12 @@ impl Execution<'_> {
                 rejections: &rejections,
             };
             let outcome = run.run(mode)?;
+            executed.fired.extend(outcome.fired);
+            let causes = Causes { input: self.input, fired: &executed.fired };
+            if let Some(taps) = self.taps {
+                let (ports, rejected) = (&outcome.ports, &outcome.rejected);
+                taps.show(&Passing { program: self.program, step: number, causes, rows, ports, rejected });
+            }
             let of_rejects: Vec<u32> = outcome.rejected.iter().map(|one| rows.cause(one.row as usize)).collect();
             for (rejected, &cause) in outcome.rejected.iter().zip(&of_rejects) {
                 let row = Judged { causes, cause, rows, row: rejected.row as usize };
@@ -158,7 +167,6 @@ impl Execution<'_> {
             }
             let records = rows.batch.num_rows() as u64;
             executed.rejects.push(StepRejects { records, rejected: outcome.rejected, causes: of_rejects });
-            executed.fired.extend(outcome.fired);
             executed.chained |= outcome.chained;
             executed.fuel.insert(step.id.clone(), outcome.fuel);
             for (name, delta) in outcome.counters {

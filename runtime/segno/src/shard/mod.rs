@@ -3,7 +3,7 @@
 //! - `feed`, `slot`, `plan`, `epoch`: reading ahead, merging, cutting an epoch
 //! - `burst`: how many timers an epoch may fire
 //! - `program`, `causes`, `step`, `lane`, `execute`: running it through the graph
-//! - `stop`, `waits`: asking it to end, what it waits for
+//! - `stop`, `waits`, `tap`: asking it to end, what it waits for, records on their way
 //! - `expect`: does a step reject more than is expected?
 //! - `outputs`, `commit`: stage, journal, publish, apply
 //! - `picked`, `redrive`: dead letters are read again and go through the graph again
@@ -30,6 +30,7 @@ pub mod redrive;
 mod slot;
 pub mod step;
 pub mod stop;
+pub mod tap;
 pub mod verify;
 pub mod waits;
 
@@ -54,6 +55,7 @@ use segno_durable::journal::Journal;
 use segno_durable::state::StateStore;
 use step::StateReader;
 use stop::{Ending, Stop};
+use tap::Taps;
 use waits::Waits;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -245,6 +247,7 @@ pub struct Shard {
     pub checkpoint_seen: Option<CheckpointSeen>,
     pub checkpoint_cost: CheckpointCost,
     pub waits: Waits,
+    pub taps: Taps,
 }
 
 impl StateReader for StateStore {
@@ -413,6 +416,7 @@ impl Shard {
             batch_rows: self.settings.batch_rows,
             threads: self.settings.threads,
             block_rows: self.settings.block_rows,
+            taps: Some(&self.taps),
         };
         let mut deadline_aborts = 0;
         loop {

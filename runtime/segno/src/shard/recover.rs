@@ -44,6 +44,7 @@ pub fn reexecute(
             batch_rows: record.batch_rows,
             threads,
             block_rows,
+            taps: None,
         }
         .execute(Mode::Replay { scripts: &record.facts.lane_scripts })
     };

@@ -62,7 +62,8 @@ pub struct Checked {
 pub(super) struct Admitted {
     pub components: Vec<(Component, Arc<Vec<u8>>)>,
     descriptions: BTreeMap<String, Description>,
-    schemas: Vec<Option<Schema>>,
+    /// By source.
+    pub schemas: Vec<Option<Schema>>,
 }
 
 impl Admitted {

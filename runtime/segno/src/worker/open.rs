@@ -18,6 +18,7 @@ use crate::shard::plan::Planner;
 use crate::shard::program::Program;
 use crate::shard::recover::{differs, reexecute};
 use crate::shard::verify::Detail;
+use crate::shard::tap::Taps;
 use crate::shard::waits::Waits;
 use crate::shard::{BLOCK_ROWS, CheckpointCost, Settings, Shard, SinkSlot, Totals};
 use segno_core::columns::Schema;
@@ -288,6 +289,7 @@ impl Opening<'_> {
                 checkpoint_seen: None,
                 checkpoint_cost: CheckpointCost::default(),
                 waits: Waits::default(),
+                taps: Taps::default(),
             }
         };
         let mut versions = Versions::new(&loaded.engine, objects);

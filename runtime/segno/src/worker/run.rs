@@ -9,6 +9,7 @@ use super::load::Loaded;
 use super::open::{RunOptions, open, span};
 use crate::observe::{Health, Observed};
 use crate::shard::stop::Stop;
+use crate::shard::tap::Hidden;
 use crate::shard::{Totals, now_ms};
 use segno_core::persisted::Position;
 use segno_core::Result;
@@ -71,6 +72,7 @@ pub fn run(
             observed.set_health(Health::Live, None);
             was_live = true;
             opened.shard.waits = observed.waits.clone();
+            opened.shard.taps = observed.taps.hiding(Hidden::of(&loaded.pipeline));
             // Detection is the silence before this process set to work, recovery what it took until here.
             tracing::info!(
                 epoch = opened.shard.epoch,

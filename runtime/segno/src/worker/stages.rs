@@ -1,18 +1,19 @@
 //! The stages of a pipeline: which columns flow from one to the next, and running them beside each other.
 //!
-//! Owns: the columns of repartition topics, which the plugins on both sides decide; the order in which stages end.
+//! Owns: the columns of repartition topics, which the plugins on both sides decide; what `mask` names; the order in which stages end.
 //! Does not own: cutting a pipeline file (`segno_core::pipeline`), a stage's shards (`several`), the topics (`segno_kafka`).
 //!
 //! Invariants: a topic holds the columns that somebody behind it reads, and no others. A stage knows nothing of the others
 //! but its topics. With `until: latest` a stage begins when this process has ended the one in front of it: whoever ends the
 //! last shard of that one finds all of its rows.
 
-use super::load::{Checked, Loaded, admit};
+use super::load::{Admitted, Checked, Loaded, admit};
 use super::open::RunOptions;
 use super::several::{Several, run_several};
 use crate::observe::Shards;
 use crate::shard::Totals;
 use segno_core::columns::Column;
+use segno_core::pipeline::{list, nearest};
 use segno_core::pipeline::graph::Graph;
 use segno_core::pipeline::{Pipeline, Stage};
 use segno_core::source::{FormatSpec, SourceSpec};
@@ -57,7 +58,33 @@ pub fn check(stages: &mut [Pipeline], engine: &Engine) -> Result<Vec<Checked>, V
         hold(stages, number, &graphs)?;
         graphs[number] = admitted[number].graph(&stages[number])?;
     }
+    mask_is_known(stages, &admitted, &graphs)?;
     Ok(admitted.into_iter().zip(graphs).map(|(admitted, graph)| Checked { components: admitted.components, graph }).collect())
+}
+
+/// A name under `mask` that no column has is a slip, which would show what is to be hidden.
+fn mask_is_known(stages: &[Pipeline], admitted: &[Admitted], graphs: &[Graph]) -> Result<(), Vec<Error>> {
+    let declared = stages.iter().flat_map(|stage| &stage.sources).flat_map(|source| &source.columns);
+    let found = admitted.iter().flat_map(|stage| stage.schemas.iter().flatten()).flat_map(|schema| &schema.columns);
+    let read = graphs.iter().flat_map(|graph| &graph.source.columns);
+    let steps = graphs.iter().flat_map(|graph| &graph.steps);
+    let given = steps.flat_map(|step| &step.outputs).flat_map(|port| &port.declared.columns);
+    let mut known: Vec<&str> = declared.chain(found).chain(read).chain(given).map(|column| column.name.as_str()).collect();
+    known.sort_unstable();
+    known.dedup();
+    let Some(pipeline) = stages.first() else { return Ok(()) };
+    let unknown = pipeline.mask.iter().filter(|name| known.binary_search(&name.as_str()).is_err());
+    let errors: Vec<Error> = unknown
+        .map(|name| {
+            let help = match nearest(name, known.iter().copied()) {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None => format!("the columns that are read or given are {}", list(known.iter().copied())),
+            };
+            let message = format!("mask names \"{name}\", and no column is called so");
+            Error::new(Code::ColumnMismatch, message).with_help(help).with_place(pipeline.place("mask"))
+        })
+        .collect();
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
 /// Says on a stage's source what the stage in front writes to the topic.

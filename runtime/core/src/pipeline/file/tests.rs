@@ -58,7 +58,7 @@ fn each_error_has_its_code_place_and_help() {
         ("name", "name: x\nname: y", "C005 3:1 \"name\" stands twice in the pipeline file | remove one of the two: which one is meant cannot be known"),
         ("name", "name: ${UNSET}", "C006 2:7 the variable UNSET is not set | set it (export UNSET=…), or write a default: ${UNSET:-value}"),
         ("", "max_records_per_epoch: 5", "C003 9:1 the pipeline file has no field \"max_records_per_epoch\" | write epoch: { max_records: … }"),
-        ("", "zzz: 5", "C003 9:1 the pipeline file has no field \"zzz\" | valid are: version, name, tenant, source, sources, sharding, worker, steps, sinks, sink, dlq, checkpoint, epoch, batch_rows, threads, work_dir, replay_detail"),
+        ("", "zzz: 5", "C003 9:1 the pipeline file has no field \"zzz\" | valid are: version, name, tenant, source, sources, sharding, worker, steps, sinks, sink, dlq, checkpoint, epoch, batch_rows, threads, work_dir, replay_detail, mask"),
         ("", "threads: 0", "C004 9:10 threads is from 1 to 1024, not 0 | choose a value from 1 to 1024"),
         ("", "batch_rows: many", "C004 9:13 batch_rows is a whole number, not \"many\" | for example 500, 10k or 1M"),
         ("", "replay_detail: rows", "C004 9:16 replay_detail cannot be \"rows\" | did you mean row? Valid are block, row"),

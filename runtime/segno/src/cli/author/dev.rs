@@ -7,6 +7,7 @@
 use super::language::{self, Language, Profile};
 use super::play::Play;
 use super::project::Project;
+use super::scenario::{self, Scenario};
 use super::test::show;
 use crate::cli::console::{Console, count};
 use crate::cli::run::stop_on_signals;
@@ -27,7 +28,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// Where the component of this loop goes: never where a pipeline would find it.
 const COMPONENT: &str = ".segno/dev";
 /// Folders of a project that are written by tools.
-const WRITTEN: [&str; 4] = ["target", ".segno", ".git", "expected"];
+const WRITTEN: [&str; 5] = ["target", "node_modules", ".segno", ".git", "expected"];
 
 #[derive(clap::Args)]
 pub struct DevArgs {
@@ -37,6 +38,9 @@ pub struct DevArgs {
     /// One round, without waiting for changes.
     #[arg(long, env = "SEGNO_ONCE", value_parser = clap::builder::BoolishValueParser::new())]
     once: bool,
+    /// Run the input and the configuration of this scenario, in place of the pipeline's sample.
+    #[arg(long, env = "SEGNO_SCENARIO", value_name = "NAME")]
+    scenario: Option<String>,
     /// Run only the record at this offset of the first source's file.
     #[arg(long, env = "SEGNO_RECORD", value_name = "OFFSET")]
     record: Option<u64>,
@@ -110,16 +114,14 @@ fn round(console: &Console, args: &DevArgs, language: &dyn Language) -> std::res
     let component = project.folder.join(COMPONENT).join(project.package.component());
     let built = project.package.build(Profile::Quick, &component, true)?;
     let playing = Instant::now();
-    let play = Play {
-        project: &project,
-        component: &component,
-        inputs: BTreeMap::new(),
-        only: args.record,
-        config: Value::Null,
-        batch_rows: segno_core::pipeline::BATCH_ROWS_DEFAULT,
+    let (inputs, config) = match &args.scenario {
+        None => (BTreeMap::new(), Value::Null),
+        Some(name) => scenario::all(&project, Some(name))?.into_iter().next().map(Scenario::into_given).unwrap_or_default(),
     };
-    let played = play.run()?;
-    let again = |letter: &Value| format!("segno dev {} --once --record {}", super::failure::word(&args.folder), letter["offset"]);
+    let batch_rows = segno_core::pipeline::BATCH_ROWS_DEFAULT;
+    let played = Play { project: &project, component: &component, inputs, only: args.record, config, batch_rows }.run()?;
+    let of = args.scenario.as_ref().map_or(String::new(), |name| format!(" --scenario {}", super::failure::word(name)));
+    let again = |letter: &Value| format!("segno dev {} --once{of} --record {}", super::failure::word(&args.folder), letter["offset"]);
     let (text, mut shown) = show(&played, &again);
     shown["build_seconds"] = built.took.as_secs_f64().into();
     shown["seconds"] = started.elapsed().as_secs_f64().into();

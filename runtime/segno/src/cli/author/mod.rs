@@ -5,6 +5,7 @@
 //! - `build`: from a project to its component
 //! - `project`, `play`: a project's pipeline on given input, in a scratch folder
 //! - `test`, `scenario`, `contract`: what it must give, and what others rely on
+//! - `tapped`: a scenario of records that passed a step of a running pipeline
 //! - `failure`: a rejected record, and how to see it rejected again
 //! - `dev`: all of it again whenever a file changes
 //!
@@ -20,6 +21,7 @@ pub mod new;
 mod play;
 mod project;
 mod scenario;
+pub mod tapped;
 mod template;
 pub mod test;
 

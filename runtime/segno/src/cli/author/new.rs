@@ -19,7 +19,7 @@ pub struct NewArgs {
     /// Name of the plugin, and of its folder, which is made.
     #[arg(value_name = "NAME")]
     name: String,
-    /// The language of the plugin: rust.
+    /// The language of the plugin: rust, python, js or c.
     #[arg(long, env = "SEGNO_LANG", value_name = "LANGUAGE", default_value = "rust")]
     lang: String,
     /// What the plugin does with orders: adds a column, leaves some out, adds up windows of event time, or finds their payments
@@ -42,7 +42,12 @@ pub fn new(console: &Console, args: &NewArgs) -> Outcome {
     for (name, bytes) in &files {
         write(&folder.join(name), bytes)?;
     }
-    make_executable(&folder.join("ci.sh"))?;
+    for (name, target) in language.links() {
+        link(&folder.join(name), target)?;
+    }
+    for program in language.programs().iter().chain(&["ci.sh"]) {
+        make_executable(&folder.join(program))?;
+    }
     let shown = json!({"folder": folder.display().to_string(), "files": files.len(), "template": args.template.name()});
     let name = &args.name;
     console.result(
@@ -83,6 +88,11 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     made.and_then(|()| std::fs::write(path, bytes)).map_err(|error| unwritable(path, error))
 }
 
+fn link(path: &Path, target: &str) -> Result<()> {
+    let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+    made.and_then(|()| std::os::unix::fs::symlink(target, path)).map_err(|error| unwritable(path, error))
+}
+
 fn make_executable(path: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).map_err(|error| unwritable(path, error))
@@ -99,7 +109,7 @@ mod tests {
                 let blank = Blank { name: "big-orders", template };
                 for (path, bytes) in files(language.as_ref(), &blank, None).unwrap() {
                     let text = String::from_utf8_lossy(&bytes);
-                    assert!(path.starts_with("vendor") || !text.contains("{{"), "{}: {text}", path.display());
+                    assert!(path.starts_with("vendor") || path.starts_with("segno") || !text.contains("{{"), "{}: {text}", path.display());
                 }
             }
         }

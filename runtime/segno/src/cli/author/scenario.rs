@@ -104,6 +104,11 @@ impl Scenario {
         Ok(Scenario { name, folder: folder.to_owned(), settings, inputs })
     }
 
+    /// The file of each source, and what is laid over the configuration.
+    pub fn into_given(self) -> (BTreeMap<String, PathBuf>, Value) {
+        (self.inputs, self.settings.config)
+    }
+
     /// Runs the scenario with calls of both sizes and compares. With `only`, just this record, once, compared with nothing.
     pub fn run(&self, project: &Project, component: &Path, only: Option<u64>, update: bool) -> std::result::Result<Verdict, Failure> {
         let play = |batch_rows| {

@@ -1,5 +1,7 @@
 //! Languages that plugins are written in: what differs from one to the other.
 //!
+//! - `c`: one file, compiled by clang with the SDK's sources
+//! - `js`: modules in JavaScript or TypeScript, which an engine runs that componentize-js puts into the component
 //! - `python`: classes, which an interpreter runs that componentize-py puts into the component
 //! - `rust`: crates, compiled by cargo
 //!
@@ -9,6 +11,8 @@
 //!
 //! Invariant: a folder is a project of one language: of the first in the list whose manifest it has.
 
+mod c;
+mod js;
 mod python;
 mod rust;
 
@@ -41,6 +45,14 @@ pub trait Language {
     }
     /// The files of a new project that are this language's own: manifest, code, native tests, SDK, `ci.sh`, `.gitignore`.
     fn files(&self, blank: &Blank, checkout: Option<&Path>) -> Result<Files>;
+    /// Symbolic links of a new project, and where each leads from its own folder.
+    fn links(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+    /// Files of a new project that are programs, beside ci.sh.
+    fn programs(&self) -> &'static [&'static str] {
+        &[]
+    }
     /// What a record may cost the plugin of a new project: several times what it costs, since a few records share the cost of
     /// a call.
     fn fuel_per_record(&self, blank: &Blank) -> u64;
@@ -72,7 +84,7 @@ pub struct Built {
 }
 
 pub fn all() -> Vec<Box<dyn Language>> {
-    vec![Box::new(rust::Rust::default()), Box::new(python::Python)]
+    vec![Box::new(rust::Rust::default()), Box::new(python::Python), Box::new(js::Js), Box::new(c::C)]
 }
 
 /// The language of that name.

@@ -1,0 +1,170 @@
+// Running a plugin over messages: open a batch, hand over its records and timers, write the answer.
+//
+// Owns: the order of events, and what of it reaches the answer. Does not own: how messages arrive (`guest` in the sandbox,
+// `testing` natively).
+//
+// Invariants: an answer is canonical. Nothing is kept from one batch to the next but the instance itself.
+
+import { converted } from './columns.js';
+import * as observe from './observe.js';
+import { ConfigError, readConfig } from './settings.js';
+import { ConfigRefused, Reject, StateUnreadable, loadTable, rowOf } from './transform.js';
+import { BATCH, EFFECTS, INIT, KINDS, readFrame, readMessage, writeFrame, writeMessage } from './wire.js';
+
+/** `init` refuses its configuration or its side tables; or a batch as a whole cannot be processed. */
+export class Refused extends Error {}
+
+/** One instance of a plugin, with exactly the three entry points that its component exports. */
+export class Engine {
+    #plan;
+    #instance = null;
+    #event = 0;
+
+    constructor(plan) {
+        this.#plan = plan;
+    }
+
+    /** Makes the instance. Throws `Refused` with what is to be shown to the author of the pipeline. */
+    init(message) {
+        const sections = readMessage(INIT, message);
+        const plan = this.#plan;
+        try {
+            const config = readConfig(plan.spec.config ?? {}, sections.get('1/0') ?? new TextEncoder().encode('{}'));
+            const tables = plan.tables.map((one, at) => {
+                const bytes = sections.get(`2/${at}`);
+                if (!bytes) throw new ConfigRefused(`side table \`${one.name}\` is missing`);
+                return loadTable(one, bytes);
+            });
+            this.#instance = plan.instance(config, tables, () => this.#event);
+        } catch (error) {
+            if (error instanceof ConfigError || error instanceof ConfigRefused) throw new Refused(error.message);
+            throw error;
+        }
+    }
+
+    /**
+     * Takes a batch message and gives an effects message. Throws `Refused` where nothing is about one record; what else is thrown is
+     * the plugin's mistake.
+     */
+    process(message) {
+        observe.dropCounts();
+        const sections = readMessage(BATCH, message);
+        const plan = this.#plan;
+        const { ports, state, timers, context } = this.#instance;
+        const { rows, columns } = readFrame(sections.get('1/0'));
+        ports.forEach((port) => port.start());
+        timers.start();
+        const keys = state.length ? readFrame(sections.get('2/0')).columns[0] : null;
+        state.forEach((one, at) => one.start(readFrame(sections.get(`3/${at}`)).columns[0]));
+        const rejects = [];
+        try {
+            const record = this.#records(sections, columns);
+            const due = plan.hasTimers ? new Due(sections) : null;
+            const { process } = plan.spec;
+            for (let row = 0; row < rows; row++) {
+                if (due) {
+                    this.#fire(due, row);
+                    due.reach(row, timers);
+                }
+                this.#event = row + (due?.taken ?? 0);
+                if (keys) for (const one of state) one.key = keys[row];
+                const marks = ports.map((port) => port.causes.length);
+                try {
+                    thenable(process.call(plan.spec, record(row), context), 'process');
+                } catch (error) {
+                    if (!(error instanceof Reject)) throw error;
+                    ports.forEach((port, at) => port.forget(marks[at]));
+                    rejects.push([this.#event, error.message]);
+                }
+            }
+            if (due) this.#fire(due, rows);
+            const answer = answered(ports, state, timers, rejects);
+            observe.flushCounts();
+            return answer;
+        } catch (error) {
+            if (error instanceof StateUnreadable) throw new Refused(error.message);
+            throw error;
+        }
+    }
+
+    #records(sections, columns) {
+        const { input, eventTime } = this.#plan;
+        const values = input.columns.map((one, at) => converted(one.kind, columns[at]));
+        if (eventTime === null) return (row) => rowOf(input, values, row);
+        const times = readFrame(sections.get('5/0')).columns[0];
+        return (row) => {
+            const record = rowOf(input, values, row);
+            record[eventTime] = times[row];
+            return record;
+        };
+    }
+
+    /** Fires the timers that are due before a record. */
+    #fire(due, row) {
+        const { state, timers, context } = this.#instance;
+        for (let timer = due.before(row, timers); timer; timer = due.before(row, timers)) {
+            this.#event = timer.event;
+            for (const one of state) one.key = timer.key;
+            try {
+                thenable(this.#plan.spec.onTimer(timer.timer, context), 'onTimer');
+            } catch (error) {
+                if (!(error instanceof Reject)) throw error;
+                throw new Error(`a timer is no record that could be rejected: ${error.message}`);
+            }
+        }
+    }
+}
+
+/** What a function that is asynchronous would do later never happens. */
+function thenable(result, name) {
+    if (result !== undefined && typeof result?.then === 'function') throw new TypeError(`\`${name}\` is asynchronous; there is nothing to wait for in a plugin`);
+}
+
+function answered(ports, state, timers, rejects) {
+    const sections = [];
+    ports.forEach((port, at) => {
+        if (port.causes.length) sections.push([1, at, port.write()]);
+    });
+    state.forEach((one, at) => {
+        const changed = one.changed();
+        if (!changed.length) return;
+        const column = (name, kind, part) => ({ name, kind, values: changed.map((change) => change[part]) });
+        sections.push([2, at, writeFrame(changed.length, [column('key', KINDS.u32, 0), column('value', KINDS.binary, 1)])]);
+    });
+    if (timers.changes.length) sections.push([3, 0, timers.write()]);
+    if (rejects.length) {
+        const column = (name, kind, part) => ({ name, kind, values: rejects.map((one) => one[part]) });
+        sections.push([4, 0, writeFrame(rejects.length, [column('cause', KINDS.u32, 0), column('reason', KINDS.utf8, 1)])]);
+    }
+    return writeMessage(EFFECTS, sections);
+}
+
+/** The due timers and watermarks of a batch, taken one after the other. */
+class Due {
+    #timers;
+    #moves;
+    #moved = 0;
+
+    constructor(sections) {
+        this.#timers = sections.has('4/0') ? readFrame(sections.get('4/0')).columns : [[], [], [], [], []];
+        this.#moves = readFrame(sections.get('6/0')).columns;
+        /** Timers that have fired. */
+        this.taken = 0;
+    }
+
+    /** The next timer that fires before a record, if there is one; the watermark is what it sees. */
+    before(row, timers) {
+        const [rows, keys, times, numbers, watermarks] = this.#timers;
+        const at = this.taken;
+        if (at >= rows.length || rows[at] > row) return null;
+        this.taken++;
+        timers.seen = watermarks[at];
+        return { event: row + at, key: keys[at], timer: { time: times[at], number: numbers[at] } };
+    }
+
+    /** Moves the watermark to where it is from a record on. */
+    reach(row, timers) {
+        const [rows, watermarks] = this.#moves;
+        while (this.#moved < rows.length && rows[this.#moved] <= row) timers.seen = watermarks[this.#moved++];
+    }
+}

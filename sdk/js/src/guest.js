@@ -1,0 +1,59 @@
+// The plugin's side of the component: three exports, two imports.
+//
+// Owns: what stands between the world of wit/transform.wit and an `Engine`, and what of JavaScript a plugin must not reach. Does not
+// own: what the messages mean (`engine`). Nothing else imports this module: it exists in a component only.
+//
+// Invariants: nothing that a plugin can call gives it what a replay could not give it again: clocks and chance throw an error that
+// says what to use instead. What is thrown is logged with its place before the call traps.
+
+import { Engine, Refused } from './engine.js';
+import { ERROR, log, sendTo } from './observe.js';
+import { Plan } from './transform.js';
+
+/** The exports of a component. `lines` gives for each line of the bundle the author's file and line, or `null`. */
+export function world(plugin, observe, name, version, lines) {
+    if (!(plugin instanceof Plan)) {
+        throw new TypeError('the module of the project has the plugin as its default export: export default transform({ ... })');
+    }
+    sendTo({ log: (level, message) => observe.log(level, message), count: (counter, delta) => observe.count(counter, delta) });
+    const engine = new Engine(plugin);
+    const described = new TextEncoder().encode(JSON.stringify(plugin.description(name, version)));
+    const guarded = (work) => {
+        try {
+            return work();
+        } catch (error) {
+            // What a component throws as a string is the error of its `result`.
+            if (error instanceof Refused) throw error.message;
+            logFailure(error, lines());
+            throw trapped(error);
+        }
+    };
+    return {
+        describe: () => described,
+        init: (config) => guarded(() => engine.init(ours(config))),
+        process: (batch) => guarded(() => engine.process(ours(batch))),
+    };
+}
+
+/** The same bytes as an array of this global object: what the bindings give is none of its `Uint8Array`. */
+function ours(bytes) {
+    return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+function logFailure(error, lines) {
+    const what = error instanceof Error ? `${error.name}: ${error.message}` : `thrown: ${String(error)}`;
+    log(ERROR, `panicked at ${placeOf(error, lines)}:\n${what}`);
+}
+
+/** The innermost line of the author's own files. */
+function placeOf(error, lines) {
+    const found = [...String(error?.stack ?? '').matchAll(/:(\d+):\d+\)?$/gm)].map(([, line]) => lines[Number(line) - 1]);
+    const own = found.find((place) => place && !place[2]);
+    const [file, line] = own ?? found.find((place) => place) ?? ['an unknown file', 0];
+    return `${file}:${line}`;
+}
+
+/** What is thrown on, so that the call traps and gives no `result`. */
+function trapped(error) {
+    return error instanceof Error ? error : new Error(String(error));
+}

@@ -1,0 +1,374 @@
+// What an author writes a plugin with: `transform`, its ports, its keyed state, its timers, its side tables.
+//
+// Owns: these, and reading from a plugin what its description says. Does not own: how batches run through it (`engine`), windows
+// (`window`).
+//
+// Invariant: what is declared is bound anew for each instance; nothing of one instance reaches another.
+
+import { Column, Shape, StateShape, converted } from './columns.js';
+import { Setting } from './settings.js';
+import { KINDS, StateError, readFrame, writeFrame } from './wire.js';
+
+/** Rejects the current record: it causes no output, and goes the way of the step's `on_error`. The message is the reason. */
+export class Reject extends Error {}
+
+/** `setup` cannot work with what the pipeline gave it. The message is shown to the author of the pipeline. */
+export class ConfigRefused extends Error {}
+
+/** A value of a table that this version of the plugin cannot read: not about a record. */
+export class StateUnreadable extends Error {}
+
+// Ports -----------------------------------------------------------------------------------------------------------------
+
+class PortSpec {
+    constructor(kind, columns, keeps) {
+        Object.assign(this, { kind, columns, keeps });
+    }
+}
+
+/** Rows that are the record that caused them, followed by these columns. */
+export const extend = (columns) => new PortSpec('extend', columns, false);
+/** Records as they came: a filter. */
+export const keep = () => new PortSpec('extend', {}, true);
+/** Rows with these columns only. */
+export const emit = (columns) => new PortSpec('emit', columns, false);
+/** Rows that are the key, followed by these columns. */
+export const perKey = (columns) => new PortSpec('per_key', columns, false);
+
+/** An output of an instance. */
+class Port {
+    #event;
+
+    constructor(shape, event) {
+        this.shape = shape;
+        this.#event = event;
+        this.start();
+    }
+
+    start() {
+        this.causes = [];
+        this.rows = [];
+    }
+
+    /** Gives a row. Throws when a column is missing or not of its type. */
+    push(row) {
+        this.rows.push(this.shape.plain(row));
+        this.causes.push(this.#event());
+    }
+
+    /** Gives the current record. */
+    keep() {
+        this.push({});
+    }
+
+    forget(mark) {
+        this.causes.length = mark;
+        this.rows.length = mark;
+    }
+
+    write() {
+        const columns = [{ name: 'cause', kind: KINDS.u32, values: this.causes }];
+        this.shape.columns.forEach((one, at) => columns.push({ name: one.name, kind: one.kind, values: this.rows.map((row) => row[at]) }));
+        return writeFrame(this.causes.length, columns);
+    }
+}
+
+// Timers ----------------------------------------------------------------------------------------------------------------
+
+/** Timers of the current key, and the watermark. For plugins that have `onTimer`. */
+export class Timers {
+    #event;
+    #enabled;
+
+    constructor(event, enabled) {
+        this.#event = event;
+        this.#enabled = enabled;
+        this.start();
+    }
+
+    start() {
+        this.changes = [];
+        this.seen = null;
+    }
+
+    #check() {
+        if (!this.#enabled) throw new TypeError('a plugin that uses timers or the watermark has a function `onTimer`');
+    }
+
+    /** The event time up to which everything has come, but for what is late; `null` before the first record. */
+    get watermark() {
+        this.#check();
+        return this.seen;
+    }
+
+    /** Whether the watermark has reached a time: nothing before it will come but what is late. */
+    reached(time) {
+        this.#check();
+        return this.seen !== null && this.seen >= time;
+    }
+
+    /**
+     * Sets a timer of the current key. It fires once, when the watermark reaches `time`; when that has passed, as soon as the
+     * watermark moves. Key, time and number (0 to 2^32-1) are its identity: setting one that waits changes nothing.
+     */
+    set(time, number = 0) {
+        this.#change(time, number, true);
+    }
+
+    /** Deletes a timer of the current key, if it waits. */
+    delete(time, number = 0) {
+        this.#change(time, number, false);
+    }
+
+    #change(time, number, isSet) {
+        this.#check();
+        this.changes.push([this.#event(), time, number, isSet]);
+    }
+
+    write() {
+        const column = (name, kind, at) => ({ name, kind, values: this.changes.map((one) => one[at]) });
+        return writeFrame(this.changes.length, [
+            column('cause', KINDS.u32, 0), column('time', KINDS.timestamp, 1), column('number', KINDS.u32, 2), column('set', KINDS.bool, 3),
+        ]);
+    }
+}
+
+// Keyed state -----------------------------------------------------------------------------------------------------------
+
+class StateSpec {
+    constructor(shape, Kept) {
+        this.shape = shape;
+        this.Kept = Kept;
+    }
+}
+
+/**
+ * One value for each key of the pipeline: an object with these columns. `version` grows when columns are appended, each of them
+ * with `since`. `table` is the name; that of the declaration if not given.
+ */
+export function keyed(columns, { table = null, version = 1 } = {}) {
+    return new StateSpec((name) => new StateShape(columns, table ?? name, version), Keyed);
+}
+
+/** For `window`: a table whose values are not declared by columns alone. */
+export const stateOf = (shape, Kept) => new StateSpec(() => shape, Kept);
+
+/** The values of an instance. A value may be changed in place; what differs when the batch is over is kept. */
+export class Keyed {
+    #raw = [];
+    #values = new Map();
+
+    constructor(shape, timers) {
+        this.shape = shape;
+        this.timers = timers;
+        this.key = 0;
+    }
+
+    start(raw) {
+        this.#raw = raw;
+        this.#values.clear();
+    }
+
+    /** The key's value, or `null` for a new key. */
+    get() {
+        if (!this.#values.has(this.key)) {
+            const raw = this.#raw[this.key];
+            try {
+                this.#values.set(this.key, raw === null ? null : this.shape.decode(raw));
+            } catch (error) {
+                if (!(error instanceof StateError)) throw error;
+                throw new StateUnreadable(`the state of table \`${this.shape.table}\` cannot be read at version ${this.shape.version}: ${error.message}`);
+            }
+        }
+        return this.#values.get(this.key);
+    }
+
+    /** The key's value; made by `first()` for a new key. */
+    orInsert(first) {
+        const value = this.get();
+        if (value !== null) return value;
+        this.#values.set(this.key, first());
+        return this.#values.get(this.key);
+    }
+
+    /** The key's value; for a new key one whose columns are null, zero, false or empty. */
+    orDefault() {
+        return this.orInsert(() => this.shape.first());
+    }
+
+    /** Replaces the key's value. */
+    set(value) {
+        this.#values.set(this.key, value);
+    }
+
+    /** Forgets the key. */
+    clear() {
+        this.#values.set(this.key, null);
+    }
+
+    /** `[key, new value or null]` of what differs, in the order of keys. */
+    changed() {
+        const changes = [];
+        for (const key of [...this.#values.keys()].sort((a, b) => a - b)) {
+            const value = this.#values.get(key);
+            const after = value === null ? null : this.shape.encode(value);
+            if (!same(after, this.#raw[key])) changes.push([key, after]);
+        }
+        return changes;
+    }
+}
+
+function same(a, b) {
+    if (a === null || b === null) return a === b;
+    return a.length === b.length && a.every((byte, at) => byte === b[at]);
+}
+
+// Side tables -----------------------------------------------------------------------------------------------------------
+
+class TableSpec {
+    constructor(columns, key, name) {
+        Object.assign(this, { columns, key, name });
+    }
+}
+
+/** Rows of a side table, which the pipeline hands over; `key` is the column by which rows are found. */
+export const table = (columns, { key = null, name = null } = {}) => new TableSpec(columns, key, name);
+
+/** The rows of a side table, in the pipeline's order. */
+class Table {
+    #byKey;
+
+    constructor(rows, byKey) {
+        this.rows = rows;
+        this.#byKey = byKey;
+    }
+
+    /** The row with this key, or `null`. */
+    get(key) {
+        return this.#byKey.get(keyOf(key)) ?? null;
+    }
+
+    [Symbol.iterator]() {
+        return this.rows[Symbol.iterator]();
+    }
+
+    get length() {
+        return this.rows.length;
+    }
+}
+
+const keyOf = (value) => (value instanceof Uint8Array ? value.join() : typeof value === 'object' && value !== null ? String(value) : value);
+
+export function loadTable(spec, bytes) {
+    const { rows: count, columns } = readFrame(bytes);
+    const values = spec.shape.columns.map((one, at) => converted(one.kind, columns[at]));
+    const rows = [];
+    for (let row = 0; row < count; row++) rows.push(rowOf(spec.shape, values, row));
+    const byKey = new Map();
+    const places = new Map();
+    if (spec.key !== null) {
+        rows.forEach((row, at) => {
+            const key = keyOf(row[spec.key]);
+            if (places.has(key)) {
+                throw new ConfigRefused(`side table \`${spec.name}\`: rows ${places.get(key)} and ${at} have the same \`${spec.key}\`; a key is unique`);
+            }
+            places.set(key, at);
+            byKey.set(key, row);
+        });
+    }
+    return new Table(rows, byKey);
+}
+
+/** An object of a shape, of columns. */
+export function rowOf(shape, values, row) {
+    const object = {};
+    shape.columns.forEach((one, at) => {
+        object[one.attribute] = values[at][row];
+    });
+    return object;
+}
+
+// The plugin ------------------------------------------------------------------------------------------------------------
+
+const PARTS = ['input', 'ports', 'state', 'config', 'tables', 'setup', 'process', 'onTimer'];
+
+/**
+ * A plugin:
+ *
+ * - `input`: the columns that are read, by name
+ * - `ports`: `extend`, `keep`, `emit`, `perKey`, by name
+ * - `state`, `tables`, `config`: `keyed` or `panes`, `table`, `setting`, by name
+ * - `setup(context)`: once for each instance; what it returns is added to the context
+ * - `process(record, context)`: called for each record
+ * - `onTimer({ time, number }, context)`, if it has timers
+ *
+ * The context has the ports, the state and the side tables by their names, `config` and `timers`. An instance serves one epoch of one
+ * lane: what has to last is keyed state, never a variable.
+ */
+export function transform(spec) {
+    return new Plan(spec);
+}
+
+/** What a plugin says of itself. */
+export class Plan {
+    constructor(spec) {
+        if (spec === null || typeof spec !== 'object') throw new TypeError('transform({ input, ports, process }): an object is expected');
+        for (const part of Object.keys(spec)) {
+            if (!PARTS.includes(part)) throw new TypeError(`a plugin has no part \`${part}\`; it has ${PARTS.join(', ')}`);
+        }
+        if (typeof spec.process !== 'function') throw new TypeError('a plugin has a function `process`');
+        this.spec = spec;
+        this.input = new Shape(spec.input ?? {}, 'input').flat();
+        this.eventTime = this.input.fields.find((one) => one.eventTime)?.attribute ?? null;
+        this.hasTimers = typeof spec.onTimer === 'function';
+        const named = (part, Of, make) =>
+            Object.entries(spec[part] ?? {}).map(([name, one]) => {
+                if (!(one instanceof Of)) throw new TypeError(`${part}.${name} is not declared as one of ${part}`);
+                return make(name, one);
+            });
+        this.ports = named('ports', PortSpec, (name, one) => ({ name, kind: one.kind, shape: new Shape(one.columns, name).flat() }));
+        this.state = named('state', StateSpec, (name, one) => ({ name, shape: one.shape(name), Kept: one.Kept }));
+        this.tables = named('tables', TableSpec, (attribute, one) => {
+            const shape = new Shape(one.columns, attribute).flat();
+            const key = shape.columns.find((column) => column.attribute === one.key);
+            if (one.key !== null && (!key || key.nullable)) throw new TypeError(`tables.${attribute}: the key is a column that is not nullable, not ${one.key}`);
+            return { attribute, name: one.name ?? attribute, key: one.key, column: key?.name, shape };
+        });
+        for (const [name, one] of Object.entries(spec.config ?? {})) {
+            if (!(one instanceof Setting)) throw new TypeError(`config.${name} is no setting, as setting.i64 is`);
+        }
+        const taken = ['config', 'timers', ...this.ports.map((one) => one.name), ...this.state.map((one) => one.name), ...this.tables.map((one) => one.attribute)];
+        const twice = taken.find((name, at) => taken.indexOf(name) !== at);
+        if (twice) throw new TypeError(`two parts of the context are called \`${twice}\``);
+    }
+
+    /** As wit/frame.md has it. */
+    description(name = 'plugin', version = '0') {
+        return {
+            abi: 1,
+            name,
+            version,
+            inputs: [{ name: 'in', columns: this.input.specs() }],
+            event_time: this.eventTime !== null,
+            timers: this.hasTimers,
+            outputs: this.ports.map((port) => ({ name: port.name, kind: port.kind, columns: port.shape.specs() })),
+            tables: this.state.map(({ shape }) => ({ name: shape.table, version: shape.version, columns: shape.stateSpecs() })),
+            side_tables: this.tables.map((one) => ({ name: one.name, columns: one.shape.specs(), ...(one.key === null ? {} : { key: one.column }) })),
+        };
+    }
+
+    /** An instance whose ports, state and timers are its own. */
+    instance(config, tables, event) {
+        const timers = new Timers(event, this.hasTimers);
+        const ports = this.ports.map((port) => new Port(port.shape, event));
+        const state = this.state.map((one) => new one.Kept(one.shape, timers));
+        const context = { config, timers };
+        this.ports.forEach((port, at) => (context[port.name] = ports[at]));
+        this.state.forEach((one, at) => (context[one.name] = state[at]));
+        this.tables.forEach((one, at) => (context[one.attribute] = tables[at]));
+        Object.assign(context, this.spec.setup?.(context));
+        return { ports, state, timers, context };
+    }
+}
+
+export { Column };
