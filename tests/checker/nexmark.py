@@ -1,14 +1,20 @@
 """Computes Nexmark queries over events by SQL (DuckDB), and compares all rows with those that Segno gave.
 
-    nexmark.py QUERY --events GLOB --rows GLOB [--last]
+    nexmark.py QUERY --events GLOB --rows GLOB [--last] [--journal GLOB]
 
 It shares no code with Segno: both read the same JSON lines, and rows are compared as multisets.
 `--last`: of queries 17 and 18, which give a row anew, compares the last row of each key. For events that are not in the
 order of their times, where what comes between depends on how they were merged.
+`--journal`: for query 12, the entries of the journal: which bytes of which file each epoch read, and what its clock showed.
 """
 
 import argparse
+import datetime
+import glob
+import json
+import os
 import sys
+import tempfile
 
 import duckdb
 
@@ -22,6 +28,7 @@ COLUMNS = {
     "q7": "auction BIGINT, price BIGINT, bidder BIGINT, date_time TIMESTAMP, extra VARCHAR",
     "q8": "party BIGINT, name VARCHAR, window_start TIMESTAMP",
     "q11": "bid.bidder BIGINT, bids BIGINT, start TIMESTAMP, end TIMESTAMP",
+    "q12": "bid.bidder BIGINT, bids BIGINT, start TIMESTAMP, end TIMESTAMP",
     "q17": "auction BIGINT, day TIMESTAMP, total_bids BIGINT, rank1_bids BIGINT, rank2_bids BIGINT, rank3_bids BIGINT, "
            "min_price BIGINT, max_price BIGINT, avg_price BIGINT, sum_price BIGINT",
     "q18": "bid.auction BIGINT, bid.bidder BIGINT, bid.price BIGINT, bid.channel VARCHAR, date_time TIMESTAMP, bid.extra VARCHAR",
@@ -57,6 +64,9 @@ SQL = {
             SELECT bidder, date_time, sum(first) OVER (PARTITION BY bidder ORDER BY date_time ROWS UNBOUNDED PRECEDING) AS number
             FROM gaps)
         SELECT bidder, count(*), min(date_time), max(date_time) + INTERVAL 10 SECONDS FROM sessions GROUP BY bidder, number""",
+    "q12": """
+        SELECT bidder, count(*), time_bucket(INTERVAL 10 SECONDS, read_at), time_bucket(INTERVAL 10 SECONDS, read_at) + INTERVAL 10 SECONDS
+        FROM bid GROUP BY ALL""",
     "q17": """
         SELECT auction, date_trunc('day', date_time), count(*) OVER so_far, count(*) FILTER (price < 10000) OVER so_far,
             count(*) FILTER (price >= 10000 AND price < 1000000) OVER so_far, count(*) FILTER (price >= 1000000) OVER so_far,
@@ -74,12 +84,29 @@ LAST = {
 }
 
 
+def dated_events(events, journal):
+    """Each event with the logical time of the epoch that read it."""
+    files = {os.path.basename(path): open(path, "rb").read() for path in glob.glob(events)}
+    for path in sorted(glob.glob(journal)):
+        with open(path, "rb") as file:
+            epoch = json.load(file)["body"]
+        if epoch["kind"] != "epoch":
+            continue
+        begins = {one["name"]: one["offset"] for one in epoch["from"]["partitions"]}
+        time = datetime.datetime(1970, 1, 1) + datetime.timedelta(milliseconds=epoch["logical_time_ms"])
+        for one in epoch["to"]["partitions"]:
+            content = files[os.path.basename(one["name"])]
+            for line in content[begins.get(one["name"], 0):one["offset"]].splitlines():
+                yield b'{"read_at":"%s",%s\n' % (time.isoformat(sep=" ").encode(), line[1:])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("query", choices=list(SQL))
     parser.add_argument("--events", required=True)
     parser.add_argument("--rows", required=True)
     parser.add_argument("--last", action="store_true")
+    parser.add_argument("--journal")
     args = parser.parse_args()
 
     db = duckdb.connect()
@@ -89,9 +116,19 @@ def main():
     bid = "STRUCT(auction BIGINT, bidder BIGINT, price BIGINT, channel VARCHAR, extra VARCHAR)"
     types = {"event_type": "INT", "date_time": "TIMESTAMP", "person": person, "auction": auction, "bid": bid}
     read = "read_json(?, format = 'newline_delimited', columns = {})"
-    db.execute(f"CREATE TABLE event AS FROM {read.format(types)}", [args.events])
+    if args.journal:
+        types["read_at"] = "TIMESTAMP"
+        db.execute("CREATE TABLE event (" + ", ".join(f"{name} {kind}" for name, kind in types.items()) + ")")
+        with tempfile.TemporaryDirectory() as folder:
+            dated = os.path.join(folder, "dated.jsonl")
+            with open(dated, "wb") as file:
+                file.writelines(dated_events(args.events, args.journal))
+            db.execute(f"INSERT INTO event FROM {read.format(types)}", [dated])
+    else:
+        db.execute(f"CREATE TABLE event AS FROM {read.format(types)}", [args.events])
+    times = "date_time, read_at" if args.journal else "date_time"
     for number, kind in enumerate(["person", "auction", "bid"]):
-        db.execute(f"CREATE VIEW {kind} AS SELECT date_time, unnest({kind}) FROM event WHERE event_type = {number}")
+        db.execute(f"CREATE VIEW {kind} AS SELECT {times}, unnest({kind}) FROM event WHERE event_type = {number}")
 
     columns = dict(column.rsplit(" ", 1) for column in COLUMNS[args.query].split(", "))
     names = [f"c{number}" for number in range(len(columns))]

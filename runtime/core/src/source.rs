@@ -48,6 +48,17 @@ pub struct TimeColumn {
     pub unit: TimeUnit,
 }
 
+/// The event time of a pipeline whose records have none that counts: the logical time of the epoch that read them. No
+/// column has this name.
+pub const PROCESSING_TIME: &str = "segno.processing_time";
+
+impl TimeColumn {
+    /// Whether it names no column, but the logical time of the epoch.
+    pub fn is_processing_time(&self) -> bool {
+        self.name == PROCESSING_TIME
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TimeUnit {
     Seconds,

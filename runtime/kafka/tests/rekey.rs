@@ -342,3 +342,62 @@ checkpoint: {{ store: \"${{STORE}}\", ephemeral: true }}
     assert_eq!(between.iter().filter(|record| record.partition == empty && record.key.as_deref().unwrap_or_default().is_empty()).count(), 3);
     assert!(between.iter().all(|record| record.headers["segno-origin"].starts_with("source/typed-")), "{between:?}");
 }
+
+#[test]
+fn behind_a_repartition_step_a_record_keeps_the_processing_time_of_the_stage_in_front() {
+    const RECORDS: u64 = 300;
+    let input = topic("read", 2, &[]);
+    let output = topic("read-out", 1, &[]);
+    let mut example = Example::new(61);
+    (example.orders, example.shop_totals) = (input.clone(), output.clone());
+    let text = format!(
+        "version: 1
+name: orders
+tenant: \"${{TENANT}}\"
+sharding: by_partition
+source:
+  kafka: {{ brokers: \"${{KAFKA_BROKERS}}\", topics: [{input}], until: latest }}
+  format: json
+  time: segno.processing_time
+  columns: {{ n: u64, shop: utf8 }}
+steps:
+  - id: by-shop
+    repartition: {{ key: shop, partitions: 3 }}
+sinks:
+  - kafka: {{ brokers: \"${{KAFKA_BROKERS}}\", topic: {output}, key: shop }}
+epoch: {{ max_records: 7 }}
+work_dir: \"${{WORK_DIR}}\"
+checkpoint: {{ store: \"${{STORE}}\", ephemeral: true }}
+"
+    );
+    std::fs::write(example.file(), text).expect("the pipeline file");
+    for partition in 0..2 {
+        let records = (0..RECORDS).filter(|n| n % 2 == partition);
+        values(&input, partition as i32, records.map(|n| format!("{{\"n\":{n},\"shop\":\"s{}\"}}", n % 11)));
+    }
+    let (code, said) = example.say("work", &["run", "FILE", "-q"]);
+    assert_eq!(code, Some(0), "{said}");
+    // When each offset was read, as the journals of the stage in front have it.
+    let mut read_at: BTreeMap<(u64, u64), i64> = BTreeMap::new();
+    let store = example.folder.path().join("store").join(&example.tenant).join("orders");
+    for partition in 0..2 {
+        let entries = std::fs::read_dir(store.join(partition.to_string()).join("journal")).expect("a journal");
+        let bytes = entries.map(|entry| std::fs::read(entry.expect("an entry").path()).expect("an entry"));
+        let entries = bytes.filter_map(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+        for epoch in entries.map(|entry| entry["body"].clone()).filter(|body| body["kind"] == "epoch") {
+            let offset = |end: &str| epoch[end]["partitions"][0]["offset"].as_u64().unwrap_or(0);
+            read_at.extend((offset("from")..offset("to")).map(|offset| ((partition, offset), epoch["logical_time_ms"].as_i64().expect("a time"))));
+        }
+    }
+    let found = read(&output);
+    assert_eq!(found.len(), RECORDS as usize);
+    for record in found {
+        let row: serde_json::Value = serde_json::from_str(record.value.as_deref().expect("a value")).expect("JSON");
+        let n = row["n"].as_u64().expect("a number");
+        assert_eq!(record.timestamp, read_at.get(&(n % 2, n / 2)).copied(), "{row}");
+    }
+    let times: std::collections::BTreeSet<i64> = read_at.into_values().collect();
+    assert!(times.len() > 5, "the stage in front read all of it within {} epochs", times.len());
+    let (code, said) = example.say("none", &["replay", "FILE", "--verify", "-q"]);
+    assert_eq!((code, said.matches("identical").count()), (Some(0), 5), "{said}");
+}

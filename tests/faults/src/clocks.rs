@@ -9,10 +9,11 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 const HOUR_MS: i64 = 3_600_000;
+const HOUR_S: i64 = 3_600;
 /// How far off the clocks of the runs are, hours: back and forth, so that each sees times of the one before that lie ahead.
-const HOURS: [i64; 5] = [26, -26, 0, 700, -700];
+pub const HOURS: [i64; 5] = [26, -26, 0, 700, -700];
 /// Of the input: some hundred epochs.
 const RECORDS: usize = 40_000;
 
@@ -22,24 +23,24 @@ fn library() -> PathBuf {
     found.expect("libfaketime is not installed: run `make setup`")
 }
 
-/// A file that says how far off a process's wall clock is, in hours, and may say something else at any moment.
-struct Clock(PathBuf);
+/// A file that says how far off a process's wall clock is, in seconds, and may say something else at any moment.
+pub struct Clock(PathBuf);
 
 impl Clock {
-    fn new(path: PathBuf, hours: i64) -> Clock {
+    pub fn new(path: PathBuf, seconds: i64) -> Clock {
         let clock = Clock(path);
-        clock.set(hours);
+        clock.set(seconds);
         clock
     }
 
-    fn set(&self, hours: i64) {
+    pub fn set(&self, seconds: i64) {
         // Whole or not at all: a process may be reading it.
         let next = self.0.with_extension("next");
-        std::fs::write(&next, format!("{hours:+}h\n")).expect("a clock");
+        std::fs::write(&next, format!("{seconds:+}\n")).expect("a clock");
         std::fs::rename(next, &self.0).expect("a clock");
     }
 
-    fn of<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+    pub fn of<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command.env("LD_PRELOAD", library()).env("FAKETIME_TIMESTAMP_FILE", &self.0);
         // Monotonic time is what a kernel keeps right. The file is looked at each time.
         command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("FAKETIME_NO_CACHE", "1")
@@ -75,12 +76,12 @@ fn clocks_that_are_days_off_and_step_back_and_forth_change_nothing() {
     undisturbed.complete();
     let lab = Lab::new(81, RECORDS);
     for (run, hours) in HOURS.into_iter().enumerate() {
-        let clock = Clock::new(lab.path("clock"), hours);
+        let clock = Clock::new(lab.path("clock"), hours * HOUR_S);
         let mut child = clock.of(&mut lab.command(&["run", "-q"])).spawn().expect("segno starts");
         // Steps by an hour and back, while epochs are committed; then it is killed.
         for step in 1..=4 {
             await_entries(&lab, lab.objects("journal").len() + 4, &mut child);
-            clock.set(hours + [-1, 1][step % 2]);
+            clock.set((hours + [-1, 1][step % 2]) * HOUR_S);
         }
         let _ = child.kill();
         let output = finish(child);
@@ -90,7 +91,7 @@ fn clocks_that_are_days_off_and_step_back_and_forth_change_nothing() {
             let _ = std::fs::remove_dir_all(lab.path("work"));
         }
     }
-    let clock = Clock::new(lab.path("clock"), -26);
+    let clock = Clock::new(lab.path("clock"), -26 * HOUR_S);
     let output = finish(clock.of(&mut lab.command(&["run", "-q"])).spawn().expect("segno starts"));
     assert!(output.status.success(), "{}", text(&output.stderr));
     let journalled = hours_journalled(&lab);
@@ -109,7 +110,7 @@ fn clocks_that_are_days_off_and_step_back_and_forth_change_nothing() {
 fn who_owns_a_pipeline_does_not_depend_on_whose_clock_is_ahead() {
     for (first, second) in [(26, -26), (-26, 26)] {
         let lab = Lab::new(82, RECORDS);
-        let clock = Clock::new(lab.path("first"), first);
+        let clock = Clock::new(lab.path("first"), first * HOUR_S);
         let mut overtaken = clock.of(&mut lab.command(&["run", "-q"])).spawn().expect("segno starts");
         await_entries(&lab, 5, &mut overtaken);
         let pid = Pid::from_child(&overtaken);
@@ -119,7 +120,7 @@ fn who_owns_a_pipeline_does_not_depend_on_whose_clock_is_ahead() {
         std::fs::write(lab.path("elsewhere.yaml"), file.replace("work_dir: work", "work_dir: elsewhere")).expect("a file");
         let mut command = Command::new(variable("SEGNO_BIN"));
         command.args(["run", "-q"]).arg(lab.path("elsewhere.yaml")).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let clock = Clock::new(lab.path("second"), second);
+        let clock = Clock::new(lab.path("second"), second * HOUR_S);
         let output = finish(clock.of(&mut command).spawn().expect("segno starts"));
         assert!(output.status.success(), "{}", text(&output.stderr));
         let (entries, published) = (lab.objects("journal").len(), files(&lab.path("out")).len());

@@ -60,6 +60,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("S013", "Code::TopicReplaced", "runtime/kafka/tests/conformance.rs"),
     ("S014", "Code::KafkaFailed", "runtime/kafka/src/client.rs"),
     ("R001", "\"R001\"", "runtime/segno/tests/replay.rs"),
+    ("R016", "\"R016\"", "tests/faults/src/processing_time.rs"),
     ("R012", "\"R012\"", "runtime/segno/tests/observe.rs"),
     ("R011", "\"R011\"", "runtime/segno/tests/observe.rs"),
     // Nothing is known to produce it: what did would be a bug to mend. Its shape is tested.

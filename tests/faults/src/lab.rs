@@ -148,7 +148,7 @@ checkpoint: {{ store: \"file://store\", ephemeral: true, replay_debt: 1ms, keep:
 
     /// Objects of a kind, such as `journal` or `manifest`, in the order of their numbers.
     pub fn objects(&self, kind: &str) -> Vec<PathBuf> {
-        files(&self.store().join(kind))
+        objects(&self.store().join(kind))
     }
 }
 
@@ -159,6 +159,13 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(visible).collect();
     files.sort();
     files
+}
+
+/// The numbered objects of a folder, sorted. A name with anything else in it is the body of an object that is being created: it
+/// is no object until it has its name, and whoever writes it removes it where another was first.
+pub fn objects(folder: &Path) -> Vec<PathBuf> {
+    let numbered = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()));
+    files(folder).into_iter().filter(numbered).collect()
 }
 
 pub fn read_folder(folder: &Path) -> Vec<u8> {

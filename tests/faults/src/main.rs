@@ -16,6 +16,7 @@ mod disk;
 mod hostile;
 mod lab;
 mod memory;
+mod processing_time;
 mod runbooks;
 mod scenarios;
 mod torture;

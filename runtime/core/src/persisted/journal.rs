@@ -106,7 +106,8 @@ pub struct EpochRecord {
     pub to: Position,
     /// Partitions held idle through the epoch: (source, partition).
     pub idle: Vec<(u32, u32)>,
-    /// Logical processing time, ms since 1970 UTC: the only clock a plugin may ever see.
+    /// When the epoch was cut, ms since 1970 UTC. With processing time it never goes back, and is the event time of the
+    /// epoch's records: the only clock a plugin may ever see.
     pub logical_time_ms: i64,
     /// Watermark before and after, µs since 1970 UTC.
     pub watermark_in: Option<i64>,

@@ -100,7 +100,7 @@ pub static SOURCE: Shape = Shape {
         field("kafka", Kind::Map(&KAFKA_SOURCE), "Topics of a Kafka cluster. Each partition of each topic is a partition."),
         field("nexmark", Kind::OneOf(&[Kind::Map(&NEXMARK), Kind::Empty]), "A seeded generator of persons, auctions and bids."),
         field("format", FORMAT, "How records are written: json, csv, raw or parquet."),
-        field("time", Kind::Text, "The event time: a column's path, as /a/b or a.b."),
+        field("time", Kind::Text, "The event time: a column's path, as /a/b or a.b; or segno.processing_time: when the record was read, by a clock that the journal keeps."),
         field("time_format", Kind::Text, "strftime-like format of event times that are text, such as %Y/%m/%d %H:%M; RFC 3339 if not given."),
         field("time_unit", Kind::Choice(TIME_UNITS), "What an integer event time counts since 1970; ms if not given."),
         field("watermark_delay", Kind::Duration, "How late a record may come; 0s if not given."),

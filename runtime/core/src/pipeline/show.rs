@@ -278,6 +278,8 @@ fn source(source: &SourceBlock) -> Value {
     }
     if let Some(time) = &source.time {
         shown["time"] = json!(time.name);
+    }
+    if let Some(time) = source.time.as_ref().filter(|time| !time.is_processing_time()) {
         if let Some(format) = &time.format {
             shown["time_format"] = json!(format);
         }

@@ -6,6 +6,7 @@
 
 pub mod cadence;
 pub mod change;
+pub mod clock;
 pub mod close;
 pub mod end;
 pub mod expect;

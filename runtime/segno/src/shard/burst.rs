@@ -130,6 +130,18 @@ impl Bursts {
     }
 }
 
+/// The time of the first timer that waits.
+pub fn first_timer(steps: &[GraphStep], state: &StateStore) -> Result<Option<i64>> {
+    let mut first: Option<i64> = None;
+    for step in steps.iter().filter(|step| step.timers) {
+        state.scan_queue(&step.id, TIMERS_TABLE, |key| {
+            first = [first, read_timer(key).map(|timer| timer.time)].into_iter().flatten().min();
+            false
+        })?;
+    }
+    Ok(first)
+}
+
 /// The cursor of an epoch that ends within an instant because of its timers.
 fn part_of_an_instant(input: &EpochInput) -> Option<&TimerCursor> {
     // An epoch that does not reach the instant hands the cursor on.

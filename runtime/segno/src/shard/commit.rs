@@ -39,14 +39,13 @@ impl Shard {
         input: EpochInput,
         executed: Executed,
         windows: Vec<ExpectWindow>,
-        logical_time_ms: i64,
     ) -> Result<Counts> {
         let epoch = self.epoch + 1;
         let outputs = self.outputs(program, &input, &executed);
         fail_point!("commit::before_stage");
         let staged = self.stage(epoch, &outputs)?;
         fail_point!("commit::after_stage");
-        let record = self.record(epoch, program, input, &executed, &outputs, staged, windows, logical_time_ms)?;
+        let record = self.record(epoch, program, input, &executed, &outputs, staged, windows)?;
         fail_point!("commit::after_detail");
         let mut fact = Fact::Staged;
         loop {
@@ -108,7 +107,6 @@ impl Shard {
         outputs: &[Output],
         staged: Staged,
         expect_windows: Vec<ExpectWindow>,
-        logical_time_ms: i64,
     ) -> Result<EpochRecord> {
         let detail = Detail::new(epoch, self.settings.block_rows, &executed.blocks);
         let body = serde_json::to_vec(&detail)
@@ -142,7 +140,7 @@ impl Shard {
             from,
             to,
             idle,
-            logical_time_ms,
+            logical_time_ms: input.logical_time_ms,
             watermark_in,
             watermark_out,
             batch_rows: self.settings.batch_rows,

@@ -26,6 +26,9 @@ const RECORD_BYTES_ASSUMED: usize = 64;
 /// Runs shorter than this on average are gathered row by row, longer ones are copied whole.
 const RUN_ROWS_LONG: usize = 16;
 
+/// Logical times are kept in ms, event times in µs.
+pub const US_PER_MS: i64 = 1_000;
+
 /// Where a record came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
@@ -99,6 +102,8 @@ pub struct EpochInput {
     /// Set where the rows are dead letters that go through the pipeline again.
     pub redrive: Option<Redrive>,
     pub lost: Vec<LostRange>,
+    /// When the epoch was cut, ms since 1970 UTC: with processing time, the event time of its records.
+    pub logical_time_ms: i64,
     /// How the watermark moves.
     pub moves: Moves,
     pub batch: RecordBatch,
@@ -232,7 +237,7 @@ impl EpochBuilder {
         }
     }
 
-    pub fn finish(mut self, to: Position, idle: Vec<(u32, u32)>) -> Result<EpochInput> {
+    pub fn finish(mut self, to: Position, idle: Vec<(u32, u32)>, logical_time_ms: i64) -> Result<EpochInput> {
         if !self.rules.by_event_time {
             self.order_by_partition();
         }
@@ -244,6 +249,12 @@ impl EpochBuilder {
             for run in &self.runs {
                 times.extend_from_slice(&self.pieces[run.piece].chunk.times[run.rows.clone()]);
             }
+        }
+        let mut moves = Moves::of_records(self.watermark_in, &times, self.rules.watermark_delay_us);
+        if self.rules.processing_time && self.rows + self.bad.len() > 0 {
+            let time = logical_time_ms.saturating_mul(US_PER_MS);
+            times = vec![time; self.rows];
+            moves.to(0, time);
         }
         let digests = self
             .digests
@@ -261,7 +272,8 @@ impl EpochBuilder {
             new_partitions: Vec::new(),
             redrive: None,
             lost: Vec::new(),
-            moves: Moves::of_records(self.watermark_in, &times, self.rules.watermark_delay_us).resumed_within(within),
+            logical_time_ms,
+            moves: moves.resumed_within(within),
             batch,
             times,
             bad: self.bad,

@@ -34,7 +34,7 @@ pub mod tap;
 pub mod verify;
 pub mod waits;
 
-use burst::Bursts;
+use burst::{Bursts, first_timer};
 use execute::{Executed, Execution};
 use epoch::EpochInput;
 use expect::Expect;
@@ -291,7 +291,9 @@ impl Shard {
             let cursor = self.position.timer_cursor.as_ref();
             let horizon = self.bursts.horizon(&self.program.graph.steps, &self.state, self.watermark, cursor)?;
             let (planner, limits) = (&mut self.planner, &self.settings.epoch);
-            let input = match self.waits.during(|| "records".to_owned(), || planner.next_epoch(limits, &horizon, stop.flag())) {
+            let timer = if planner.processing_time() { first_timer(&self.program.graph.steps, &self.state)? } else { None };
+            let next = || planner.next_epoch(limits, &horizon, timer, stop.flag());
+            let input = match self.waits.during(|| "records".to_owned(), next) {
                 Err(error) if error.code() == Code::OffsetsGone => {
                     self.outrun(error)?;
                     continue;
@@ -347,7 +349,6 @@ impl Shard {
     ) -> Result<()> {
         let _inside = tracing::error_span!("epoch", epoch = self.epoch + 1).entered();
         let started = Instant::now();
-        let logical_time_ms = now_ms();
         let executed = self.execute(program, &input)?;
         if executed.chained {
             // Which of an instant's timers set which is not stored: it stays in one piece.
@@ -362,7 +363,7 @@ impl Shard {
             None => self.expect.judge(program, &input, &executed, self.settings.accept_rejects)?,
             Some(_) => self.expect.unmoved(),
         };
-        let counts = self.commit(program, input, executed, judged.windows, logical_time_ms)?;
+        let counts = self.commit(program, input, executed, judged.windows)?;
         for (step, broken) in &judged.broken {
             *self.totals.broken_expectations.entry(step.clone()).or_default() += broken;
         }
@@ -510,7 +511,7 @@ fn failed_calls(executed: &Executed) -> BTreeMap<String, u64> {
     failed
 }
 
-/// Logical processing time of an epoch: journalled, so that a replay sees the same.
+/// The wall clock. What an epoch took from it is journalled, so that a replay sees the same.
 pub fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }

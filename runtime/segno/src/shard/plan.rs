@@ -1,43 +1,43 @@
 //! Planning an epoch: partitions are merged by their heads and an epoch is cut from the merged sequence.
 //!
-//! Owns: the positions of all partitions, the merge, the cut, idleness.
-//! Does not own: the rules themselves (`segno_core::protocol::{merge, close, time}`), epochs that the journal holds (`recorded`),
+//! Owns: the positions of all partitions, the merge, the cut.
+//! Does not own: the rules themselves (`segno_core::protocol::{merge, close, time}`), which partitions there are and which are silent
+//! (`partitions`), what a clock shows and what fires without records (`passing`), epochs that the journal holds (`recorded`),
 //! reading (`feed`), single partitions (`slot`), executing.
 //!
 //! Invariants: the same ranges and the same idle set give the same rows in the same order, however chunks were cut:
 //! replay uses this very code with bounds. A position only advances over records that are in a returned epoch.
 
+mod partitions;
+mod passing;
 mod recorded;
 
 use super::burst::Horizon;
 use super::epoch::{EpochBuilder, EpochInput};
-use super::feed::{CHUNKS_AHEAD, Feed, SlotId};
+use super::feed::{Feed, SlotId};
 use super::picked;
-use super::slot::{Loaded, Slot, take};
-use segno_core::persisted::{LostRange, PartitionPosition, Position, Redrive, TimerCursor};
+use super::slot::{Slot, take};
+use segno_core::persisted::{LostRange, Position, Redrive, TimerCursor};
 use segno_core::protocol::close::{EpochLimits, Filling, closes};
 use segno_core::protocol::merge::{Head, Pick, pick};
 use segno_core::protocol::time::{END, time_that_reaches};
-use segno_core::source::{Next, ReadPlan, Source};
-use segno_core::{Code, Error, Result};
-use std::collections::BTreeMap;
+use segno_core::source::{ReadPlan, Source};
+use segno_core::Result;
+use partitions::WAITING_POLL;
+use passing::ShardClock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How often a partition that had nothing is asked again.
-const WAITING_POLL: Duration = Duration::from_millis(20);
-
 /// What to do about an input that changed.
 const PUT_BACK: &str = "replay and recovery need the input as it was: put the original back";
-
-/// How often sources are asked for new partitions.
-const PARTITIONS_POLL: Duration = Duration::from_secs(1);
 
 /// Event-time settings of the merged stream.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TimeRules {
     pub by_event_time: bool,
+    /// The event time of a record is the logical time of its epoch, and so is the watermark.
+    pub processing_time: bool,
     /// Allowed disorder, µs.
     pub watermark_delay_us: i64,
     /// Silence after which a partition no longer holds the merge. `None`: it holds for ever.
@@ -50,6 +50,8 @@ pub struct TimeRules {
 struct Live<'a> {
     limits: &'a EpochLimits,
     horizon: &'a Horizon,
+    /// The time of the first timer that waits; told with processing time only.
+    timer: Option<i64>,
     stopping: &'a AtomicBool,
 }
 
@@ -69,6 +71,7 @@ pub struct Planner {
     new_partitions: Vec<(u32, u32)>,
     /// Given up, and in no epoch yet.
     lost: Vec<LostRange>,
+    clock: ShardClock,
 }
 
 impl Planner {
@@ -93,61 +96,10 @@ impl Planner {
             partitions_checked: None,
             new_partitions: Vec::new(),
             lost: Vec::new(),
+            clock: ShardClock::new(watermark),
         };
         planner.adopt(position)?;
         Ok(planner)
-    }
-
-    fn adopt(&mut self, position: &Position) -> Result<()> {
-        for known in &position.partitions {
-            let source = self.sources.get(known.source as usize).ok_or_else(|| {
-                Error::new(Code::Internal, format!("the journal names source {}, which the plan lacks", known.source))
-            })?;
-            let partitions = source.partitions()?;
-            let Some(found) = partitions.iter().find(|p| p.name == known.name) else {
-                return Err(Error::new(
-                    Code::PartitionGone,
-                    format!("\"{}\" of source \"{}\" was read before and is not there any more", known.name, source.name()),
-                )
-                .with_help("put it back: its records belong to the history; or run the changed input under another pipeline name"));
-            };
-            self.next_id += 1;
-            self.slots.push(Slot::new(self.next_id, known.clone(), found.number));
-        }
-        self.find_new_partitions()?;
-        Ok(())
-    }
-
-    /// Adds partitions that sources show for the first time, after the known ones of their source.
-    fn find_new_partitions(&mut self) -> Result<()> {
-        self.partitions_checked = Some(Instant::now());
-        for (number, source) in self.sources.iter().enumerate() {
-            let later = self.slots.iter().any(|slot| slot.source == number as u32);
-            for partition in source.partitions()? {
-                let known = self.slots.iter().filter(|slot| slot.source == number as u32);
-                if known.clone().any(|slot| slot.position.name == partition.name) {
-                    continue;
-                }
-                // Its number in the source, so that it is the same whichever shards this process has; another one where a
-                // partition that sorts behind it was known first.
-                let taken = known.clone().any(|slot| slot.position.partition == partition.number);
-                let next = known.map(|slot| slot.position.partition + 1).max().unwrap_or(0);
-                let position = PartitionPosition {
-                    source: number as u32,
-                    partition: if taken { next } else { partition.number },
-                    name: partition.name,
-                    offset: source.first_offset(partition.number, later)?,
-                    mark: String::new(),
-                    time_max: None,
-                };
-                self.new_partitions.push((position.source, position.partition));
-                self.next_id += 1;
-                let slot = Slot::new(self.next_id, position, partition.number);
-                self.slots.push(Slot { fresh: true, ..slot });
-            }
-        }
-        self.slots.sort_by_key(|slot| (slot.position.source, slot.position.partition));
-        Ok(())
     }
 
     /// Where the epoch at hand starts: before what was given up.
@@ -162,43 +114,11 @@ impl Planner {
         start
     }
 
-    /// Gives up what is gone before it was read: reading goes on at the first offset that is left. Called between two
-    /// epochs; whether there was anything to give up.
-    pub fn give_up_lost(&mut self, position: &Position, watermark: Option<i64>) -> Result<bool> {
-        self.rewind(position, watermark);
-        for slot in &mut self.slots {
-            let (source, partition) = (slot.position.source, slot.position.partition);
-            let Some(to) = self.sources[source as usize].first_left(slot.in_source)? else { continue };
-            let from = slot.position.offset;
-            if to > from {
-                tracing::warn!(
-                    code = Code::OffsetsGone.name(),
-                    "offsets {from} to {} of {} are gone and are given up; {to} is read next",
-                    to - 1,
-                    slot.position.name
-                );
-                self.lost.push(LostRange { source, partition, from, to });
-                slot.position.offset = to;
-                slot.moved = true;
-            }
-        }
-        Ok(!self.lost.is_empty())
-    }
-
     pub fn position(&self) -> Position {
         Position {
             partitions: self.slots.iter().map(|slot| slot.position.clone()).collect(),
             timer_cursor: self.cursor.clone(),
         }
-    }
-
-    /// What waits behind the position, by (source, partition), where the source knows.
-    pub fn lags(&self) -> BTreeMap<(u32, u32), u64> {
-        let lag = |slot: &Slot| {
-            let end = self.sources[slot.source as usize].end(slot.in_source)?;
-            Some(((slot.source, slot.position.partition), end.saturating_sub(slot.position.offset)))
-        };
-        self.slots.iter().filter_map(lag).collect()
     }
 
     pub fn watermark(&self) -> Option<i64> {
@@ -240,8 +160,10 @@ impl Planner {
         &mut self,
         limits: &EpochLimits,
         horizon: &Horizon,
+        timer: Option<i64>,
         stopping: &AtomicBool,
     ) -> Result<Option<EpochInput>> {
+        self.clock.recorded_ms = None;
         if self.partitions_are_due() {
             self.find_new_partitions()?;
         }
@@ -252,16 +174,21 @@ impl Planner {
                 slot.idle = false;
             }
         }
-        self.fill(Some(&Live { limits, horizon, stopping }))
+        let input = self.fill(Some(&Live { limits, horizon, timer, stopping }))?;
+        self.clock.cut_at = Instant::now();
+        Ok(input)
     }
 
     /// A planner of records that were dead letters, and of nothing else; `position` is that of the shard.
     pub fn redriven(&self, position: &Position, redrive: &Redrive) -> Result<Planner> {
-        picked::planner(&self.sources, &self.plans, self.rules, position, &redrive.partitions)
+        let mut planner = picked::planner(&self.sources, &self.plans, self.rules, position, &redrive.partitions)?;
+        planner.clock = self.clock.clone();
+        Ok(planner)
     }
 
     /// All that is left, as one epoch.
-    fn everything(&mut self) -> Result<EpochInput> {
+    fn everything(&mut self, logical_time_ms: i64) -> Result<EpochInput> {
+        self.clock.recorded_ms = Some(logical_time_ms);
         match self.fill(None)? {
             Some(input) => Ok(input),
             None => self.without_records(),
@@ -270,53 +197,7 @@ impl Planner {
 
     /// An epoch that reads nothing.
     fn without_records(&mut self) -> Result<EpochInput> {
-        self.finish(EpochBuilder::new(&self.plans, self.start(), self.watermark, self.rules))
-    }
-
-    /// After the last record of an input that has ended, event time runs out: once, and only where it ever began.
-    fn end_of_time(&mut self, horizon: &Horizon) -> Result<Option<EpochInput>> {
-        if !self.rules.ends || self.watermark.is_none_or(|watermark| watermark == END) {
-            return Ok(None);
-        }
-        self.up_to(horizon, END).map(Some)
-    }
-
-    /// An epoch in which time passes, and no record comes.
-    fn up_to(&mut self, horizon: &Horizon, watermark: i64) -> Result<EpochInput> {
-        let mut input = self.without_records()?;
-        let last_before = horizon.limit().map(|limit| limit.saturating_sub(1));
-        self.pass(&mut input, last_before.unwrap_or(watermark));
-        if let Horizon::Within { last, .. } = horizon {
-            self.cursor = Some(last.clone());
-            input.to.timer_cursor.clone_from(&self.cursor);
-        }
-        Ok(input)
-    }
-
-    /// Time passes behind the records of an epoch.
-    fn pass(&mut self, input: &mut EpochInput, watermark: i64) {
-        input.moves.to(input.batch.num_rows() as u32, watermark);
-        self.settle(input);
-    }
-
-    /// Where an epoch leaves event time.
-    fn settle(&mut self, input: &mut EpochInput) {
-        let last = input.moves.last();
-        if last > input.moves.before() {
-            // It went through the instant within which the epoch before ended.
-            self.cursor = None;
-        }
-        self.watermark = last;
-        input.to.timer_cursor.clone_from(&self.cursor);
-    }
-
-    /// Tells sources how far committed reading is.
-    pub fn advise(&self) {
-        for (number, source) in (0..).zip(&self.sources) {
-            let slots = self.slots.iter().filter(|slot| slot.source == number);
-            let positions: Vec<(u32, u64)> = slots.map(|slot| (slot.in_source, slot.position.offset)).collect();
-            source.advise(&positions);
-        }
+        self.finish(EpochBuilder::new(&self.plans, self.start(), self.watermark, self.rules), None)
     }
 
     fn fill(&mut self, live: Option<&Live<'_>>) -> Result<Option<EpochInput>> {
@@ -333,9 +214,9 @@ impl Planner {
             let heads: Vec<Head> = self.slots.iter().map(|slot| slot.head(self.rules.by_event_time)).collect();
             let decision = pick(&heads, self.rules.by_event_time);
             let ended = self.slots.iter().all(|slot| slot.ended && slot.queue.is_empty());
-            let held = horizon.is_some()
+            let held = horizon.is_some() && self.rules.by_event_time
                 && matches!(decision, Pick::Take { partition, .. } if matches!(heads[partition], Head::Record(time) if time >= too_far));
-            if let Some(&Live { limits, horizon, stopping }) = live {
+            if let Some(&Live { limits, horizon, timer, stopping }) = live {
                 let filling = Filling {
                     records: builder.records(),
                     bytes: builder.bytes(),
@@ -358,6 +239,11 @@ impl Planner {
                     if held {
                         return self.up_to(horizon, END).map(Some);
                     }
+                    if self.rules.processing_time
+                        && let Some(input) = self.timers_due(limits, horizon, timer, filling.starved)?
+                    {
+                        return Ok(Some(input));
+                    }
                     self.change_idleness();
                 }
             }
@@ -367,7 +253,7 @@ impl Planner {
                     let room = live.map_or((usize::MAX, usize::MAX), |Live { limits, .. }| {
                         (limits.records - builder.records(), limits.bytes.saturating_sub(builder.bytes()))
                     });
-                    let (until, inclusive) = if horizon.is_some() && until >= too_far { (too_far, false) } else { (until, inclusive) };
+                    let (until, inclusive) = if horizon.is_some() && self.rules.by_event_time && until >= too_far { (too_far, false) } else { (until, inclusive) };
                     take(&mut self.slots[partition], until, inclusive, room, &mut builder)?;
                 }
                 Pick::Out if live.is_none() => break,
@@ -389,10 +275,10 @@ impl Planner {
         if builder.records() == 0 && live.is_none() {
             return Ok(None);
         }
-        self.finish(builder).map(Some)
+        self.finish(builder, horizon).map(Some)
     }
 
-    fn finish(&mut self, builder: EpochBuilder) -> Result<EpochInput> {
+    fn finish(&mut self, builder: EpochBuilder, limit: Option<i64>) -> Result<EpochInput> {
         for slot in &mut self.slots {
             if slot.moved {
                 let mark = self.sources[slot.source as usize].mark(slot.in_source, slot.position.offset)?;
@@ -406,102 +292,11 @@ impl Planner {
             .filter(|slot| slot.idle)
             .map(|slot| (slot.position.source, slot.position.partition))
             .collect();
-        let mut input = builder.finish(self.position(), idle)?;
+        let logical_time_ms = self.clock.logical_time_ms(self.rules.processing_time, limit);
+        let mut input = builder.finish(self.position(), idle, logical_time_ms)?;
         self.settle(&mut input);
         input.new_partitions = std::mem::take(&mut self.new_partitions);
         input.lost = std::mem::take(&mut self.lost);
         Ok(input)
-    }
-
-    fn ask_for_missing(&mut self) -> Result<()> {
-        let now = Instant::now();
-        for slot in &mut self.slots {
-            if slot.ended || slot.position.offset >= slot.bound || slot.queue.len() + slot.asked >= CHUNKS_AHEAD {
-                continue;
-            }
-            if slot.ask_again_at.is_some_and(|at| now < at) {
-                continue;
-            }
-            if !slot.opened {
-                let source = &self.sources[slot.source as usize];
-                let mark = u64::from_str_radix(&slot.position.mark, 16).ok();
-                let reader =
-                    source.open(slot.in_source, slot.position.offset, mark, &self.plans[slot.source as usize])?;
-                self.feed.open(slot.id, reader);
-                slot.opened = true;
-            }
-            slot.ask_again_at = None;
-            // One request at a time to a partition that last had nothing, else both.
-            let wanted = if slot.waiting_since.is_some() { 1 } else { CHUNKS_AHEAD };
-            while slot.queue.len() + slot.asked < wanted {
-                self.feed.ask(slot.id);
-                slot.asked += 1;
-            }
-        }
-        Ok(())
-    }
-
-    fn accept(&mut self, id: SlotId, next: Result<Next>) -> Result<()> {
-        let Some(slot) = self.slots.iter_mut().find(|slot| slot.id == id) else { return Ok(()) };
-        slot.asked -= 1;
-        match next? {
-            Next::Chunk(chunk) => {
-                slot.reached = chunk.end;
-                if chunk.offsets.is_empty() && chunk.bad.is_empty() {
-                    // Blank lines, control records: the offset moves on with the next record.
-                    return Ok(());
-                }
-                slot.waiting_since = None;
-                slot.queue.push_back(Loaded { chunk: Arc::new(chunk), row: 0, bad: 0 });
-            }
-            Next::Waiting => {
-                // What the journal names was there once; a file that lost it would be waited for in vain.
-                if slot.bound != u64::MAX && slot.position.offset < slot.bound {
-                    let mark = self.sources[slot.source as usize].mark(slot.in_source, slot.bound)?;
-                    if !slot.bound_mark.is_empty() && slot.bound_mark != format!("{mark:016x}") {
-                        return Err(Error::new(
-                            Code::InputChanged,
-                            format!("\"{}\" has other bytes before offset {} than when it was read", slot.position.name, slot.bound),
-                        )
-                        .with_help(PUT_BACK));
-                    }
-                }
-                let now = Instant::now();
-                slot.waiting_since.get_or_insert(now);
-                slot.ask_again_at = Some(now + WAITING_POLL);
-            }
-            Next::End => slot.ended = true,
-        }
-        Ok(())
-    }
-
-    fn partitions_are_due(&self) -> bool {
-        self.partitions_checked.is_none_or(|at| at.elapsed() >= PARTITIONS_POLL)
-    }
-
-    fn is_silent(&self, slot: &Slot) -> bool {
-        let Some(timeout) = self.rules.idle_timeout else { return false };
-        !slot.idle && slot.queue.is_empty() && slot.waiting_since.is_some_and(|since| since.elapsed() >= timeout)
-    }
-
-    fn idleness_is_due(&self) -> bool {
-        self.slots.iter().any(|slot| self.is_silent(slot))
-    }
-
-    /// At an epoch's start only: silent partitions stop holding the merge.
-    fn change_idleness(&mut self) {
-        for index in 0..self.slots.len() {
-            if self.is_silent(&self.slots[index]) {
-                self.slots[index].idle = true;
-            }
-        }
-    }
-
-    fn wake_idle(&mut self) {
-        for slot in &mut self.slots {
-            if slot.idle && !slot.queue.is_empty() {
-                slot.idle = false;
-            }
-        }
     }
 }

@@ -157,7 +157,7 @@ impl Shard {
         let mut last = Instant::now();
         let limits = EpochLimits { records: self.settings.epoch.records.min(LETTERS_MAX), ..self.settings.epoch };
         let mut epochs = || -> Result<()> {
-            while let Some(input) = planner.next_epoch(&limits, &Horizon::Free, stopping)? {
+            while let Some(input) = planner.next_epoch(&limits, &Horizon::Free, None, stopping)? {
                 let redrive = taken(list, &input);
                 let input = input.redriven(redrive, self.watermark);
                 self.one_epoch(program, input, &mut last, watch)?;

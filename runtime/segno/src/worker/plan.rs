@@ -134,7 +134,10 @@ impl Plan {
     pub fn read_plans(&self) -> Vec<ReadPlan> {
         self.sources
             .iter()
-            .map(|source| ReadPlan { columns: self.graph.source.columns.clone(), time: source.time.clone() })
+            .map(|source| ReadPlan {
+                columns: self.graph.source.columns.clone(),
+                time: source.time.clone().filter(|time| !time.is_processing_time()),
+            })
             .collect()
     }
 

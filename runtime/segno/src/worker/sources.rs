@@ -9,7 +9,7 @@ use super::plan::Plan;
 use crate::shard::plan::TimeRules;
 use segno_core::pipeline::{Pipeline, rooted};
 use segno_core::shard::ShardId;
-use segno_core::source::{KafkaSpec, Partition, PartitionReader, ReadPlan, Source, SourceSpec, TopicSize};
+use segno_core::source::{KafkaSpec, Partition, PartitionReader, ReadPlan, Source, SourceSpec, TimeColumn, TopicSize};
 use segno_core::{Code, Error, Result};
 use std::sync::Arc;
 
@@ -137,8 +137,10 @@ fn reachable(pipeline: &Pipeline, kafka: &KafkaSpec) -> Result<KafkaSpec> {
 
 /// The event-time rules of a plan. Idleness is decided live only, so it comes from the pipeline file.
 pub fn time_rules(pipeline: &Pipeline, plan: &Plan) -> TimeRules {
+    let times = || plan.sources.iter().filter_map(|source| source.time.as_ref());
     TimeRules {
-        by_event_time: plan.sources.iter().any(|source| source.time.is_some()),
+        by_event_time: times().any(|time| !time.is_processing_time()),
+        processing_time: times().any(TimeColumn::is_processing_time),
         watermark_delay_us: plan.sources.iter().map(|source| source.watermark_delay_us).max().unwrap_or(0),
         idle_timeout: pipeline.sources.iter().filter_map(|source| source.idle_timeout).min(),
         ends: plan.graph.has_timers(),

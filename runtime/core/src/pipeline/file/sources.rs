@@ -82,6 +82,13 @@ impl Reader {
                 "no event time: records keep their order within each file; files follow each other in the order of their numbers within an epoch",
                 "where order across files matters, say time: column",
             );
+        } else if sources.iter().filter(|source| source.time.as_ref().is_some_and(TimeColumn::is_processing_time)).count() % with != 0 {
+            self.error(
+                Code::InvalidValue,
+                &nodes[0].span,
+                "one source has processing time, and another one the time of a column",
+                "say time: segno.processing_time on every source, or on none: one stream has one clock",
+            );
         } else if with < sources.len() {
             for node in nodes {
                 let Value::Map(map) = &node.value else { continue };
@@ -161,6 +168,19 @@ impl Reader {
             return Some(None);
         };
         let text = self.text(node, "time")?;
+        if text == PROCESSING_TIME {
+            for name in ["time_format", "time_unit", "watermark_delay", "idle_timeout"] {
+                if let Some(key) = fields.key(name) {
+                    self.error(
+                        Code::InvalidValue,
+                        &key.span,
+                        format!("{name} says nothing about processing time: no record is late, and none is waited for"),
+                        "leave it out, or say which column holds the event time: time: column",
+                    );
+                }
+            }
+            return Some(Some(TimeColumn { name: text, format: None, unit: TimeUnit::default() }));
+        }
         let name = self.column_path(&text, &node.span, "time");
         let format = match fields.get("time_format") {
             Some(node) => self.text(node, "time_format").map(Some),

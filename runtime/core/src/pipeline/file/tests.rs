@@ -283,6 +283,21 @@ replay_detail: row
 "#;
 
 #[test]
+fn processing_time_is_of_all_sources_and_has_no_settings() {
+    let yaml = |first: &str, second: &str| {
+        format!(
+            "version: 1\nname: p\nsources:\n  - {{ nexmark: {{}}, name: a, {first} }}\n  - {{ nexmark: {{}}, name: b, {second} }}\nsinks: [{{ blackhole: {{}} }}]\ncheckpoint: {{ store: \"file://s\", ephemeral: true }}\n"
+        )
+    };
+    let ours = "time: segno.processing_time";
+    let pipeline = good(&yaml(ours, ours));
+    assert!(pipeline.sources.iter().all(|source| source.time.as_ref().is_some_and(|time| time.is_processing_time())));
+    let codes = |yaml: String| parse(&yaml).unwrap_err().iter().map(Error::code).collect::<Vec<_>>();
+    assert_eq!(codes(yaml(ours, "time: date_time")), [Code::InvalidValue]);
+    assert_eq!(codes(yaml(ours, "time: segno.processing_time, watermark_delay: 1s, time_unit: ms")), [Code::InvalidValue; 2]);
+}
+
+#[test]
 fn every_setting_reaches_the_pipeline() {
     let yaml = FULL;
     let pipeline = good(yaml);

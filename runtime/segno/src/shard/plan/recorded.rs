@@ -15,9 +15,10 @@ impl Planner {
     /// Reads exactly the epoch of a record: its ranges, its idle partitions.
     pub fn recorded_epoch(&mut self, record: &EpochRecord) -> Result<EpochInput> {
         if let Some(redrive) = &record.facts.redrive {
-            let input = self.redriven(&record.from, redrive)?.everything()?;
+            let input = self.redriven(&record.from, redrive)?.everything(record.logical_time_ms)?;
             return Ok(input.redriven(redrive.clone(), record.watermark_in));
         }
+        self.clock.follow(record.logical_time_ms);
         self.follow(record)?;
         self.lost.clone_from(&record.facts.lost);
         for slot in &mut self.slots {
