@@ -92,7 +92,7 @@ const given = {
     'upper': () => 'ß'.toUpperCase(),
     'utc time': () => new Date(Date.parse('2024-01-01T00:00:00Z')).getTime(),
     'url': () => new URL('http://a/b?c=d').searchParams.get('c'),
-    'pattern': () => 'grüße'.replace(/\p{L}+/u, 'x'),
+    'pattern': () => 'grüße'.replace(/[a-zß-ü]+/u, 'x'),
 };
 
 export default transform({

@@ -120,8 +120,8 @@ impl Language for Js {
 
     fn fuel_per_record(&self, blank: &Blank) -> u64 {
         match blank.template {
-            Template::Map | Template::Filter => 2_000_000,
-            Template::Window | Template::Join => 4_000_000,
+            Template::Map | Template::Filter => 10_000_000,
+            Template::Window | Template::Join => 30_000_000,
         }
     }
 }
