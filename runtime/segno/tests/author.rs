@@ -123,6 +123,48 @@ impl Folder {
     }
 }
 
+/// Everything that a new project of any language promises, before anything in it is changed.
+#[track_caller]
+pub fn works(folder: &Folder, name: &str, rows: usize) {
+    let built = folder.segno(name, &["build", "-o", "json"]).good().json();
+    assert_eq!(built[0]["imports"], serde_json::json!(["segno:stream/observe@1.0.0"]));
+    folder.segno(name, &["validate", "pipeline.yaml"]).good();
+    let ran = folder.segno(name, &["run", "-q", "pipeline.yaml"]).good();
+    assert_eq!(ran.json().len(), rows, "{}", ran.out);
+    let replayed = folder.segno(name, &["replay", "--from", "start", "--verify", "pipeline.yaml"]).good();
+    assert!(replayed.out.contains("identical"), "{}", replayed.out);
+    let done = folder.shell(name, "./ci.sh").good();
+    assert!(done.out.contains("passed scenarios/first: 7 records, "), "{}", done.out);
+    assert!(!done.err.contains("contract"), "the template's contract is not the plugin's: {}", done.err);
+    assert!(folder.read(&format!("{name}/pipeline.schema.json")).contains("\"$schema\""));
+}
+
+/// A plugin that does what the column `what` of its records asks for: of `refused` each is a dead letter that says what to do
+/// instead, of `answered` each a row; and a replay is identical.
+#[track_caller]
+pub fn refuses(folder: &Folder, name: &str, refused: &[(&str, &str)], answered: &[(&str, &str)]) {
+    let pipeline = folder.read(&format!("{name}/pipeline.yaml"));
+    let pipeline = pipeline.replace("{ order: i64, customer: utf8, at: timestamp, quantity: i64, price_cents: i64 }", "{ what: utf8 }");
+    folder.write(&format!("{name}/pipeline.yaml"), &pipeline.replace("    config: { discount_percent: 10 }\n", ""));
+    let asked = refused.iter().chain(answered).map(|(what, _)| format!("{}\n", serde_json::json!({"what": what})));
+    folder.write(&format!("{name}/sample.jsonl"), &asked.collect::<String>());
+    folder.segno(name, &["build", "-q"]).good();
+    let ran = folder.segno(name, &["run", "-q", "pipeline.yaml"]).good();
+    let answers: Vec<String> = ran.json().iter().map(|row| row["text"].as_str().unwrap().to_owned()).collect();
+    let letters = folder.shell(name, "cat .segno/dead-letters/*").good().json();
+    assert_eq!((answers.len(), letters.len()), (answered.len(), refused.len()), "{answers:?} {letters:#?}");
+    for ((what, said), letter) in refused.iter().zip(&letters) {
+        assert_eq!(letter["code"], "P020", "{what}: {letter}");
+        let reason = letter["reason"].as_str().unwrap();
+        assert!(reason.contains(said), "{what}: {reason}");
+    }
+    for ((what, said), answer) in answered.iter().zip(&answers) {
+        assert!(answer.starts_with(said), "{what}: {answer}");
+    }
+    let replayed = folder.segno(name, &["replay", "--from", "start", "--verify", "pipeline.yaml"]).good();
+    assert!(replayed.out.contains("identical"), "{}", replayed.out);
+}
+
 fn finish(mut command: Command) -> Ran {
     let output = command.output().expect("a command starts");
     Ran {
@@ -132,39 +174,24 @@ fn finish(mut command: Command) -> Ran {
     }
 }
 
-/// Everything that a new project promises, before anything in it is changed.
-fn works(name: &str, template: &str, rows: usize) {
-    let folder = Folder::with(name, template);
-    let built = folder.segno(name, &["build", "-o", "json"]).good().json();
-    assert_eq!(built[0]["imports"], serde_json::json!(["segno:stream/observe@1.0.0"]));
-    folder.segno(name, &["validate", "pipeline.yaml"]).good();
-    let ran = folder.segno(name, &["run", "-q", "pipeline.yaml"]).good();
-    assert_eq!(ran.json().len(), rows, "{}", ran.out);
-    let tested = folder.segno(name, &["test"]).good();
-    assert!(tested.out.starts_with("passed scenarios/first: 7 records, "), "{}", tested.out);
-    assert!(!tested.err.contains("contract"), "the template's contract is not the plugin's: {}", tested.err);
-    assert!(folder.read(&format!("{name}/pipeline.schema.json")).contains("\"$schema\""));
-    folder.shell(name, "./ci.sh").good();
-}
-
 #[test]
 fn a_map_works_before_anything_is_filled_in() {
-    works("new-map", "map", 6);
+    works(&Folder::with("new-map", "map"), "new-map", 6);
 }
 
 #[test]
 fn a_filter_works_before_anything_is_filled_in() {
-    works("new-filter", "filter", 4);
+    works(&Folder::with("new-filter", "filter"), "new-filter", 4);
 }
 
 #[test]
 fn a_window_works_before_anything_is_filled_in() {
-    works("new-window", "window", 4);
+    works(&Folder::with("new-window", "window"), "new-window", 4);
 }
 
 #[test]
 fn a_join_works_before_anything_is_filled_in() {
-    works("new-join", "join", 4);
+    works(&Folder::with("new-join", "join"), "new-join", 4);
 }
 
 #[test]

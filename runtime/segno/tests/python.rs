@@ -2,7 +2,7 @@
 //!
 //! Owns: what differs from Rust. Does not own: what is the same in every language (`author`), the page (`tutorial`).
 
-use crate::author::Folder;
+use crate::author::{Folder, refuses, works};
 use std::process::Command;
 
 /// A project in Python of this checkout's SDK.
@@ -25,34 +25,19 @@ fn the_sdk_passes_its_own_tests() {
     assert!(done.status.success() && said.contains("Ran 2") && said.trim().ends_with("OK"), "{said}");
 }
 
-/// Everything that a new project promises, before anything in it is changed.
-fn works(name: &str, template: &str, rows: usize) {
-    let folder = project(name, template);
-    let built = folder.segno(name, &["build", "-o", "json"]).good().json();
-    assert_eq!(built[0]["imports"], serde_json::json!(["segno:stream/observe@1.0.0"]));
-    folder.segno(name, &["validate", "pipeline.yaml"]).good();
-    let ran = folder.segno(name, &["run", "-q", "pipeline.yaml"]).good();
-    assert_eq!(ran.json().len(), rows, "{}", ran.out);
-    let replayed = folder.segno(name, &["replay", "--from", "start", "--verify", "pipeline.yaml"]).good();
-    assert!(replayed.out.contains("identical"), "{}", replayed.out);
-    let done = folder.shell(name, "./ci.sh").good();
-    assert!(done.out.contains("passed scenarios/first: 7 records, "), "{}", done.out);
-    assert!(!done.err.contains("contract"), "the template's contract is not the plugin's: {}", done.err);
-}
-
 #[test]
 fn a_map_works_before_anything_is_filled_in() {
-    works("new-map", "map", 6);
+    works(&project("new-map", "map"), "new-map", 6);
 }
 
 #[test]
 fn a_filter_works_before_anything_is_filled_in() {
-    works("new-filter", "filter", 4);
+    works(&project("new-filter", "filter"), "new-filter", 4);
 }
 
 #[test]
 fn a_window_works_before_anything_is_filled_in() {
-    works("new-window", "window", 4);
+    works(&project("new-window", "window"), "new-window", 4);
 }
 
 const REACHES: &str = r#"
@@ -119,26 +104,7 @@ const ANSWERED: [(&str, &str); 6] = [
 fn what_differs_from_run_to_run_is_refused_with_what_to_do_instead() {
     let folder = project("reach", "map");
     folder.write("reach/reach.py", REACHES);
-    let pipeline = folder.read("reach/pipeline.yaml");
-    let pipeline = pipeline.replace("{ order: i64, customer: utf8, at: timestamp, quantity: i64, price_cents: i64 }", "{ what: utf8 }");
-    folder.write("reach/pipeline.yaml", &pipeline.replace("    config: { discount_percent: 10 }\n", ""));
-    let asked = REFUSED.iter().chain(&ANSWERED).map(|(what, _)| format!("{}\n", serde_json::json!({"what": what})));
-    folder.write("reach/sample.jsonl", &asked.collect::<String>());
-    folder.segno("reach", &["build", "-q"]).good();
-    let ran = folder.segno("reach", &["run", "-q", "pipeline.yaml"]).good();
-    let answers: Vec<String> = ran.json().iter().map(|row| row["text"].as_str().unwrap().to_owned()).collect();
-    let letters = folder.shell("reach", "cat .segno/dead-letters/*").good().json();
-    assert_eq!((answers.len(), letters.len()), (ANSWERED.len(), REFUSED.len()), "{answers:?} {letters:?}");
-    for ((what, said), letter) in REFUSED.iter().zip(&letters) {
-        assert_eq!(letter["code"], "P020", "{what}: {letter}");
-        let reason = letter["reason"].as_str().unwrap();
-        assert!(reason.contains(said), "{what}: {reason}");
-    }
-    for ((what, said), answer) in ANSWERED.iter().zip(&answers) {
-        assert!(answer.starts_with(said), "{what}: {answer}");
-    }
-    let replayed = folder.segno("reach", &["replay", "--from", "start", "--verify", "pipeline.yaml"]).good();
-    assert!(replayed.out.contains("identical"), "{}", replayed.out);
+    refuses(&folder, "reach", &REFUSED, &ANSWERED);
 }
 
 #[test]

@@ -44,7 +44,7 @@ pub fn inspect(console: &Console, args: &InspectArgs) -> Outcome {
 }
 
 /// The description as the plugin gave it.
-fn description_json(description: &Description) -> Value {
+pub fn description_json(description: &Description) -> Value {
     serde_json::from_slice(description.to_json().as_bytes()).unwrap_or(Value::Null)
 }
 
@@ -60,6 +60,16 @@ fn describe(file: &Path, component: &Component) -> String {
     let description = &component.description;
     let inspection = &component.inspection;
     let mut text = format!("{} {} ({})\n", description.name, description.version, file.display());
+    text.push_str(&parts(description));
+    text.push_str(&format!("  imports    {}\n", inspection.imports.join(", ")));
+    text.push_str(&format!("  exports    {}\n", inspection.exports.join(", ")));
+    text.push_str(&format!("  component  {}, sha256 {}\n", size(inspection.bytes as u64), inspection.sha256));
+    text
+}
+
+/// What a plugin reads, gives, keeps and wants, a line each.
+pub fn parts(description: &Description) -> String {
+    let mut text = String::new();
     for port in &description.inputs {
         text.push_str(&format!("  reads      {}\n", columns(&port.columns)));
     }
@@ -91,8 +101,5 @@ fn describe(file: &Path, component: &Component) -> String {
         let key = table.key.as_ref().map_or(String::new(), |key| format!(", unique by {key}"));
         text.push_str(&format!("  wants      side table {}: {}{key}\n", table.name, columns(&table.columns)));
     }
-    text.push_str(&format!("  imports    {}\n", inspection.imports.join(", ")));
-    text.push_str(&format!("  exports    {}\n", inspection.exports.join(", ")));
-    text.push_str(&format!("  component  {}, sha256 {}\n", size(inspection.bytes as u64), inspection.sha256));
     text
 }
