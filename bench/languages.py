@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+"""What a record costs in Rust and in C: the templates map, filter and window over a million orders, rows dropped, one thread.
+
+    bench/languages.py [ORDERS]      SEGNO_BIN names the command; needs what builds plugins in both languages
+
+CPU of the process as the system counts it, reading included; one round that is not counted, then three, the languages in turn.
+"""
+
+import datetime
+import json
+import os
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+SEGNO = os.environ["SEGNO_BIN"]
+LANGUAGES, TEMPLATES, ROUNDS = ("rust", "c"), ("map", "filter", "window"), 3
+SINKS = {"window": "  - { name: windows, from: orders.windows, blackhole: {} }\n  - { name: late, from: orders.late, blackhole: {} }\n"}
+
+
+def orders(path: Path, count: int) -> None:
+    dice = random.Random(1)
+    with path.open("w") as file:
+        for order in range(count):
+            at = datetime.datetime(2024, 5, 1) + datetime.timedelta(seconds=order // 100)
+            row = {"order": order, "customer": f"c{dice.randrange(1000)}", "at": f"{at.isoformat()}Z",
+                   "quantity": dice.randrange(1, 9), "price_cents": dice.randrange(50, 2000)}
+            file.write(json.dumps(row, separators=(",", ":")) + "\n")
+
+
+def fuel(entry: dict) -> int:
+    """Of all steps of an epoch."""
+    return sum(entry["body"].get("counts", {}).get("fuel", {}).values())
+
+
+def run(root: Path, language: str, template: str, count: int) -> tuple[float, float]:
+    """Microseconds of CPU and units of fuel for a record."""
+    project = root / f"{template}-{language}"
+    text = (project / "pipeline.yaml").read_text().replace("files: sample.jsonl", f"files: {root / 'orders.jsonl'}")
+    text = text[: text.index("sinks:")] + "sinks:\n" + SINKS.get(template, "  - blackhole: {}\n") + text[text.index("dlq:") :]
+    (project / "cost.yaml").write_text(text + "threads: 1\n")
+    subprocess.run(["rm", "-rf", ".segno"], cwd=project, check=True)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([SEGNO, "run", "-q", "cost.yaml"], cwd=project, check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    entries = [json.loads(path.read_text()) for path in (project / ".segno").rglob("journal/*")]
+    return cpu * 1e6 / count, sum(map(fuel, entries)) / count
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        orders(root / "orders.jsonl", count)
+        for template in TEMPLATES:
+            for language in LANGUAGES:
+                name = f"{template}-{language}"
+                subprocess.run([SEGNO, "new", "-q", name, "--lang", language, "--template", template], cwd=root, check=True, capture_output=True)
+                subprocess.run([SEGNO, "build", "-q", name], cwd=root, check=True, capture_output=True)
+            rounds = [{language: run(root, language, template, count) for language in LANGUAGES} for _ in range(1 + ROUNDS)][1:]
+            for language in LANGUAGES:
+                cpu = statistics.median(one[language][0] for one in rounds)
+                print(f"{template:8} {language:6} {cpu:6.2f} µs  {rounds[0][language][1]:8.0f} units of fuel  for a record", flush=True)
+
+
+main()
