@@ -87,7 +87,8 @@ LAST = {
 def dated_events(events, journal):
     """Each event with the logical time of the epoch that read it."""
     files = {os.path.basename(path): open(path, "rb").read() for path in glob.glob(events)}
-    for path in sorted(glob.glob(journal)):
+    # Beside the entries stand bodies of entries that a killed process was creating: they are none, and may be empty.
+    for path in sorted(path for path in glob.glob(journal) if os.path.basename(path).isdigit()):
         with open(path, "rb") as file:
             epoch = json.load(file)["body"]
         if epoch["kind"] != "epoch":
