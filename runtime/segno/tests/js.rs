@@ -108,7 +108,7 @@ const REFUSED: [(&str, &str); 26] = [
     ("FinalizationRegistry", "keep what you need"),
     ("performance", "eventTime"),
     ("crypto", "derive numbers from the record"),
-    ("Intl", "without a locale"),
+    ("Intl", "Intl is not defined"),
     ("async", "set a timer"),
     ("promise", "Promise"),
     ("file", "side table"),
