@@ -392,6 +392,36 @@ fn a_column_that_others_rely_on_does_not_go_unnoticed() {
     folder.segno("breaks", &["test", "--update"]).failed(1, &["[P063]"]);
 }
 
+/// Values of state are read by the table's columns: ones that another shape wrote would be read wrongly, and nothing would tell.
+#[test]
+fn state_of_another_shape_is_refused_by_a_run_whatever_is_accepted() {
+    let folder = Folder::with("shapes", "window");
+    let run = |flags: &[&str]| folder.segno("shapes", &[&["run", "-q", "pipeline.yaml"], flags].concat());
+    let another = || {
+        let more = folder.read("shapes/sample.jsonl") + "{\"order\":8,\"customer\":\"ann\",\"at\":\"2024-05-02T10:05:00Z\",\"quantity\":1,\"price_cents\":5}\n";
+        folder.write("shapes/sample.jsonl", &more);
+        folder.segno("shapes", &["build", "-q"]).good();
+    };
+    folder.segno("shapes", &["build", "-q"]).good();
+    run(&[]).good();
+    let good = folder.read("shapes/src/lib.rs");
+    assert!(good.contains("pub struct Sum {\n    orders: u64,\n    total_cents: i64,\n}"));
+    for (columns, said) in [
+        ("total_cents: i64,\n    orders: u64,", "in another order"),
+        ("orders: u64,\n    total_cents: i64,\n    more: u64,", "more is new"),
+    ] {
+        folder.write("shapes/src/lib.rs", &good.replace("orders: u64,\n    total_cents: i64,\n}", &format!("{columns}\n}}")));
+        another();
+        run(&[]).failed(78, &["[J004]"]);
+        run(&["--accept-change"]).failed(1, &["[P063]", "step \"orders\"", said, "windows", "since"]);
+    }
+    // With a version of its own, a column may be appended.
+    let newer = good.replace("pub struct Sum {\n    orders: u64,\n    total_cents: i64,\n}", "#[segno(version = 2)]\npub struct Sum {\n    orders: u64,\n    total_cents: i64,\n    #[segno(since = 2)]\n    more: u64,\n}");
+    folder.write("shapes/src/lib.rs", &newer);
+    another();
+    run(&["--accept-change"]).good();
+}
+
 /// `segno dev`, ended when dropped.
 struct Loop(Child);
 

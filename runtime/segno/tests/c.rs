@@ -111,7 +111,7 @@ const MISTAKES: [(&str, &str); 6] = [
     ("int64_t odd = 7 / (order->quantity - 3); if (odd == 99) return SEGNO_OK;", "division by zero"),
     ("int values[3] = {0}; volatile int64_t at = order->quantity; if (at == 3 && values[at] == 7) return SEGNO_OK;", "beyond the end of its array"),
     ("volatile int64_t by = order->quantity == 3 ? 77 : 1; if ((INT64_C(1) << by) == 7) return SEGNO_OK;", "shift"),
-    ("volatile double large = order->quantity == 3 ? 1e30 : 1; if ((int64_t)large == 7) return SEGNO_OK;", ""),
+    ("volatile double large = order->quantity == 3 ? 1e30 : 1; if ((int64_t)large == 7) return SEGNO_OK;", "the whole number's type cannot hold"),
     ("if (order->quantity == 3) segno_panic(\"told to at %d\", 5);", "told to at 5"),
     ("if (order->quantity == 3) __builtin_unreachable();", "cannot be reached"),
 ];

@@ -108,15 +108,15 @@ const REFUSED: [(&str, &str); 26] = [
     ("FinalizationRegistry", "keep what you need"),
     ("performance", "eventTime"),
     ("crypto", "derive numbers from the record"),
-    ("Intl", "Intl is not defined"),
+    ("Intl", "without a locale"),
     ("async", "set a timer"),
     ("promise", "Promise"),
     ("file", "side table"),
     ("event", "side table"),
-    ("abort", "Error"),
+    ("abort", "is not a function"),
     ("local time", "write it with Z"),
-    ("process", "Error"),
-    ("require", "Error"),
+    ("process", "process is not defined"),
+    ("require", "is not a function"),
 ];
 
 /// What is there, and the same for ever.

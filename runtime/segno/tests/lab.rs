@@ -2,6 +2,7 @@
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -199,6 +200,21 @@ pub fn plain() -> &'static Path {
 
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The address that a process says that it listens on; what it says later is read by nobody, but read.
+pub fn address_of(child: &mut Child) -> String {
+    let mut said = BufReader::new(child.stderr.take().expect("standard error"));
+    let address = loop {
+        let mut line = String::new();
+        assert!(said.read_line(&mut line).expect("a line") > 0, "it ended without saying where it listens");
+        if let Some(rest) = line.split("http://").nth(1) {
+            break rest.split('/').next().expect("an address").to_owned();
+        }
+    };
+    // Without a reader it would stop at a full pipe.
+    std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+    address
 }
 
 /// Waits for the end of a process; one that hangs is killed and fails the test.

@@ -1,7 +1,7 @@
 //! A running pipeline as it is seen from outside: status, metrics, health.
 
-use crate::lab::{Lab, finish, plain, text};
-use std::io::{BufRead, BufReader, Read, Write};
+use crate::lab::{Lab, address_of, finish, plain, text};
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -46,14 +46,7 @@ fn a_running_pipeline_tells_what_it_does_and_a_stopped_one_that_it_does_not_run(
         .stderr(Stdio::piped())
         .spawn()
         .expect("segno starts");
-    let mut said = BufReader::new(child.stderr.take().expect("standard error"));
-    let address = loop {
-        let mut line = String::new();
-        assert!(said.read_line(&mut line).expect("a line") > 0, "it ended without saying where it listens");
-        if let Some(rest) = line.split("http://").nth(1) {
-            break rest.split('/').next().expect("an address").to_owned();
-        }
-    };
+    let address = address_of(&mut child);
     assert!(get(&address, "/health/live").contains(" 200 "));
     let started = Instant::now();
     let seen = loop {

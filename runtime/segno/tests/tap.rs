@@ -4,10 +4,10 @@
 //! Does not own: what stands for hidden values (tests beside `shard::tap`).
 
 use crate::author::Folder;
-use crate::lab::{Lab, finish, plain, text};
+use crate::lab::{Lab, address_of, finish, plain, text};
 use serde_json::Value;
 use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -31,16 +31,7 @@ impl Running {
             .stderr(Stdio::piped())
             .spawn()
             .expect("segno starts");
-        let mut said = BufReader::new(child.stderr.take().expect("standard error"));
-        let address = loop {
-            let mut line = String::new();
-            assert!(said.read_line(&mut line).expect("a line") > 0, "it ended without saying where it listens");
-            if let Some(rest) = line.split("http://").nth(1) {
-                break rest.split('/').next().expect("an address").to_owned();
-            }
-        };
-        // What it says later is read by nobody: without a reader it would stop at a full pipe.
-        std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+        let address = address_of(&mut child);
         Running { child: Some(child), address }
     }
 
@@ -192,30 +183,67 @@ fn timers_are_seen_with_what_they_give() {
     }
 }
 
+/// A timer is named by its key, and a plugin may say anything of what it reads.
+#[test]
+fn what_is_hidden_is_in_no_name_of_a_timer_and_in_no_reason() {
+    let mut lab = Lab::new(74, 50);
+    lab.steps = "  - id: count\n    plugin: \"COMPONENTS/timed.wasm\"\n    key: key\n".to_owned();
+    lab.columns = "key, what, id, time, watermark, bucket".to_owned();
+    let file = following(&lab, "mask: key\n");
+    let running = Running::start(&file);
+    let seen = while_lines_come(&lab.path("in-0.jsonl"), record, || {
+        (0..10).flat_map(|_| tap(&file, &["count", "--limit", "100"])).collect::<Vec<_>>()
+    });
+    running.stop();
+    let names: Vec<&str> = seen.iter().filter_map(|one| one["partition"].as_str()).filter(|name| name.starts_with("timer/")).collect();
+    assert!(!names.is_empty());
+    for name in names {
+        assert!((0..7).all(|key| !name.contains(&hex::encode(format!("k{key}\0")))), "{name}");
+        assert!(name.contains("/hidden-"), "{name}");
+    }
+
+    let folder = Folder::with("reasons", "filter");
+    folder.segno("", &["build", "reasons"]).good();
+    folder.write("in.jsonl", "");
+    folder.write("live.yaml", &live("reasons/reasons.wasm", "quantity"));
+    let running = Running::start(&folder.path("live.yaml"));
+    let line = |number: u64| format!("{{\"order\":{number},\"customer\":\"a\",\"at\":0,\"quantity\":0,\"price_cents\":5}}");
+    let rejected = while_lines_come(&folder.path("in.jsonl"), line, || tap(&folder.path("live.yaml"), &["cheap", "--limit", "5"]));
+    running.stop();
+    assert_eq!(rejected.len(), 5);
+    for one in rejected {
+        assert_eq!(one["rejected"], serde_json::json!([{"code": "P050", "reason": "********"}]), "{one}");
+    }
+}
+
+/// A pipeline over `in.jsonl`, which grows, with one step `cheap`.
+fn live(plugin: &str, mask: &str) -> String {
+    format!(
+        "version: 1
+name: live
+source:
+  files: {{ path: in.jsonl, follow: true }}
+  format: json
+  columns: {{ order: i64, customer: utf8, at: timestamp, quantity: i64, price_cents: i64 }}
+  on_error: skip
+steps:
+  - {{ id: cheap, plugin: {plugin}, config: {{ min_cents: 1000 }}, on_error: dlq }}
+sinks: [ {{ files: out }} ]
+dlq: {{ files: dead }}
+mask: [ {mask} ]
+checkpoint: {{ store: \"file://store\", ephemeral: true }}
+work_dir: work
+"
+    )
+}
+
 #[test]
 fn real_records_become_a_scenario() {
     let folder = Folder::with("orders", "filter");
     folder.segno("", &["build", "orders"]).good();
     let sample = folder.read("orders/sample.jsonl");
     folder.write("in.jsonl", "");
-    folder.write(
-        "live.yaml",
-        "version: 1
-name: live
-source:
-  files: { path: in.jsonl, follow: true }
-  format: json
-  columns: { order: i64, customer: utf8, at: timestamp, quantity: i64, price_cents: i64 }
-  on_error: skip
-steps:
-  - { id: cheap, plugin: orders/orders.wasm, config: { min_cents: 1000 }, on_error: dlq }
-sinks: [ { files: out } ]
-dlq: { files: dead }
-mask: [ customer ]
-checkpoint: { store: \"file://store\", ephemeral: true }
-work_dir: work
-",
-    );
+    folder.write("live.yaml", &live("orders/orders.wasm", "customer"));
     let lines: Vec<&str> = sample.lines().collect();
     // In no order, since a sample is spread evenly.
     let line = |number: u64| lines[(number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize % lines.len()].to_owned();

@@ -55,12 +55,8 @@ for (const prototype of [Array.prototype, Number.prototype, BigInt.prototype, Ob
 }
 replace(String.prototype, ['localeCompare', 'toLocaleLowerCase', 'toLocaleUpperCase'], (name) => `${name}()`, LOCALE);
 for (const [name, instead] of [['Intl', LOCALE], ['crypto', CHANCE], ['performance', CLOCK]]) {
-    const object = globalThis[name];
-    if (!object) continue;
-    const stand = {};
-    const names = new Set([...Object.getOwnPropertyNames(object), ...Object.getOwnPropertyNames(Object.getPrototypeOf(object))]);
-    for (const one of names) if (one !== 'constructor') stand[one] = refused(`${name}.${one}`, instead);
-    put(globalThis, name, stand);
+    // Whether this engine has it or not: whatever is asked of it is refused in the same words.
+    put(globalThis, name, new Proxy({}, { get: (_, one) => (typeof one === 'string' ? refused(`${name}.${one}`, instead) : undefined) }));
 }
 replace(globalThis, ['WeakRef', 'FinalizationRegistry'], (name) => `new ${name}()`, COLLECTED);
 // What an asynchronous function becomes (the bundler writes it as one that makes a Promise).

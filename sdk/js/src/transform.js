@@ -5,7 +5,7 @@
 //
 // Invariant: what is declared is bound anew for each instance; nothing of one instance reaches another.
 
-import { Column, Shape, StateShape, converted } from './columns.js';
+import { Shape, StateShape, converted } from './columns.js';
 import { Setting } from './settings.js';
 import { KINDS, StateError, checked, readFrame, writeFrame } from './wire.js';
 
@@ -367,5 +367,3 @@ export class Plan {
         return { ports, state, timers, context };
     }
 }
-
-export { Column };

@@ -78,6 +78,7 @@ mod tests {
         assert_eq!(clock.read(100 * S, Duration::ZERO), 500 * S);
         assert_eq!(clock.read(100 * S, seconds(2)), 501 * S);
     }
+
     #[test]
     fn it_shows_whole_milliseconds_and_keeps_what_is_less() {
         let mut clock = LogicalClock::default();

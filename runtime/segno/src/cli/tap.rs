@@ -65,10 +65,10 @@ pub fn run(console: &Console, args: &TapArgs) -> Outcome {
             }
             return Err(not_running(&work_dir.display().to_string(), args).into());
         };
-        was_there = true;
-        if passed.is_empty() && shown == 0 {
+        if passed.is_empty() && !was_there {
             console.note("no record passes now; waiting for one, Ctrl-C ends");
         }
+        was_there = true;
         // Several processes may have answered.
         passed.truncate(wanted);
         shown += passed.len();

@@ -16,6 +16,7 @@ use super::lane::Rejected;
 use super::program::Program;
 use super::step::StreamRows;
 use arrow_array::RecordBatch;
+use segno_core::pipeline::variables::MASK;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -141,10 +142,24 @@ impl Passing<'_> {
         chosen
     }
 
+    /// The names of a step's key columns.
+    fn key_columns(&self, step: usize) -> impl Iterator<Item = &str> {
+        let step = &self.program.graph.steps[step];
+        let input = self.program.graph.stream(step.input);
+        step.key.iter().filter_map(move |&column| Some(input?.columns.get(column)?.name.as_str()))
+    }
+
+    /// Whether the plugin sees anything that is hidden: then it may say it, in whatever form.
+    fn sees_hidden(&self, hidden: &Hidden) -> bool {
+        let read = self.program.graph.steps[self.step].read_schema.columns.iter().map(|column| column.name.as_str());
+        read.chain(self.key_columns(self.step)).any(|column| hidden.hides(column))
+    }
+
     fn sample(&self, most: usize, hidden: &Hidden) -> Vec<Passed> {
         let chosen = self.chosen(most);
+        let sees_hidden = self.sees_hidden(hidden);
         let ports = &self.program.graph.steps[self.step].outputs;
-        let mut sample: Vec<Passed> = chosen.iter().map(|&cause| self.named(cause)).collect();
+        let mut sample: Vec<Passed> = chosen.iter().map(|&cause| self.named(cause, hidden)).collect();
         let mut budget = BYTES_MAX;
         let at = |cause: u32| chosen.iter().position(|&one| one == cause);
         each_chosen(self.rows, &at, |one, row| sample[one].put(None, &self.rows.batch, row, hidden, &mut budget));
@@ -155,15 +170,21 @@ impl Passing<'_> {
         for rejected in self.rejected {
             let row = rejected.row as usize;
             if let Some(one) = at(self.rows.cause(row)) {
-                let reason = hidden.reason(&rejected.reason, &self.rows.batch, row);
+                let reason = if sees_hidden { MASK.to_owned() } else { hidden.said(&rejected.reason) };
                 sample[one].rejected.push(Rejection { code: rejected.code.clone(), reason });
             }
         }
         sample
     }
 
-    fn named(&self, cause: u32) -> Passed {
-        let Origin { source, partition, offset } = self.causes.origin(self.program, cause);
+    fn named(&self, cause: u32, hidden: &Hidden) -> Passed {
+        let Origin { source, mut partition, offset } = self.causes.origin(self.program, cause);
+        if let Some(fired) = self.causes.timer(cause)
+            && self.key_columns(fired.step).any(|column| hidden.hides(column))
+        {
+            // Else it has the key's bytes.
+            partition = format!("timer/{}/{}", fired.number, hidden.stand_in_of(&fired.key));
+        }
         Passed {
             source,
             partition,

@@ -6,6 +6,7 @@
 //! - `archive`, `sources`: programs of old epochs, sources with lasting names
 //! - `layout`: which shards a pipeline has
 //! - `history`, `open`: what a shard left behind, and taking it over
+//! - `stored`: whether a changed plugin can read the state that is there
 //! - `run`: running it, with restarts
 //! - `letters`, `redrive`: dead letters, and putting them through the pipeline again
 //! - `several`, `proposals`: the shards of this process, and who says which they are
@@ -29,4 +30,5 @@ pub mod run;
 pub mod several;
 pub mod sources;
 pub mod stages;
+pub mod stored;
 pub mod tables;

@@ -12,6 +12,7 @@ use super::load::Loaded;
 use super::plan::Plan;
 use super::refresh::NewerRows;
 use super::sources;
+use super::stored;
 use crate::shard::burst::Bursts;
 use crate::shard::expect::Expect;
 use crate::shard::plan::Planner;
@@ -433,7 +434,9 @@ fn change(shard: &mut Shard, history: &History, versions: &mut Versions<'_>, opt
     };
     match continuation {
         Continuation::Same => Ok(()),
-        Continuation::NewRows { what } | Continuation::Accepted { what } => {
+        Continuation::NewRows { what } => shard.change(before, Arc::clone(&shard.program), what),
+        Continuation::Accepted { what } => {
+            stored::check(&versions.get(&before)?.program, &shard.program)?;
             shard.change(before, Arc::clone(&shard.program), what)
         }
         Continuation::OldRows { what } => {

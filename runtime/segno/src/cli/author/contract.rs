@@ -7,9 +7,10 @@
 //! no part of the contract.
 
 use super::CONTRACT;
+use crate::worker::stored::{self, HELP, TableChange};
 use segno_core::{Code, Error, Place, Result};
 use segno_wire::Description;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::path::Path;
 
 /// What `segno test` says of a contract.
@@ -51,10 +52,7 @@ pub fn check(folder: &Path, description: &Description, update: bool) -> Result<V
     let changes = recorded.as_ref().map(|recorded| compare(recorded, &found)).unwrap_or_default();
     if !changes.unversioned.is_empty() {
         return Err(Error::new(Code::StateUnversioned, changes.unversioned.join("; "))
-            .with_help(format!(
-                "append new fields with #[segno(since = N)], and raise the table's #[segno(version = N)]: state of older runs is read \
-                 by these. Where no pipeline has such state yet, remove {CONTRACT} and record it anew"
-            ))
+            .with_help(format!("{HELP}. Where no pipeline has such state yet, remove {CONTRACT} and record it anew"))
             .with_place(Place::file(&file)));
     }
     if update && recorded.as_ref() == Some(&found) {
@@ -180,53 +178,13 @@ fn outputs(old: &Value, new: &Value, changes: &mut Changes) {
 
 /// State of older runs is read by later versions: fields are appended, and the version says so.
 fn tables(old: &Value, new: &Value, changes: &mut Changes) {
-    let now = named(new, "tables");
-    let before = named(old, "tables");
-    for (name, old) in &before {
-        let Some(new) = find(&now, name) else {
-            changes.broken.push(format!("the state table {name} is gone, and what pipelines keep in it"));
-            continue;
-        };
-        let (version_before, version) = (old["version"].as_u64().unwrap_or(1), new["version"].as_u64().unwrap_or(1));
-        let columns = |table: &Value| table["columns"].as_array().cloned().unwrap_or_default();
-        let (columns_before, columns) = (columns(old), columns(new));
-        if columns == columns_before && version >= version_before {
-            if version > version_before {
-                changes.added.push(format!("the state table {name} has version {version}; it had {version_before}"));
-            }
-        } else if version <= version_before {
-            changes.unversioned.push(format!(
-                "the state table {name} has other fields than before ({}), and still version {version}",
-                fields(&columns_before, &columns)
-            ));
-        } else if columns.starts_with(&columns_before) {
-            changes.added.push(format!("the state table {name} has more fields, and version {version}"));
-        } else {
-            changes.unversioned.push(format!(
-                "the state table {name} has other fields than before ({}): a higher version may only append some",
-                fields(&columns_before, &columns)
-            ));
+    for change in stored::changes(old, new) {
+        match change {
+            TableChange::Fit(what) => changes.added.push(what),
+            TableChange::Gone(what) => changes.broken.push(what),
+            TableChange::Unfit(what) => changes.unversioned.push(what),
         }
     }
-    for (name, _) in now.iter().filter(|(name, _)| find(&before, name).is_none()) {
-        changes.added.push(format!("the state table {name} is new"));
-    }
-}
-
-/// Which fields differ.
-fn fields(before: &[Value], now: &[Value]) -> String {
-    let keyed = |columns: &[Value]| -> Map<String, Value> {
-        columns.iter().filter_map(|column| Some((column["name"].as_str()?.to_owned(), column.clone()))).collect()
-    };
-    let (before, now) = (keyed(before), keyed(now));
-    let gone = before.keys().filter(|name| !now.contains_key(*name)).map(|name| format!("{name} is gone"));
-    let new = now.iter().map(|(name, column)| match before.get(name) {
-        None => Some(format!("{name} is new")),
-        Some(old) if old != column => Some(format!("{name} is {}; it was {}", kind(column), kind(old))),
-        Some(_) => None,
-    });
-    let found: Vec<String> = gone.chain(new.flatten()).collect();
-    if found.is_empty() { "in another order".to_owned() } else { found.join(", ") }
 }
 
 /// A plugin may want fewer tables and columns of them.

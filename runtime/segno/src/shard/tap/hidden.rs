@@ -15,14 +15,12 @@ use arrow_array::{
 use arrow_schema::{DataType, Field, Schema};
 use segno_core::columns::json::row_to_json;
 use segno_core::pipeline::Pipeline;
-use segno_core::pipeline::variables::{MASK, mask, mask_text};
+use segno_core::pipeline::variables::{mask, mask_text};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, LazyLock};
 
 /// A column is hidden when its name contains one of these, in whatever case.
 pub const WORDS: [&str; 5] = ["secret", "token", "password", "passwd", "credential"];
-/// Values whose text is shorter are not looked for in a plugin's words: they stand everywhere.
-const TEXT_BYTES_MIN: usize = 4;
 /// What stands for a number is less.
 const NUMBERS: u64 = 1_000_000;
 
@@ -40,7 +38,7 @@ impl Hidden {
         Hidden { columns: pipeline.mask.clone(), values: pipeline.secrets.clone() }
     }
 
-    fn hides(&self, column: &str) -> bool {
+    pub fn hides(&self, column: &str) -> bool {
         let name = column.to_lowercase();
         self.columns.iter().any(|one| one == column) || WORDS.iter().any(|word| name.contains(word))
     }
@@ -64,19 +62,14 @@ impl Hidden {
         Some(value.to_string())
     }
 
-    /// What a plugin says about a row: without the values of its hidden columns, where it quotes them.
-    pub fn reason(&self, reason: &str, rows: &RecordBatch, row: usize) -> String {
-        let mut reason = mask_text(reason, &self.values).unwrap_or_else(|| reason.to_owned());
-        for (field, column) in rows.schema_ref().fields().iter().zip(rows.columns()) {
-            if !self.hides(field.name()) || column.is_null(row) {
-                continue;
-            }
-            let value = text_of(&column.slice(row, 1));
-            if value.len() >= TEXT_BYTES_MIN {
-                reason = reason.replace(&value, MASK);
-            }
-        }
-        reason
+    /// What a plugin says that sees nothing hidden but, by its configuration, the values of secret variables.
+    pub fn said(&self, text: &str) -> String {
+        mask_text(text, &self.values).unwrap_or_else(|| text.to_owned())
+    }
+
+    /// What stands for a key.
+    pub fn stand_in_of(&self, key: &[u8]) -> String {
+        format!("hidden-{:016x}", HASH.hash_one(key))
     }
 }
 
@@ -163,12 +156,11 @@ mod tests {
         let shown: serde_json::Value = serde_json::from_str(&hidden().row(&rows(), 1).unwrap()).unwrap();
         assert_eq!(shown["note"], "pays with ********");
         let shown: serde_json::Value = serde_json::from_str(&hidden().row(&rows(), 2).unwrap()).unwrap();
-        assert_eq!(shown["id"], MASK);
+        assert_eq!(shown["id"], segno_core::pipeline::variables::MASK);
     }
 
     #[test]
-    fn what_a_plugin_says_does_not_quote_what_is_hidden() {
-        let said = hidden().reason("card 4111-1111 of hunter22 is no card", &rows(), 0);
-        assert_eq!(said, "card ******** of ******** is no card");
+    fn what_a_plugin_says_has_no_value_of_a_secret_variable() {
+        assert_eq!(hidden().said("the password hunter22 is short"), "the password ******** is short");
     }
 }
