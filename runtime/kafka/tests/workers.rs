@@ -208,10 +208,31 @@ impl Worker {
         self.child.wait().expect("a child");
     }
 
-    /// Asks it to leave, and gives its exit code.
+    /// Asks it to leave as soon as it can hear that, and gives its exit code.
     pub fn leave(mut self) -> Option<i32> {
+        self.await_handlers();
         self.signal(Signal::TERM);
         self.end()
+    }
+
+    /// A process that has only just started would die by SIGTERM. The handler of SIGINT is the last that it sets.
+    fn await_handlers(&mut self) {
+        let started = Instant::now();
+        while !self.catches(Signal::INT) {
+            if self.child.try_wait().expect("a child").is_some() {
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "it never handles signals; it said: {}", self.said());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// As Linux tells: a set bit for each signal with a handler.
+    fn catches(&self, signal: Signal) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+        caught & 1 << (signal.as_raw() - 1) != 0
     }
 
     fn end(&mut self) -> Option<i32> {

@@ -65,7 +65,11 @@ fn fields(before: &[Value], now: &[Value]) -> String {
     let new = now.iter().filter_map(|(name, column)| match before.get(name) {
         None => Some(format!("{name} is new")),
         Some(old) if kind(old) != kind(column) => Some(format!("{name} is {}; it was {}", kind(column), kind(old))),
-        Some(old) if old != column => Some(format!("{name} has other fields, or another version that brought it")),
+        Some(old) if old["columns"] != column["columns"] => {
+            let inner = |column: &Value| column["columns"].as_array().cloned().unwrap_or_default();
+            Some(format!("in {name}: {}", fields(&inner(old), &inner(column))))
+        }
+        Some(old) if old != column => Some(format!("{name} says another version that brought it")),
         Some(_) => None,
     });
     let found: Vec<String> = gone.chain(new).collect();
