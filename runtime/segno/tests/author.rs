@@ -410,7 +410,7 @@ fn state_of_another_shape_is_refused_by_a_run_whatever_is_accepted() {
         ("total_cents: i64,\n    orders: u64,", "in another order"),
         ("orders: u64,\n    total_cents: i64,\n    more: u64,", "more is new"),
     ] {
-        folder.write("shapes/src/lib.rs", &good.replace("orders: u64,\n    total_cents: i64,\n}", &format!("{columns}\n}}")));
+        folder.write("shapes/src/lib.rs", &good.replace("Sum {\n    orders: u64,\n    total_cents: i64,\n}", &format!("Sum {{\n    {columns}\n}}")));
         another();
         run(&[]).failed(78, &["[J004]"]);
         run(&["--accept-change"]).failed(1, &["[P063]", "step \"orders\"", said, "windows", "since"]);

@@ -47,11 +47,28 @@ fn change(name: &str, old: &Value, new: &Value) -> Option<TableChange> {
         let fields = fields(&before, &now);
         return Some(TableChange::Unfit(format!("the state table {name} has other fields than before ({fields}), and still version {version}")));
     }
-    if now.starts_with(&before) {
+    if appends(&before, &now, version_before) {
         return Some(TableChange::Fit(format!("the state table {name} has more fields, and version {version}")));
     }
     let fields = fields(&before, &now);
-    Some(TableChange::Unfit(format!("the state table {name} has other fields than before ({fields}): a higher version may only append some")))
+    Some(TableChange::Unfit(format!(
+        "the state table {name} has other fields than before ({fields}): a higher version may only append some, which it brings itself (since)"
+    )))
+}
+
+/// True when `now` reads what was written by `before`: only fields are appended that a version after `written` brings, in the items
+/// of lists as well, which have the version of their table.
+fn appends(before: &[Value], now: &[Value], written: u64) -> bool {
+    let items = |column: &Value| column["columns"].as_array().cloned().unwrap_or_default();
+    let bare = |column: &Value| {
+        let mut column = column.clone();
+        column.as_object_mut().map(|fields| fields.remove("columns"));
+        column
+    };
+    let reads = |(old, new): (&Value, &Value)| bare(old) == bare(new) && appends(&items(old), &items(new), written);
+    now.len() >= before.len()
+        && before.iter().zip(now).all(reads)
+        && now[before.len()..].iter().all(|column| column["since"].as_u64().unwrap_or(1) > written)
 }
 
 /// Which fields differ.
@@ -73,7 +90,7 @@ fn fields(before: &[Value], now: &[Value]) -> String {
         Some(_) => None,
     });
     let found: Vec<String> = gone.chain(new).collect();
-    if found.is_empty() { "in another order".to_owned() } else { found.join(", ") }
+    if found.is_empty() { "they are in another order".to_owned() } else { found.join(", ") }
 }
 
 /// What an author does about it, in whatever language.
@@ -97,5 +114,41 @@ pub fn check(before: &Program, now: &Program) -> Result<()> {
     match unfit.is_empty() {
         true => Ok(()),
         false => Err(Error::new(Code::StateUnversioned, unfit.join("; ")).with_help(format!("{HELP}; or run it under another pipeline name, without that state"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn field(name: &str, since: u64) -> Value {
+        json!({"name": name, "type": "u64", "nullable": false, "since": since})
+    }
+
+    fn list(items: &[Value]) -> Value {
+        json!({"name": "items", "type": "list", "columns": items})
+    }
+
+    fn table(version: u64, columns: &[Value]) -> Value {
+        json!({"tables": [{"name": "t", "version": version, "columns": columns}]})
+    }
+
+    #[test]
+    fn what_older_values_lack_is_brought_by_a_newer_version_in_lists_too() {
+        let (a, b) = (field("a", 1), field("b", 1));
+        let unfit = |before: &Value, now: &Value| matches!(changes(before, now)[..], [TableChange::Unfit(_)]);
+        let old = table(1, std::slice::from_ref(&a));
+        assert!(changes(&old, &old).is_empty());
+        assert!(!unfit(&old, &table(2, &[a.clone(), field("b", 2)])));
+        // One that says it was always there would be looked for in values that do not have it.
+        assert!(unfit(&old, &table(2, &[a.clone(), b.clone()])));
+        assert!(unfit(&table(2, std::slice::from_ref(&a)), &table(3, &[a.clone(), field("b", 2)])));
+        assert!(unfit(&table(1, &[a.clone(), b.clone()]), &table(2, &[b.clone(), a.clone()])));
+        let old = table(1, &[list(std::slice::from_ref(&a)), b.clone()]);
+        assert!(!unfit(&old, &table(2, &[list(&[a.clone(), field("c", 2)]), b.clone()])));
+        assert!(unfit(&old, &table(2, &[list(&[a.clone(), field("c", 1)]), b.clone()])));
+        assert!(unfit(&old, &table(2, &[list(&[field("c", 2), a.clone()]), b.clone()])));
+        assert!(unfit(&old, &table(1, &[list(&[a, field("c", 2)]), b])));
     }
 }
