@@ -121,6 +121,7 @@ pub fn run(console: &Console, args: RunArgs) -> Outcome {
 pub fn stop_on_signals() -> Result<Arc<AtomicBool>, Error> {
     let failed = |error: std::io::Error| Error::new(Code::Internal, "signals cannot be handled").with_cause(error);
     let stopping = Arc::new(AtomicBool::new(false));
+    // SIGINT last: whoever sees that it is caught may send a SIGTERM, and tests do.
     for signal in [SIGTERM, SIGINT] {
         // In this order: the second signal finds the flag set and ends the process.
         signal_hook::flag::register_conditional_shutdown(signal, EXIT_INTERRUPTED, Arc::clone(&stopping)).map_err(failed)?;

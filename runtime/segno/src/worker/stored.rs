@@ -3,12 +3,13 @@
 //! Owns: the rule, and its words. Does not own: descriptions (`segno_wire`), what a run or a contract does about it
 //! (`open`, `cli::author::contract`).
 //!
-//! Invariant: values are read by their table's columns in their order, so columns of a table are only appended, each with a raised
-//! version; whoever accepts another change would read numbers as other numbers.
+//! Invariant: values are read by their table's columns in their order, so columns of a table are only appended, each brought by
+//! (`since`) a raised version; whoever accepts another change would read numbers as other numbers.
 
 use crate::shard::program::Program;
 use segno_core::{Code, Error, Result};
 use serde_json::{Map, Value};
+use std::cmp::Ordering;
 
 /// How a table of state changed.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,13 +40,18 @@ fn change(name: &str, old: &Value, new: &Value) -> Option<TableChange> {
     let (version_before, version) = (old["version"].as_u64().unwrap_or(1), new["version"].as_u64().unwrap_or(1));
     let columns = |table: &Value| table["columns"].as_array().cloned().unwrap_or_default();
     let (before, now) = (columns(old), columns(new));
-    if now == before && version >= version_before {
-        let raised = version > version_before;
-        return raised.then(|| TableChange::Fit(format!("the state table {name} has version {version}; it had {version_before}")));
+    if now == before {
+        return match version.cmp(&version_before) {
+            Ordering::Equal => None,
+            Ordering::Greater => Some(TableChange::Fit(format!("the state table {name} has version {version}; it had {version_before}"))),
+            Ordering::Less => Some(TableChange::Unfit(format!(
+                "the state table {name} has version {version}; it had {version_before}, and what that wrote cannot be read"
+            ))),
+        };
     }
     if version <= version_before {
         let fields = fields(&before, &now);
-        return Some(TableChange::Unfit(format!("the state table {name} has other fields than before ({fields}), and still version {version}")));
+        return Some(TableChange::Unfit(format!("the state table {name} has other fields than before ({fields}), and version {version}; it had {version_before}")));
     }
     if appends(&before, &now, version_before) {
         return Some(TableChange::Fit(format!("the state table {name} has more fields, and version {version}")));
@@ -150,5 +156,12 @@ mod tests {
         assert!(unfit(&old, &table(2, &[list(&[a.clone(), field("c", 1)]), b.clone()])));
         assert!(unfit(&old, &table(2, &[list(&[field("c", 2), a.clone()]), b.clone()])));
         assert!(unfit(&old, &table(1, &[list(&[a, field("c", 2)]), b])));
+    }
+
+    #[test]
+    fn a_lower_version_of_the_same_fields_is_told_as_that() {
+        let columns = [field("a", 1), field("b", 2)];
+        let [TableChange::Unfit(why)] = &changes(&table(3, &columns), &table(2, &columns))[..] else { panic!("it is taken") };
+        assert_eq!(why, "the state table t has version 2; it had 3, and what that wrote cannot be read");
     }
 }
