@@ -15,7 +15,8 @@
 // | `decimal128(p, s)` | `decimal128(p,s)` | `Decimal` |
 // | `optional(c)` | nullable | the value, or `null` |
 
-import { KINDS, Unfit, checked, decimalKind, shown, readState, writeState } from './wire.js';
+import { emptyState, readState, writeState } from './state.js';
+import { KINDS, Unfit, decimalKind, isDecimal, shown, unfit } from './wire.js';
 import { Decimal } from './values.js';
 
 /** A declared column. */
@@ -64,7 +65,7 @@ export class Shape {
             return { ...column, attribute, name: column.name ?? attribute };
         });
         this.columns = this.fields.filter((one) => !one.eventTime);
-        this.attributes = new Set(this.columns.map((one) => one.attribute));
+        this.attributes = this.columns.map((one) => one.attribute);
         this.where = where;
     }
 
@@ -80,47 +81,69 @@ export class Shape {
         return this.columns.map((one) => ({ name: one.name, type: String(one.kind), nullable: one.nullable }));
     }
 
-    /** The plain values of an object, in the order of the columns, each of its type. Throws `Unfit`. */
-    plain(row) {
+    /** Writes the plain values of an object into a row of columns. Throws `Unfit`; what it wrote then is to be written over. */
+    put(row, values, at) {
         if (row === null || typeof row !== 'object') throw new Unfit(`${this.where}: an object is expected, not ${shown(row)}`);
         const { columns } = this;
-        const values = new Array(columns.length);
-        for (let at = 0; at < columns.length; at++) {
-            const one = columns[at];
+        let others = Object.keys(row).length;
+        let missing = null;
+        for (let number = 0; number < columns.length; number++) {
+            const one = columns[number];
             const value = row[one.attribute];
-            if (value !== undefined && value !== null) values[at] = toWire(one, value);
-            else if (one.nullable) values[at] = null;
-            else throw new Unfit(`column ${one.name}: ${value}, and the column is not nullable`);
-        }
-        for (const name in row) {
-            if (!this.attributes.has(name)) {
-                throw new Unfit(`${this.where} has no column ${name}; it has ${[...this.attributes].join(', ') || 'none'}`);
+            if (value === undefined || value === null) {
+                if (value === null) others--;
+                if (!one.nullable) missing ??= one;
+                values[number][at] = null;
+                continue;
+            }
+            others--;
+            const { kind } = one;
+            // `toWire` for most values: a call costs the engine as much as all of this.
+            if (typeof value === kind.type && kind.more === null && (kind.least === null || (value >= kind.least && value <= kind.most)) && !kind.precision) {
+                values[number][at] = value;
+            } else {
+                values[number][at] = toWire(one, value);
             }
         }
+        if (others) this.#refuseOthers(row);
+        if (missing) throw new Unfit(`column ${missing.name}: ${row[missing.attribute]}, and the column is not nullable`);
+    }
+
+    /** The plain values of objects, by column. */
+    plain(rows) {
+        const values = this.columns.map(() => new Array(rows.length));
+        rows.forEach((row, at) => this.put(row, values, at));
         return values;
+    }
+
+    /** Throws when an object has what no column is called: a column that is missing is most often that one, misspelt. */
+    #refuseOthers(row) {
+        for (const name in row) {
+            if (!this.attributes.includes(name)) {
+                throw new Unfit(`${this.where} has no column ${name}; it has ${this.attributes.join(', ') || 'none'}`);
+            }
+        }
     }
 }
 
 /** A value as it is written: here, where it is given, so that a mistake has the author's line. */
-function toWire(column, value) {
-    if (column.kind.name !== 'decimal128') return of(column, value);
-    if (!(value instanceof Decimal)) throw new Unfit(`column ${column.name}: ${shown(value)} is no ${column.kind}`);
-    const digits = value.digitsAt(column.kind.scale);
-    if (digits === null) throw new Unfit(`column ${column.name}: ${value} is no ${column.kind}: it has more digits behind the point; cut them off`);
-    return of(column, digits);
+function toWire({ name, kind }, value) {
+    const where = `column ${name}: `;
+    const plain = isDecimal(kind) ? digitsOf(kind, value, where) : value;
+    if (!kind.fits(plain)) throw unfit(kind, plain, where);
+    return plain;
 }
 
-function of(column, value) {
-    try {
-        return checked(column.kind, value);
-    } catch (error) {
-        throw error instanceof Unfit ? new Unfit(`column ${column.name}: ${error.message}`) : error;
-    }
+function digitsOf(kind, value, where) {
+    if (!(value instanceof Decimal)) throw unfit(kind, value, where);
+    const digits = value.digitsAt(kind.scale);
+    if (digits === null) throw new Unfit(`${where}${value} is no ${kind}: it has more digits behind the point; cut them off`);
+    return digits;
 }
 
 /** A column's plain values as the plugin sees them. */
 export function converted(kind, values) {
-    if (kind.name !== 'decimal128') return values;
+    if (!isDecimal(kind)) return values;
     return values.map((value) => (value === null ? null : new Decimal(value, kind.scale)));
 }
 
@@ -142,8 +165,10 @@ export class StateShape extends Shape {
             newest = one.since;
             return one.items ? new StateShape(one.items, `${table}.${one.attribute}`, version) : null;
         });
-        this.wire = this.fields.map((one, at) => ({
-            name: one.name, kind: one.kind, nullable: one.nullable, since: one.since, items: this.lists[at]?.wire ?? null,
+        this.stored = this.fields.map(({ name, attribute, kind, nullable, since }, at) => ({
+            name, attribute, kind, nullable, since, items: this.lists[at]?.stored ?? null, inside: null,
+            plainOf: kind && isDecimal(kind) ? (value, where) => digitsOf(kind, value, where) : null,
+            valueOf: kind && isDecimal(kind) ? (digits) => new Decimal(digits, kind.scale) : null,
         }));
     }
 
@@ -159,39 +184,25 @@ export class StateShape extends Shape {
 
     /** What a new key has: null, zero, false or empty. */
     first() {
-        // As a value of a version that had no column yet.
-        this.empty ??= readState(1, this.wire.map((one) => ({ ...one, since: 2 })), Uint8Array.of(1, 0));
-        return this.ofPlain(this.empty);
+        return emptyState(this.stored);
     }
 
-    toPlain(value) {
-        const names = this.fields.map((one) => one.attribute);
+    /** Throws when a value, or an item in it, has what no column is called. */
+    refuseOthers(value) {
         for (const name in value) {
-            if (!names.includes(name)) throw new Unfit(`state ${this.where} has no column ${name}; it has ${names.join(', ')}`);
+            if (!this.attributes.includes(name)) throw new Unfit(`state ${this.where} has no column ${name}; it has ${this.attributes.join(', ')}`);
         }
-        return this.fields.map((one, at) => {
-            const found = value[one.attribute] ?? null;
-            if (this.lists[at]) return (found ?? []).map((item) => this.lists[at].toPlain(item));
-            if (found !== null) return toWire(one, found);
-            if (!one.nullable) throw new Unfit(`state column ${one.name}: ${shown(value[one.attribute])}, and the column is not nullable`);
-            return null;
+        this.lists.forEach((list, at) => {
+            if (list) for (const item of value[this.attributes[at]] ?? []) list.refuseOthers(item);
         });
-    }
-
-    ofPlain(values) {
-        const value = {};
-        this.fields.forEach((one, at) => {
-            if (this.lists[at]) value[one.attribute] = values[at].map((item) => this.lists[at].ofPlain(item));
-            else value[one.attribute] = converted(one.kind, [values[at]])[0];
-        });
-        return value;
     }
 
     encode(value) {
-        return writeState(this.version, this.wire, this.toPlain(value));
+        this.refuseOthers(value);
+        return writeState(this.version, this.stored, value);
     }
 
     decode(bytes) {
-        return this.ofPlain(readState(this.version, this.wire, bytes));
+        return readState(this.version, this.stored, bytes);
     }
 }

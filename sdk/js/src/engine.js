@@ -9,7 +9,7 @@ import { converted } from './columns.js';
 import * as observe from './observe.js';
 import { ConfigError, readConfig } from './settings.js';
 import { ConfigRefused, Reject, StateUnreadable, loadTable, rowOf } from './transform.js';
-import { BATCH, EFFECTS, INIT, KINDS, readFrame, readMessage, toWellFormed, writeFrame, writeMessage } from './wire.js';
+import { BATCH, EFFECTS, INIT, KINDS, readFrame, readMessage, writeFrame, writeMessage } from './wire.js';
 
 /** `init` refuses its configuration or its side tables; or a batch as a whole cannot be processed. */
 export class Refused extends Error {}
@@ -18,7 +18,8 @@ export class Refused extends Error {}
 export class Engine {
     #plan;
     #instance = null;
-    #event = 0;
+    /** The event that is being processed: records and timers of a batch are counted as one sequence. */
+    #now = { event: 0 };
 
     constructor(plan) {
         this.#plan = plan;
@@ -35,7 +36,7 @@ export class Engine {
                 if (!bytes) throw new ConfigRefused(`side table \`${one.name}\` is missing`);
                 return loadTable(one, bytes);
             });
-            this.#instance = plan.instance(config, tables, () => this.#event);
+            this.#instance = plan.instance(config, tables, this.#now);
         } catch (error) {
             if (error instanceof ConfigError || error instanceof ConfigRefused) throw new Refused(error.message);
             throw error;
@@ -52,30 +53,33 @@ export class Engine {
         const plan = this.#plan;
         const { ports, state, timers, context } = this.#instance;
         const { rows, columns } = readFrame(sections.get('1/0'));
-        ports.forEach((port) => port.start());
+        for (const port of ports) port.start();
         timers.start();
         const keys = state.length ? readFrame(sections.get('2/0')).columns[0] : null;
         state.forEach((one, at) => one.start(readFrame(sections.get(`3/${at}`)).columns[0]));
         const rejects = [];
-        const marks = new Array(ports.length);
         try {
-            const record = this.#records(sections, columns);
+            const [attributes, values] = this.#read(sections, columns);
             const due = plan.hasTimers ? new Due(sections) : null;
-            const { process } = plan.spec;
+            const { spec } = plan;
+            const now = this.#now;
             for (let row = 0; row < rows; row++) {
+                now.event = row;
                 if (due) {
-                    this.#fire(due, row);
-                    due.reach(row, timers);
+                    if (due.timer <= row) this.#fire(due, row);
+                    if (due.move <= row) due.reach(row, timers);
+                    now.event = row + due.taken;
                 }
-                this.#event = row + (due?.taken ?? 0);
-                if (keys) for (const one of state) one.key = keys[row];
-                for (let at = 0; at < ports.length; at++) marks[at] = ports[at].causes.length;
+                for (let at = 0; at < state.length; at++) state[at].key = keys[row];
+                const record = {};
+                for (let at = 0; at < attributes.length; at++) record[attributes[at]] = values[at][row];
                 try {
-                    thenable(process.call(plan.spec, record(row), context), 'process');
+                    const result = spec.process(record, context);
+                    if (result !== undefined) refuseThenable(result, 'process');
                 } catch (error) {
                     if (!(error instanceof Reject)) throw error;
-                    ports.forEach((port, at) => port.forget(marks[at]));
-                    rejects.push([this.#event, toWellFormed(error.message)]);
+                    for (const port of ports) port.forget();
+                    rejects.push([now.event, error.message.toWellFormed()]);
                 }
             }
             if (due) this.#fire(due, rows);
@@ -88,26 +92,22 @@ export class Engine {
         }
     }
 
-    #records(sections, columns) {
+    /** What records are made of: attributes, and the values of each. */
+    #read(sections, columns) {
         const { input, eventTime } = this.#plan;
         const values = input.columns.map((one, at) => converted(one.kind, columns[at]));
-        if (eventTime === null) return (row) => rowOf(input, values, row);
-        const times = readFrame(sections.get('5/0')).columns[0];
-        return (row) => {
-            const record = rowOf(input, values, row);
-            record[eventTime] = times[row];
-            return record;
-        };
+        if (eventTime === null) return [input.attributes, values];
+        return [[...input.attributes, eventTime], [...values, readFrame(sections.get('5/0')).columns[0]]];
     }
 
     /** Fires the timers that are due before a record. */
     #fire(due, row) {
         const { state, timers, context } = this.#instance;
         for (let timer = due.before(row, timers); timer; timer = due.before(row, timers)) {
-            this.#event = timer.event;
+            this.#now.event = timer.event;
             for (const one of state) one.key = timer.key;
             try {
-                thenable(this.#plan.spec.onTimer(timer.timer, context), 'onTimer');
+                refuseThenable(this.#plan.spec.onTimer(timer.timer, context), 'onTimer');
             } catch (error) {
                 if (!(error instanceof Reject)) throw error;
                 throw new Error(`a timer is no record that could be rejected: ${error.message}`);
@@ -117,7 +117,7 @@ export class Engine {
 }
 
 /** What a function that is asynchronous would do later never happens. */
-function thenable(result, name) {
+function refuseThenable(result, name) {
     if (result !== undefined && typeof result?.then === 'function') throw new TypeError(`\`${name}\` is asynchronous; there is nothing to wait for in a plugin`);
 }
 
@@ -131,7 +131,7 @@ function answered(ports, state, timers, rejects) {
         if (!changed.length) return;
         sections.push([2, at, pairs(changed, KINDS.u32, KINDS.binary)]);
     });
-    if (timers.changes.length) sections.push([3, 0, timers.write()]);
+    if (timers.changed) sections.push([3, 0, timers.write()]);
     if (rejects.length) {
         sections.push([4, 0, pairs(rejects, KINDS.u32, KINDS.utf8)]);
     }
@@ -152,14 +152,17 @@ class Due {
         this.#moves = readFrame(sections.get('6/0')).columns;
         /** Timers that have fired. */
         this.taken = 0;
+        /** The record before which the next timer fires, and the one with which the watermark moves next. */
+        this.timer = this.#timers[0][0] ?? Infinity;
+        this.move = this.#moves[0][0] ?? Infinity;
     }
 
     /** The next timer that fires before a record, if there is one; the watermark is what it sees. */
     before(row, timers) {
+        if (this.timer > row) return null;
         const [rows, keys, times, numbers, watermarks] = this.#timers;
-        const at = this.taken;
-        if (at >= rows.length || rows[at] > row) return null;
-        this.taken++;
+        const at = this.taken++;
+        this.timer = rows[this.taken] ?? Infinity;
         timers.seen = watermarks[at];
         return { event: row + at, key: keys[at], timer: { time: times[at], number: numbers[at] } };
     }
@@ -168,5 +171,6 @@ class Due {
     reach(row, timers) {
         const [rows, watermarks] = this.#moves;
         while (this.#moved < rows.length && rows[this.#moved] <= row) timers.seen = watermarks[this.#moved++];
+        this.move = rows[this.#moved] ?? Infinity;
     }
 }

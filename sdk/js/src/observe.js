@@ -4,8 +4,6 @@
 //
 // Invariant: nothing comes back, so that nothing can depend on it.
 
-import { toWellFormed } from './wire.js';
-
 export const TRACE = 0;
 export const DEBUG = 1;
 export const INFO = 2;
@@ -25,7 +23,7 @@ export function sendTo(next) {
 
 /** Writes a line to the host's log, at once. The host limits the number and the length of lines. */
 export function log(level, message) {
-    send.log(level, toWellFormed(String(message)));
+    send.log(level, String(message).toWellFormed());
 }
 
 export const debug = (message) => log(DEBUG, message);

@@ -100,8 +100,9 @@ export class Harness {
         this.#delay = watermarkDelay;
         const sections = [[1, 0, new TextEncoder().encode(json(config))]];
         plugin.tables.forEach((one, at) => {
-            const rows = (tables[one.name] ?? []).map((row) => one.shape.plain(row));
-            const columns = one.shape.columns.map((column, number) => ({ ...column, values: rows.map((row) => row[number]) }));
+            const rows = tables[one.name] ?? [];
+            const values = one.shape.plain(rows);
+            const columns = one.shape.columns.map(({ kind }, number) => ({ kind, values: values[number] }));
             sections.push([2, at, writeFrame(rows.length, columns)]);
         });
         this.#init = writeMessage(INIT, sections);
@@ -225,8 +226,8 @@ export class Harness {
         const numberOf = new Map(keys.map((key, at) => [key, at]));
         const rows = events.filter((event) => !event.timer).map((event) => event.row);
         const columns = (list, ...parts) => writeFrame(list.length, parts.map(([kind, part]) => ({ kind, values: list.map(part) })));
-        const plain = rows.map((row) => plan.input.plain(withoutTime(records[row].record, plan.eventTime)));
-        const sections = [[1, 0, writeFrame(rows.length, plan.input.columns.map((one, at) => ({ ...one, values: plain.map((row) => row[at]) })))]];
+        const plain = plan.input.plain(rows.map((row) => withoutTime(records[row].record, plan.eventTime)));
+        const sections = [[1, 0, writeFrame(rows.length, plan.input.columns.map(({ kind }, at) => ({ kind, values: plain[at] })))]];
         if (plan.state.length || plan.hasTimers || plan.ports.some((port) => port.kind === 'per_key')) {
             sections.push([2, 0, columns(rows, [KINDS.u32, (row) => numberOf.get(records[row].key)])]);
         }
@@ -281,7 +282,7 @@ export class Harness {
             const [causes, ...values] = readFrame(bytes).columns;
             const converteds = port.shape.columns.map((one, number) => converted(one.kind, values[number]));
             causes.forEach((cause, number) => {
-                const row = rowOf(port.shape, converteds, number);
+                const row = rowOf(port.shape.attributes, converteds, number);
                 result.ports[port.name].push(row);
                 result.places.set(row, places[cause]);
             });

@@ -7,7 +7,8 @@
 
 import { Shape, StateShape, converted } from './columns.js';
 import { Setting } from './settings.js';
-import { KINDS, StateError, checked, readFrame, writeFrame } from './wire.js';
+import { StateError } from './state.js';
+import { KINDS, checked, readFrame, writeFrame } from './wire.js';
 
 /** Rejects the current record: it causes no output, and goes the way of the step's `on_error`. The message is the reason. */
 export class Reject extends Error {}
@@ -35,41 +36,45 @@ export const emit = (columns) => new PortSpec('emit', columns, false);
 /** Rows that are the key, followed by these columns. */
 export const perKey = (columns) => new PortSpec('per_key', columns, false);
 
-/** An output of an instance. */
+/** An output of an instance. `now.event` is the event that is being processed. */
 class Port {
-    #event;
+    #now;
+    #columns;
 
-    constructor(shape, event) {
+    constructor(shape, now) {
         this.shape = shape;
-        this.#event = event;
+        this.#now = now;
         this.start();
     }
 
     start() {
         this.causes = [];
-        this.rows = [];
+        this.#columns = this.shape.columns.map(() => []);
     }
 
     /** Gives a row. Throws when a column is missing or not of its type. */
     push(row) {
-        this.rows.push(this.shape.plain(row));
-        this.causes.push(this.#event());
+        const { causes } = this;
+        this.shape.put(row, this.#columns, causes.length);
+        causes[causes.length] = this.#now.event;
     }
 
     /** Gives the current record. */
     keep() {
-        this.push({});
+        if (this.#columns.length) this.push({});
+        else this.causes[this.causes.length] = this.#now.event;
     }
 
-    forget(mark) {
-        this.causes.length = mark;
-        this.rows.length = mark;
+    /** Takes back what the current event gave. */
+    forget() {
+        const { causes } = this;
+        while (causes.length && causes[causes.length - 1] === this.#now.event) causes.length--;
     }
 
     write() {
-        const columns = [{ kind: KINDS.u32, values: this.causes }];
-        this.shape.columns.forEach((one, at) => columns.push({ kind: one.kind, values: this.rows.map((row) => row[at]) }));
-        return writeFrame(this.causes.length, columns);
+        for (const column of this.#columns) column.length = this.causes.length;
+        const columns = this.shape.columns.map(({ kind }, at) => ({ kind, values: this.#columns[at] }));
+        return writeFrame(this.causes.length, [{ kind: KINDS.u32, values: this.causes }, ...columns]);
     }
 }
 
@@ -77,17 +82,17 @@ class Port {
 
 /** Timers of the current key, and the watermark. For plugins that have `onTimer`. */
 export class Timers {
-    #event;
+    #now;
     #enabled;
 
-    constructor(event, enabled) {
-        this.#event = event;
+    constructor(now, enabled) {
+        this.#now = now;
         this.#enabled = enabled;
         this.start();
     }
 
     start() {
-        this.changes = [];
+        this.changes = [[], [], [], []];
         this.seen = null;
     }
 
@@ -122,12 +127,23 @@ export class Timers {
 
     #change(time, number, isSet) {
         this.#check();
-        this.changes.push([this.#event(), checked(KINDS.timestamp, time), checked(KINDS.u32, number), isSet]);
+        const [events, times, numbers, sets] = this.changes;
+        checked(KINDS.timestamp, time);
+        checked(KINDS.u32, number);
+        events.push(this.#now.event);
+        times.push(time);
+        numbers.push(number);
+        sets.push(isSet);
+    }
+
+    /** How many were set or deleted. */
+    get changed() {
+        return this.changes[0].length;
     }
 
     write() {
         const kinds = [KINDS.u32, KINDS.timestamp, KINDS.u32, KINDS.bool];
-        return writeFrame(this.changes.length, kinds.map((kind, at) => ({ kind, values: this.changes.map((one) => one[at]) })));
+        return writeFrame(this.changed, kinds.map((kind, at) => ({ kind, values: this.changes[at] })));
     }
 }
 
@@ -169,24 +185,26 @@ export class Keyed {
 
     /** The key's value, or `null` for a new key. */
     get() {
-        if (!this.#values.has(this.key)) {
-            const raw = this.#raw[this.key];
-            try {
-                this.#values.set(this.key, raw === null ? null : this.shape.decode(raw));
-            } catch (error) {
-                if (!(error instanceof StateError)) throw error;
-                throw new StateUnreadable(`the state of table \`${this.shape.table}\` cannot be read at version ${this.shape.version}: ${error.message}`);
-            }
+        let value = this.#values.get(this.key);
+        if (value === undefined) this.#values.set(this.key, (value = this.#read(this.#raw[this.key])));
+        return value;
+    }
+
+    #read(raw) {
+        try {
+            return raw === null ? null : this.shape.decode(raw);
+        } catch (error) {
+            if (!(error instanceof StateError)) throw error;
+            throw new StateUnreadable(`the state of table \`${this.shape.table}\` cannot be read at version ${this.shape.version}: ${error.message}`);
         }
-        return this.#values.get(this.key);
     }
 
     /** The key's value; made by `first()` for a new key. */
     orInsert(first) {
         const value = this.get();
         if (value !== null) return value;
-        this.#values.set(this.key, first());
-        return this.#values.get(this.key);
+        this.set(first());
+        return this.get();
     }
 
     /** The key's value; for a new key one whose columns are null, zero, false or empty. */
@@ -196,6 +214,7 @@ export class Keyed {
 
     /** Replaces the key's value. */
     set(value) {
+        if (value === undefined) throw new TypeError('a value of state is an object; undefined is none');
         this.#values.set(this.key, value);
     }
 
@@ -218,7 +237,9 @@ export class Keyed {
 
 function same(a, b) {
     if (a === null || b === null) return a === b;
-    return a.length === b.length && a.every((byte, at) => byte === b[at]);
+    if (a.length !== b.length) return false;
+    for (let at = 0; at < a.length; at++) if (a[at] !== b[at]) return false;
+    return true;
 }
 
 // Side tables -----------------------------------------------------------------------------------------------------------
@@ -261,7 +282,7 @@ export function loadTable(spec, bytes) {
     const { rows: count, columns } = readFrame(bytes);
     const values = spec.shape.columns.map((one, at) => converted(one.kind, columns[at]));
     const rows = [];
-    for (let row = 0; row < count; row++) rows.push(rowOf(spec.shape, values, row));
+    for (let row = 0; row < count; row++) rows.push(rowOf(spec.shape.attributes, values, row));
     const byKey = new Map();
     const places = new Map();
     if (spec.key !== null) {
@@ -277,11 +298,10 @@ export function loadTable(spec, bytes) {
     return new Table(rows, byKey);
 }
 
-/** An object of a shape, of columns. */
-export function rowOf(shape, values, row) {
+/** The object of a row of columns. */
+export function rowOf(attributes, values, row) {
     const object = {};
-    const { columns } = shape;
-    for (let at = 0; at < columns.length; at++) object[columns[at].attribute] = values[at][row];
+    for (let at = 0; at < attributes.length; at++) object[attributes[at]] = values[at][row];
     return object;
 }
 
@@ -355,9 +375,9 @@ export class Plan {
     }
 
     /** An instance whose ports, state and timers are its own. */
-    instance(config, tables, event) {
-        const timers = new Timers(event, this.hasTimers);
-        const ports = this.ports.map((port) => new Port(port.shape, event));
+    instance(config, tables, now) {
+        const timers = new Timers(now, this.hasTimers);
+        const ports = this.ports.map((port) => new Port(port.shape, now));
         const state = this.state.map((one) => new one.Kept(one.shape, timers));
         const context = { config, timers };
         this.ports.forEach((port, at) => (context[port.name] = ports[at]));

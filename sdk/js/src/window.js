@@ -8,9 +8,9 @@
 
 import { StateShape, bool, timestamp } from './columns.js';
 import { count } from './observe.js';
+import { copiedState, readState, writeState } from './state.js';
 import { Keyed, Reject, stateOf } from './transform.js';
 import { after, floor, timeText } from './values.js';
-import { readState, writeState } from './wire.js';
 
 const END = 0;
 const EARLY = 1;
@@ -37,32 +37,23 @@ class PanesShape {
         this.version = version;
         this.head = new StateShape(HEAD, 'window', version);
         this.kept = new StateShape(columns, 'window', version);
-        this.wire = [{ name: 'windows', kind: null, nullable: false, since: 1, items: [...this.head.wire, ...this.kept.wire] }];
+        const value = { attribute: 'value', kind: null, inside: this.kept.stored, items: null, valueOf: null };
+        this.stored = [{ name: 'windows', attribute: 'panes', kind: null, since: 1, items: [...this.head.stored, value], inside: null, valueOf: null }];
     }
 
     encode(panes) {
-        return writeState(this.version, this.wire, this.toPlain(panes));
+        for (const pane of panes) this.kept.refuseOthers(pane.value);
+        return writeState(this.version, this.stored, { panes });
     }
 
     decode(bytes) {
-        return this.ofPlain(readState(this.version, this.wire, bytes));
+        return readState(this.version, this.stored, bytes).panes;
     }
 
     stateSpecs() {
         return [{ name: 'windows', type: 'list', nullable: false, columns: [...this.head.stateSpecs(), ...this.kept.stateSpecs()] }];
     }
-
-    toPlain(panes) {
-        return [panes.map((pane) => [...this.head.toPlain(headOf(pane)), ...this.kept.toPlain(pane.value)])];
-    }
-
-    ofPlain([panes]) {
-        const width = this.head.fields.length;
-        return panes.map((plain) => ({ ...this.head.ofPlain(plain.slice(0, width)), value: this.kept.ofPlain(plain.slice(width)) }));
-    }
 }
-
-const headOf = ({ start, end, changed, closed }) => ({ start, end, changed, closed });
 
 class Panes extends Keyed {
     at(start, end, closed) {
@@ -84,7 +75,7 @@ class Panes extends Keyed {
 
     /** A copy of a value, which later records do not change. */
     copied(value) {
-        return this.shape.kept.ofPlain(this.shape.kept.toPlain(value));
+        return copiedState(this.shape.kept.stored, value);
     }
 }
 

@@ -1,10 +1,15 @@
-// Frames, messages and state values: what crosses the boundary, as wit/frame.md of Segno's repository specifies it.
+// Frames and messages: what crosses the boundary, as wit/frame.md of Segno's repository specifies it.
 //
-// Owns: the layout. Does not own: what a column means to a plugin (`engine`), which columns there are (`columns`).
+// Owns: the layout. Does not own: what a column means to a plugin (`engine`), which columns there are (`columns`), state values
+// (`state`).
 //
 // Invariants: what is written is canonical. What is read comes from the host, which writes well-formed frames and checks every
 // answer: readers trust it, and throw some error on anything else. A value of a column is a plain value: boolean, number (i32,
-// u32, f64, date), bigint (i64, u64, timestamp, digits of a decimal), string, Uint8Array; `null` is null.
+// u32, f64, date), bigint (i64, u64, timestamp, digits of a decimal), string, Uint8Array; `null` is null. Columns that are read are
+// arrays or typed arrays.
+//
+// The engine interprets, and much of its own library with it: what runs for each value uses few calls, and none of `map`, `from`
+// and their like, where a constructor or a loop does.
 
 /** Types of wit/frame.md: tag, bytes of a value for types that have a width. */
 const TYPES = {
@@ -21,11 +26,42 @@ const TYPES = {
 };
 const DECIMAL_TAG = 10;
 
+const I64 = [-(1n << 63n), (1n << 63n) - 1n];
+const I32 = [-(2 ** 31), 2 ** 31 - 1];
+const isWhole = (value) => value % 1 === 0;
+
+/** What a value of a type is: the word of `typeof`, the least and the most, and what else holds of it. */
+const DOMAINS = {
+    bool: { type: 'boolean' },
+    i32: { type: 'number', range: I32, more: isWhole },
+    date: { type: 'number', range: I32, more: isWhole },
+    u32: { type: 'number', range: [0, 2 ** 32 - 1], more: isWhole },
+    i64: { type: 'bigint', range: I64 },
+    timestamp: { type: 'bigint', range: I64 },
+    u64: { type: 'bigint', range: [0n, (1n << 64n) - 1n] },
+    f64: { type: 'number' },
+    // A lone surrogate has no bytes: the encoder would write another character in its place.
+    utf8: { type: 'string', more: (value) => value.isWellFormed() },
+    binary: { type: 'object', more: (value) => value instanceof Uint8Array },
+};
+
+/** The digits of a decimal. */
+function digits(precision) {
+    const bound = 10n ** BigInt(precision);
+    return { type: 'bigint', range: [1n - bound, bound - 1n] };
+}
+
 /** A type of a column. Objects are compared by identity, but for decimals. */
 export class Kind {
     constructor(name, tag, width = 0, array = null, precision = 0, scale = 0) {
-        Object.assign(this, { name, tag, width, array, precision, scale });
+        const { type, range: [least, most] = [null, null], more = null } = DOMAINS[name] ?? digits(precision);
+        Object.assign(this, { name, tag, width, array, precision, scale, type, least, most, more });
         Object.freeze(this);
+    }
+
+    /** Whether a value is one of the type. */
+    fits(value) {
+        return typeof value === this.type && (this.least === null || (value >= this.least && value <= this.most)) && (this.more === null || this.more(value));
     }
 
     toString() {
@@ -38,6 +74,8 @@ export const KINDS = Object.freeze(
 );
 const BY_TAG = new Map(Object.values(KINDS).map((kind) => [kind.tag, kind]));
 
+export const isDecimal = (kind) => kind.tag === DECIMAL_TAG;
+
 /** `precision` digits at most, of which `scale` stand behind the point. */
 export function decimalKind(precision, scale) {
     if (!Number.isInteger(precision) || !Number.isInteger(scale) || precision < 1 || precision > 38 || Math.abs(scale) > precision) {
@@ -49,12 +87,8 @@ export function decimalKind(precision, scale) {
 /** A value that its column cannot hold. */
 export class Unfit extends Error {}
 
-const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-const encoder = new TextEncoder();
-const I64 = [-(1n << 63n), (1n << 63n) - 1n];
-const RANGES = { i32: [-(2 ** 31), 2 ** 31 - 1], date: [-(2 ** 31), 2 ** 31 - 1], u32: [0, 2 ** 32 - 1] };
-const BIG_RANGES = { i64: I64, timestamp: I64, u64: [0n, (1n << 64n) - 1n] };
-
+export const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+export const encoder = new TextEncoder();
 /** How a value is shown in an error. */
 export function shown(value) {
     if (typeof value === 'bigint') return `${value}n`;
@@ -63,56 +97,16 @@ export function shown(value) {
     return value.constructor?.name ?? 'an object';
 }
 
-/** The value as it is written. Throws `Unfit` where it is none of the type. */
-export function checked(kind, value) {
-    const unfit = () => new Unfit(`${shown(value)} is no ${kind}`);
-    const range = RANGES[kind.name];
-    const big = BIG_RANGES[kind.name];
-    if (range) {
-        if (!Number.isInteger(value) || value < range[0] || value > range[1]) throw unfit();
-        return value;
-    }
-    if (big) {
-        if (typeof value !== 'bigint') {
-            throw new Unfit(`${shown(value)} is no ${kind}${typeof value === 'number' ? ': 64-bit values are BigInt, as in 5n' : ''}`);
-        }
-        if (value < big[0] || value > big[1]) throw unfit();
-        return value;
-    }
-    switch (kind.name) {
-        case 'f64':
-            if (typeof value !== 'number') throw unfit();
-            return value;
-        case 'bool':
-            if (typeof value !== 'boolean') throw unfit();
-            return value;
-        case 'utf8':
-            // A lone surrogate has no bytes: the encoder would write another character in its place.
-            if (typeof value !== 'string' || !wellFormed(value)) throw unfit();
-            return value;
-        case 'binary':
-            if (!(value instanceof Uint8Array)) throw unfit();
-            return value;
-        default: {
-            const bound = 10n ** BigInt(kind.precision);
-            if (typeof value !== 'bigint' || value <= -bound || value >= bound) throw unfit();
-            return value;
-        }
-    }
+/** The error about a value that does not fit. */
+export function unfit(kind, value, where = '') {
+    const hint = kind.type === 'bigint' && typeof value === 'number' ? ': 64-bit values are BigInt, as in 5n' : '';
+    return new Unfit(`${where}${shown(value)} is no ${kind}${hint}`);
 }
 
-/** The text with U+FFFD for each lone surrogate, of which there are no bytes. */
-export const toWellFormed = (text) => (wellFormed(text) ? text : utf8.decode(encoder.encode(text)));
-
-function wellFormed(text) {
-    for (let at = 0; at < text.length; at++) {
-        const unit = text.charCodeAt(at);
-        if (unit < 0xd800 || unit > 0xdfff) continue;
-        const next = text.charCodeAt(at + 1);
-        if (unit > 0xdbff || !(next >= 0xdc00 && next <= 0xdfff)) return false;
-        at++;
-    }
-    return true;
+/** The value as it is written. Throws `Unfit` where it is none of the type. */
+export function checked(kind, value) {
+    if (!kind.fits(value)) throw unfit(kind, value);
+    return value;
 }
 
 const aligned = (length) => (length + 7) & ~7;
@@ -139,8 +133,10 @@ export function readFrame(bytes) {
         const tag = view.getUint8(at);
         const kind = tag === DECIMAL_TAG ? decimalKind(view.getUint8(at + 2), view.getInt8(at + 3)) : BY_TAG.get(tag);
         const [validity, offsets, data, size] = [4, 8, 12, 16].map((more) => view.getUint32(at + more, true));
-        const values = readValues(view, bytes, kind, rows, offsets, data, size);
+        let values = readValues(view, bytes, kind, rows, offsets, data, size);
         if (view.getUint8(at + 1)) {
+            // A typed array holds no nulls.
+            if (!Array.isArray(values)) values = [...values];
             for (let row = 0; row < rows; row++) {
                 if (!(bytes[validity + (row >> 3)] & (1 << (row & 7)))) values[row] = null;
             }
@@ -152,66 +148,61 @@ export function readFrame(bytes) {
 }
 
 function readValues(view, bytes, kind, rows, offsets, data, size) {
-    const values = new Array(rows);
     switch (kind.name) {
-        case 'bool':
+        case 'bool': {
+            const values = new Array(rows);
             for (let row = 0; row < rows; row++) values[row] = (bytes[data + (row >> 3)] & (1 << (row & 7))) !== 0;
             return values;
-        case 'decimal128':
+        }
+        case 'decimal128': {
+            const values = new Array(rows);
             for (let row = 0; row < rows; row++) values[row] = readDecimal(view, data + 16 * row);
             return values;
+        }
         case 'utf8':
         case 'binary': {
-            const isText = kind === KINDS.utf8;
-            let start = view.getUint32(offsets, true);
+            const values = new Array(rows);
+            const ends = new Uint32Array(copied(bytes, offsets, 4 * (rows + 1)));
+            const raw = bytes.subarray(data, data + size);
+            // ASCII has a byte for each unit of its text: one text is decoded, and each value is a part of it.
+            const text = kind === KINDS.utf8 ? utf8.decode(raw) : null;
+            const isAscii = text !== null && text.length === size;
             for (let row = 0; row < rows; row++) {
-                const end = view.getUint32(offsets + 4 * (row + 1), true);
-                const raw = bytes.subarray(data + start, data + end);
-                values[row] = isText ? textOf(raw) : raw.slice();
-                start = end;
+                const start = ends[row];
+                const end = ends[row + 1];
+                if (isAscii) values[row] = text.substring(start, end);
+                else values[row] = text === null ? raw.slice(start, end) : utf8.decode(raw.subarray(start, end));
             }
             return values;
         }
-        default: {
-            // A copy: the message may lie at any address.
-            const raw = bytes.slice(data, data + size);
-            return Array.from(new kind.array(raw.buffer, 0, rows));
-        }
+        default:
+            return new kind.array(copied(bytes, data, size), 0, rows);
     }
 }
 
-/** Short text in ASCII is made faster by hand than by a decoder. */
-function textOf(raw) {
-    if (raw.length > 24) return utf8.decode(raw);
-    let text = '';
-    for (let at = 0; at < raw.length; at++) {
-        if (raw[at] > 0x7f) return utf8.decode(raw);
-        text += String.fromCharCode(raw[at]);
-    }
-    return text;
-}
+/** A buffer of its own for an array of wider values: a message may lie at any address. */
+const copied = (bytes, at, size) => bytes.slice(at, at + size).buffer;
 
-function readDecimal(view, at) {
+export function readDecimal(view, at) {
     return (view.getBigInt64(at + 8, true) << 64n) | view.getBigUint64(at, true);
 }
 
-function writeDecimal(view, at, value) {
+export function writeDecimal(view, at, value) {
     view.setBigUint64(at, BigInt.asUintN(64, value), true);
     view.setBigInt64(at + 8, value >> 64n, true);
 }
 
 function packBits(flags) {
     const packed = new Uint8Array((flags.length + 7) >> 3);
-    flags.forEach((flag, row) => {
-        if (flag) packed[row >> 3] |= 1 << (row & 7);
-    });
+    for (let row = 0; row < flags.length; row++) if (flags[row]) packed[row >> 3] |= 1 << (row & 7);
     return packed;
 }
 
 /** What stands in the place of a null. */
-const zeroOf = (kind) =>
-    kind.name === 'bool' ? false : kind.name === 'utf8' ? '' : kind.name === 'binary' ? new Uint8Array(0)
-        : kind.name === 'decimal128' || kind.width === 8 && kind.name !== 'f64' ? 0n : 0;
+export function zeroOf(kind) {
+    if (kind === KINDS.binary) return new Uint8Array(0);
+    return { boolean: false, string: '', bigint: 0n, number: 0 }[kind.type];
+}
 
 /** Offsets and data of values without nulls. */
 function encode(kind, values) {
@@ -226,25 +217,29 @@ function encode(kind, values) {
         }
         case 'utf8':
         case 'binary': {
+            const offsets = new Uint32Array(values.length + 1);
+            const written = (data) => [new Uint8Array(offsets.buffer), data];
+            const ends = (parts) => {
+                let end = 0;
+                for (let row = 0; row < parts.length; row++) offsets[row + 1] = end += parts[row].length;
+                return end;
+            };
+            if (kind === KINDS.utf8) {
+                // ASCII, as above.
+                const whole = encoder.encode(values.join(''));
+                if (ends(values) === whole.length) return written(whole);
+            }
             const parts = kind === KINDS.utf8 ? values.map((value) => encoder.encode(value)) : values;
-            const offsets = new Uint32Array(parts.length + 1);
-            let end = 0;
-            parts.forEach((part, row) => {
-                offsets[row + 1] = end += part.length;
-            });
-            return [new Uint8Array(offsets.buffer), concat(parts, end)];
+            return written(concat(parts, ends(parts)));
         }
         case 'f64': {
-            const numbers = new BigUint64Array(values.length);
-            const floats = Float64Array.from(values);
-            numbers.set(new BigUint64Array(floats.buffer));
-            values.forEach((value, row) => {
-                if (value !== value) numbers[row] = 0x7ff8000000000000n;
-            });
-            return [null, new Uint8Array(numbers.buffer)];
+            const { buffer } = new Float64Array(values);
+            const numbers = new BigUint64Array(buffer);
+            for (let row = 0; row < values.length; row++) if (values[row] !== values[row]) numbers[row] = 0x7ff8000000000000n;
+            return [null, new Uint8Array(buffer)];
         }
         default:
-            return [null, new Uint8Array(kind.array.from(values).buffer)];
+            return [null, new Uint8Array(new kind.array(values).buffer)];
     }
 }
 
@@ -270,18 +265,17 @@ export function writeFrame(rows, columns) {
     };
     const descriptors = columns.map(({ kind, values }) => {
         let validity = 0;
-        let nulls = false;
-        const full = new Array(values.length);
-        for (let row = 0; row < values.length; row++) {
-            const value = values[row];
-            if (value === null || value === undefined) {
-                nulls = true;
-                full[row] = zeroOf(kind);
-                continue;
+        let full = values;
+        if (values.includes(null)) {
+            const zero = zeroOf(kind);
+            const present = new Array(values.length);
+            full = new Array(values.length);
+            for (let row = 0; row < values.length; row++) {
+                present[row] = values[row] !== null;
+                full[row] = present[row] ? values[row] : zero;
             }
-            full[row] = value;
+            validity = place(packBits(present));
         }
-        if (nulls) validity = place(packBits(values.map((value) => value !== null && value !== undefined)));
         const [offsets, data] = encode(kind, full);
         const where = offsets ? place(offsets) : 0;
         return { kind, validity, where, data: place(data), size: data.length };
@@ -353,136 +347,4 @@ export function writeMessage(magic, sections) {
         message.set(body, places[number]);
     });
     return message;
-}
-
-// State values ----------------------------------------------------------------------------------------------------------
-//
-// A column of a state table is `{ name, kind, nullable, since, items }`; a list of items has `items`, and no `kind`.
-
-/** A value of state that is none of its table. */
-export class StateError extends Error {}
-
-/** The bytes of one state value; a list's values are a list of lists. Throws `Unfit`. */
-export function writeState(version, columns, values) {
-    const parts = [Uint8Array.of(version & 0xff, version >> 8)];
-    writeRow(parts, columns, values);
-    return concat(parts, lengthOf(parts));
-}
-
-const lengthOf = (parts) => parts.reduce((sum, part) => sum + part.length, 0);
-const word = (number) => new Uint8Array(Uint32Array.of(number).buffer);
-
-function writeRow(parts, columns, values) {
-    columns.forEach((column, at) => {
-        const value = values[at];
-        if (column.items) {
-            const items = [];
-            for (const item of value) writeRow(items, column.items, item);
-            parts.push(word(lengthOf(items)), ...items);
-            return;
-        }
-        const isNull = value === null || value === undefined;
-        if (column.nullable) {
-            parts.push(Uint8Array.of(isNull ? 0 : 1));
-            if (isNull) return;
-        }
-        try {
-            writeValue(parts, column.kind, checked(column.kind, value));
-        } catch (error) {
-            throw error instanceof Unfit ? new Unfit(`state column ${column.name}: ${error.message}`) : error;
-        }
-    });
-}
-
-function writeValue(parts, kind, value) {
-    if (kind.name === 'utf8' || kind.name === 'binary') {
-        const raw = kind === KINDS.utf8 ? encoder.encode(value) : value;
-        parts.push(word(raw.length), raw);
-    } else if (kind.name === 'bool') {
-        parts.push(Uint8Array.of(value ? 1 : 0));
-    } else {
-        parts.push(encode(kind, [value])[1]);
-    }
-}
-
-/** The values of one state value. What its version did not have is null, zero, false or empty. Throws `StateError`. */
-export function readState(version, columns, bytes) {
-    if (bytes.length < 2) throw new StateError('state-short');
-    const found = bytes[0] | (bytes[1] << 8);
-    if (found < 1 || found > version) throw new StateError('state-version');
-    const reader = { bytes, view: viewOf(bytes), at: 2, end: bytes.length };
-    const values = readRow(found, columns, reader);
-    if (reader.at !== bytes.length) throw new StateError('state-trailing');
-    return values;
-}
-
-function take(reader, size) {
-    const at = reader.at;
-    if (at + size > reader.end) throw new StateError('state-short');
-    reader.at += size;
-    return at;
-}
-
-function readRow(version, columns, reader) {
-    return columns.map((column) => {
-        if (column.since > version) return column.items ? [] : column.nullable ? null : zeroOf(column.kind);
-        if (column.items) {
-            const size = reader.view.getUint32(take(reader, 4), true);
-            const start = take(reader, size);
-            const inside = { ...reader, at: start, end: start + size };
-            const items = [];
-            while (inside.at < inside.end) items.push(readRow(version, column.items, inside));
-            return items;
-        }
-        if (column.nullable) {
-            const present = reader.bytes[take(reader, 1)];
-            if (present > 1) throw new StateError('state-presence');
-            if (!present) return null;
-        }
-        return readValue(column.kind, reader);
-    });
-}
-
-function readValue(kind, reader) {
-    const { view, bytes } = reader;
-    switch (kind.name) {
-        case 'bool': {
-            const flag = bytes[take(reader, 1)];
-            if (flag > 1) throw new StateError('state-value');
-            return flag === 1;
-        }
-        case 'utf8':
-        case 'binary': {
-            const size = view.getUint32(take(reader, 4), true);
-            const start = take(reader, size);
-            const raw = bytes.subarray(start, start + size);
-            if (kind === KINDS.binary) return raw.slice();
-            try {
-                return utf8.decode(raw);
-            } catch {
-                throw new StateError('state-value');
-            }
-        }
-        case 'decimal128': {
-            const value = readDecimal(view, take(reader, 16));
-            const bound = 10n ** BigInt(kind.precision);
-            if (value <= -bound || value >= bound) throw new StateError('state-value');
-            return value;
-        }
-        case 'f64': {
-            const at = take(reader, 8);
-            const value = view.getFloat64(at, true);
-            if (value !== value && view.getBigUint64(at, true) !== 0x7ff8000000000000n) throw new StateError('state-value');
-            return value;
-        }
-        case 'i32':
-        case 'date':
-            return view.getInt32(take(reader, 4), true);
-        case 'u32':
-            return view.getUint32(take(reader, 4), true);
-        case 'u64':
-            return view.getBigUint64(take(reader, 8), true);
-        default:
-            return view.getBigInt64(take(reader, 8), true);
-    }
 }
