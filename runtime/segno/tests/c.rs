@@ -95,6 +95,11 @@ fn a_window_works_before_anything_is_filled_in() {
 }
 
 #[test]
+fn a_join_works_before_anything_is_filled_in() {
+    template_works("new-join", "join", 4);
+}
+
+#[test]
 fn the_same_sources_give_the_same_component_in_every_folder() {
     let (first, second) = (project("same", "window"), project("same", "window"));
     let digest = |folder: &Folder| folder.segno("same", &["build", "-o", "json"]).good().json()[0]["sha256"].clone();
@@ -168,6 +173,13 @@ fn a_mistake_of_the_code_is_shown_when_it_is_built() {
     let folder = project("broken", "map");
     folder.replace("broken/broken.c", ".total_cents = full", ".totl_cents = full");
     folder.segno("broken", &["build"]).failed(1, &["[P011]", "broken.c:", "totl_cents"]);
+    folder.replace("broken/broken.c", ".totl_cents = full", ".total_cents = full");
+    for (good, wrong, said) in [("COLUMN(i64, quantity)", "COLUMN(int, quantity)", "int is no type of a column: bool, i32"),
+        ("optional(i64)", "optional(long)", "long is no type of a setting: bool, i32")] {
+        folder.replace("broken/broken.c", good, wrong);
+        folder.segno("broken", &["build"]).failed(1, &["[P011]", "broken.c:", said]);
+        folder.replace("broken/broken.c", wrong, good);
+    }
     folder.replace("broken/segno.toml", "name = \"broken\"", "name = \"third\"");
     folder.segno("broken", &["build"]).failed(1, &["[P011]", "the project has no third.c"]);
 }

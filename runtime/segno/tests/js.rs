@@ -19,7 +19,7 @@ fn project(name: &str, template: &str) -> Folder {
 fn the_sdk_passes_its_own_tests() {
     let done = Command::new("node").args(["--test", "test/"]).current_dir("../../sdk/js").output().expect("node starts");
     let said = String::from_utf8_lossy(&done.stdout);
-    assert!(done.status.success() && said.contains("# pass 25") && said.contains("# fail 0"), "{said}");
+    assert!(done.status.success() && said.contains("# pass 30") && said.contains("# fail 0"), "{said}");
 }
 
 #[test]
@@ -35,6 +35,11 @@ fn a_filter_works_before_anything_is_filled_in() {
 #[test]
 fn a_window_works_before_anything_is_filled_in() {
     works(&project("new-window", "window"), "new-window", 4);
+}
+
+#[test]
+fn a_join_works_before_anything_is_filled_in() {
+    works(&project("new-join", "join"), "new-join", 4);
 }
 
 const REACHES: &str = r#"
@@ -227,5 +232,4 @@ fn a_missing_or_wrong_tool_is_named_with_the_way_to_get_it() {
     folder.shell("tools", "PATH=$PWD/../bin:$PATH segno build").failed(78, &["[P013]", "v18.1.0", "needs 20"]);
     folder.segno("", &["new", "segno", "--lang", "js"]).failed(2, &["[U008]", "has it already"]);
     folder.segno("", &["new", "x", "--lang", "js", "--sdk", "tools"]).failed(2, &["[U010]", "sdk/js"]);
-    folder.segno("", &["new", "x", "--lang", "js", "--template", "join"]).failed(2, &["[U015]", "js has no template join"]);
 }

@@ -40,6 +40,11 @@ fn a_window_works_before_anything_is_filled_in() {
     works(&project("new-window", "window"), "new-window", 4);
 }
 
+#[test]
+fn a_join_works_before_anything_is_filled_in() {
+    works(&project("new-join", "join"), "new-join", 4);
+}
+
 const REACHES: &str = r#"
 import builtins, datetime, decimal, math, os, random, secrets, sys, threading, time, uuid
 from datetime import date, datetime as moment

@@ -88,6 +88,8 @@ static void *is_late(segno_timestamp end) {
     return NULL;
 }
 
+bool segno_late(segno_timestamp end) { return segno_reached(end) && is_late(end) == NULL; }
+
 static void *tumbling_add(layout_t *layout, windows_t *windows, segno_timestamp time) {
     bool new_one;
     segno_timestamp start = segno_after(segno_floor(segno_after(time, -windows->offset), windows->size), windows->offset);

@@ -19,7 +19,6 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("U009", "\"[U009]\"", "runtime/segno/tests/author.rs"),
     ("U010", "\"[U010]\"", "runtime/segno/tests/author.rs"),
     ("U011", "\"[U011]\"", "runtime/segno/tests/author.rs"),
-    ("U015", "\"[U015]\"", "runtime/segno/tests/author.rs"),
     ("U012", "\"[U012]\"", "runtime/segno/tests/author.rs"),
     ("U013", "Code::NotWatched", "runtime/segno/src/cli/author/dev.rs"),
     ("P027", "P027", "runtime/segno/tests/event_time.rs"),

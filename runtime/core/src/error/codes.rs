@@ -381,8 +381,6 @@ codes! {
         "--record takes the offset at which a record begins in the first source's file: the last part of SOURCE/FILE/OFFSET in dead letters. Records of files with one record on each line can be taken out; those of other sources cannot.";
     NotWatched, "U013", Failed, "files cannot be watched for changes",
         "`segno dev` asks the system to tell it of changes to the project's files. Without that there is `segno dev --once`, which makes one round.";
-    NoTemplate, "U015", Usage, "the language has no such template",
-        "Templates do the same in every language that has them. The help lists those of this language, and the languages that have the one that was asked for: begin with another template, or in another language.";
 
     ScenarioFailed, "P060", Failed, "a scenario gives something else than is expected",
         "`segno test` ran the pipeline on the scenario's input, twice, with calls of different sizes. The differences are shown line by line: - is expected, + was found. A scenario also fails when a record costs more fuel than its budget, fuel_per_record in scenario.yaml. Mend the plugin; or, when the new result is right, `segno test --update` records it. Read the change before it is committed.";

@@ -55,7 +55,9 @@ enum segno_window_kind {
     SEGNO_UPDATE
 };
 
-/* Rejects the record that `NAME_add` found to be late. */
+/* Whether the watermark has reached the end of what a record belongs to, for plugins that look themselves; counts the record. */
+bool segno_late(segno_timestamp end);
+/* Rejects the record that `NAME_add` or `segno_late` found to be late. */
 segno_outcome segno_reject_late(void);
 /* The end of the last of its windows. */
 segno_timestamp segno_late_end(void);

@@ -26,19 +26,21 @@ pub fn run(console: &Console, args: &BuildArgs) -> Outcome {
     let shown = json!({
         "component": built.path.display().to_string(),
         "sha256": built.inspection.sha256,
+        "reproducible": project.package.is_reproducible(),
         "bytes": built.inspection.bytes,
         "imports": built.inspection.imports,
         "seconds": built.took.as_secs_f64(),
     });
-    console.result(|| describe(&built), &shown);
+    console.result(|| describe(&built, project.package.is_reproducible()), &shown);
     Ok(0)
 }
 
-fn describe(built: &Built) -> String {
+fn describe(built: &Built, is_reproducible: bool) -> String {
     let inspection = &built.inspection;
     let imports = if inspection.imports.is_empty() { "nothing".to_owned() } else { inspection.imports.join(", ") };
+    let only_here = if is_reproducible { "" } else { "           of this build: another one of the same sources has another\n" };
     format!(
-        "{} ({}, {:.1} s)\n  imports  {imports}\n  sha256   {}\n",
+        "{} ({}, {:.1} s)\n  imports  {imports}\n  sha256   {}\n{only_here}",
         built.path.display(),
         size(inspection.bytes as u64),
         built.took.as_secs_f64(),

@@ -21,6 +21,8 @@ pub struct Target {
     project: Project,
     folder: PathBuf,
     name: String,
+    /// The project's component.
+    component: PathBuf,
 }
 
 impl Target {
@@ -48,7 +50,9 @@ impl Target {
             let help = "records are saved as JSON lines: let the project's pipeline.yaml have one source, with format: json";
             return Err(refused("the project's pipeline cannot read what would be saved".to_owned(), help).with_place(Place::file(project.file())).into());
         }
-        Ok(Target { project, folder, name: name.to_owned() })
+        // Records that have passed do not pass again: a plugin that cannot be built is told before they do.
+        let component = project.package.build(Profile::Release, &project.component, true)?.path;
+        Ok(Target { project, folder, name: name.to_owned(), component })
     }
 
     /// Writes the rows as the scenario's input, and records what comes of them.
@@ -81,10 +85,9 @@ impl Target {
 
     /// What is wrong with it, if something is.
     fn record(&self) -> Result<Option<Error>, crate::cli::Failure> {
-        let built = self.project.package.build(Profile::Release, &self.project.component, true)?;
         let found = scenario::all(&self.project, Some(&self.name))?;
         let Some(scenario) = found.first() else { return Ok(None) };
-        let verdict = scenario.run(&self.project, &built.path, None, true)?;
+        let verdict = scenario.run(&self.project, &self.component, None, true)?;
         if let Some(difference) = verdict.differences.first() {
             return Ok(Some(Error::new(Code::ScenarioFailed, difference.trim_end().to_owned())));
         }

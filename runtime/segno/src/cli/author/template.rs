@@ -15,7 +15,7 @@ pub enum Template {
     Map,
     Filter,
     Window,
-    /// Its operator is Rust's: in no other language.
+    /// By an operator of the SDK in Rust, by hand in the other languages: with the same state.
     Join,
 }
 
@@ -48,10 +48,6 @@ macro_rules! texts {
 }
 
 impl Template {
-    pub const ALL: [Template; 4] = [Template::Map, Template::Filter, Template::Window, Template::Join];
-    /// Those that every language has.
-    pub const EVERYWHERE: [Template; 3] = [Template::Map, Template::Filter, Template::Window];
-
     /// As `--template` has it.
     pub fn name(self) -> String {
         format!("{self:?}").to_lowercase()

@@ -16,7 +16,7 @@ mod js;
 mod python;
 mod rust;
 
-use super::template::{Blank, Template};
+use super::template::Blank;
 use segno_core::{Code, Error, Place, Result};
 use segno_plugin::admission::Inspection;
 use std::path::{Path, PathBuf};
@@ -39,10 +39,6 @@ pub trait Language {
     fn package(&self, folder: &Path) -> Result<Box<dyn Package>>;
     /// Refuses a name that the language's own tools would not take.
     fn check_name(&self, name: &str) -> Result<()>;
-    /// The templates that there are in this language; `files` is asked for no others.
-    fn templates(&self) -> &'static [Template] {
-        &Template::EVERYWHERE
-    }
     /// The files of a new project that are this language's own: manifest, code, native tests, SDK, `ci.sh`, `.gitignore`.
     fn files(&self, blank: &Blank, checkout: Option<&Path>) -> Result<Files>;
     /// Symbolic links of a new project, and where each leads from its own folder.
@@ -67,6 +63,10 @@ pub trait Package {
     fn component(&self) -> String;
     /// Makes the component and writes it to `out`.
     fn build(&self, profile: Profile, out: &Path, quiet: bool) -> Result<Built>;
+    /// Whether the same sources and tools make the same bytes.
+    fn is_reproducible(&self) -> bool {
+        true
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,18 +94,6 @@ pub fn named(name: &str) -> Result<Box<dyn Language>> {
         Error::new(Code::NoLanguage, format!("\"{name}\" is no language that plugins are written in"))
             .with_help(format!("--lang takes one of: {known}"))
     })
-}
-
-/// Refuses a template that a language does not have.
-pub fn check_template(language: &dyn Language, template: Template) -> Result<()> {
-    if language.templates().contains(&template) {
-        return Ok(());
-    }
-    let (name, wanted) = (language.name(), template.name());
-    let known = language.templates().iter().map(|one| one.name()).collect::<Vec<_>>().join(", ");
-    let elsewhere: Vec<&str> = all().iter().filter(|one| one.templates().contains(&template)).map(|one| one.name()).collect();
-    Err(Error::new(Code::NoTemplate, format!("{name} has no template {wanted}"))
-        .with_help(format!("--template takes one of {known} here; {wanted} is there in {}", elsewhere.join(", "))))
 }
 
 /// The language of the project in a folder.

@@ -100,7 +100,7 @@ impl Language for C {
             Template::Map => (include_str!("templates/map/plugin.c"), include_str!("templates/map/test.c")),
             Template::Filter => (include_str!("templates/filter/plugin.c"), include_str!("templates/filter/test.c")),
             Template::Window => (include_str!("templates/window/plugin.c"), include_str!("templates/window/test.c")),
-            Template::Join => unreachable!("`templates` has no join"),
+            Template::Join => (include_str!("templates/join/plugin.c"), include_str!("templates/join/test.c")),
         };
         let module = blank.module();
         let own = [
@@ -164,6 +164,27 @@ impl Project {
     }
 }
 
+/// What to do about what the compiler says. A word that the SDK's macros do not know shows as a part of a name that nobody wrote.
+fn help(said: &str) -> String {
+    let word = |kind: &str| {
+        let (_, behind) = said.split_once(&format!("'SEGNO_{kind}_"))?;
+        behind.split_once('\'').map(|(word, _)| word)
+    };
+    if let Some(word) = word("C") {
+        return format!(
+            "{word} is no type of a column: bool, i32, i64, u64, f64, utf8, binary, timestamp, date, decimal(p, s) and nullable(type) are; event_time \
+             in records; list(struct) and since(version, type) in state; named(\"bid.price\", type) for another name"
+        );
+    }
+    if let Some(word) = word("F") {
+        return format!(
+            "{word} is no type of a setting: bool, i32, u32, i64, u64, f64, utf8, choice(WORDS), part(STRUCT) and list(type) are; or(value, type), \
+             optional(type) and nullable(type) where it need not be given"
+        );
+    }
+    "mend what the compiler shows".to_owned()
+}
+
 impl super::Package for Project {
     fn component(&self) -> String {
         format!("{}.wasm", self.name.replace('-', "_"))
@@ -186,7 +207,7 @@ impl super::Package for Project {
             .map_err(|error| Error::new(Code::ToolchainMissing, "sh cannot be started").with_cause(error))?;
         let said = String::from_utf8_lossy(&output.stderr);
         if !output.status.success() {
-            return Err(failed(format!("{} could not be built", self.name)).with_cause(said.trim()).with_help("mend what the compiler shows"));
+            return Err(failed(format!("{} could not be built", self.name)).with_cause(said.trim()).with_help(help(&said)));
         }
         if !quiet && !said.trim().is_empty() {
             eprintln!("{}", said.trim());

@@ -99,7 +99,7 @@ impl Language for Js {
             Template::Map => (include_str!("templates/map/plugin.js"), include_str!("templates/map/test.js")),
             Template::Filter => (include_str!("templates/filter/plugin.js"), include_str!("templates/filter/test.js")),
             Template::Window => (include_str!("templates/window/plugin.js"), include_str!("templates/window/test.js")),
-            Template::Join => unreachable!("`templates` has no join"),
+            Template::Join => (include_str!("templates/join/plugin.js"), include_str!("templates/join/test.js")),
         };
         let name = blank.name;
         let own = [
@@ -162,6 +162,11 @@ impl Project {
 impl super::Package for Project {
     fn component(&self) -> String {
         format!("{}.wasm", self.name.replace('-', "_"))
+    }
+
+    /// The image of the interpreter holds a seed that the system gave it.
+    fn is_reproducible(&self) -> bool {
+        false
     }
 
     fn build(&self, _: Profile, out: &Path, _: bool) -> Result<Built> {

@@ -93,7 +93,7 @@ impl Language for Python {
             Template::Map => (include_str!("templates/map/plugin.py"), include_str!("templates/map/test.py")),
             Template::Filter => (include_str!("templates/filter/plugin.py"), include_str!("templates/filter/test.py")),
             Template::Window => (include_str!("templates/window/plugin.py"), include_str!("templates/window/test.py")),
-            Template::Join => unreachable!("`templates` has no join"),
+            Template::Join => (include_str!("templates/join/plugin.py"), include_str!("templates/join/test.py")),
         };
         let module = blank.module();
         let own = [
@@ -150,6 +150,11 @@ impl Project {
 impl super::Package for Project {
     fn component(&self) -> String {
         format!("{}.wasm", self.module())
+    }
+
+    /// The image of the interpreter holds a seed that the system gave it.
+    fn is_reproducible(&self) -> bool {
+        false
     }
 
     fn build(&self, _: Profile, out: &Path, quiet: bool) -> Result<Built> {

@@ -93,10 +93,6 @@ impl Language for Rust {
         super::check_name(name, "crate", "Rust", |name| TAKEN.split_whitespace().any(|word| word == name))
     }
 
-    fn templates(&self) -> &'static [Template] {
-        &Template::ALL
-    }
-
     fn files(&self, blank: &Blank, checkout: Option<&Path>) -> Result<Files> {
         let sdk = Sdk::new(checkout)?;
         let code = match blank.template {
