@@ -29,6 +29,7 @@ steps:
 sinks: [{{ blackhole: {{}} }}]
 work_dir: work
 threads: 1
+state: {{ memory: {memory} }}
 checkpoint: {{ store: "file://store", ephemeral: true, replay_debt: 60s, keep: 2 }}
 epoch: {{ max_records: 1M, max_delay: 1s }}
 """
@@ -49,12 +50,13 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--keys", type=int, default=100_000_000)
     parser.add_argument("--updates", type=int, default=30_000_000)
+    parser.add_argument("--memory", default="1GiB", help="of the state store")
     parser.add_argument("--core", type=int, default=0)
     arguments = parser.parse_args()
     folder = tempfile.mkdtemp(prefix="segno-keys-")
     try:
         with open(os.path.join(folder, "pipeline.yaml"), "w") as file:
-            file.write(PIPELINE.format(components=COMPONENTS))
+            file.write(PIPELINE.format(components=COMPONENTS, memory=arguments.memory))
         for number, (drawn, records) in enumerate((("each", arguments.keys), ("zipf", arguments.updates), ("uniform", arguments.updates // 3))):
             name = os.path.join(folder, f"in-{number}.jsonl")
             subprocess.run([BENCH, "keys", drawn, "--keys", str(arguments.keys), "--records", str(records), "--seed", str(number), name], check=True)

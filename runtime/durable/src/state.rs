@@ -7,17 +7,18 @@
 //! store that showed damage once is never opened again, whichever process finds it: its other blocks may look sound.
 
 use rocksdb::{
-    BlockBasedIndexType, BlockBasedOptions, Cache, DB, Direction, ErrorKind, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, DB, DEFAULT_COLUMN_FAMILY_NAME, Direction, ErrorKind, IteratorMode, Options, ReadOptions,
+    WriteBatch, WriteOptions,
 };
 use segno_core::{Code, Error, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Memory for blocks read from disk, bytes.
-const BLOCK_CACHE_BYTES: usize = 64 << 20;
-/// Memory for changes not yet in a file, bytes; two such buffers at most.
-const WRITE_BUFFER_BYTES: usize = 32 << 20;
+/// Memory of a store that is opened to be looked at, bytes.
+const MEMORY_BYTES: u64 = 128 << 20;
+/// Values that are read at once: the blocks of all of them stay in memory until all are read.
+const READ_AT_ONCE: usize = 1024;
 const MARK: &[u8] = b"\0mark";
 /// A file in the store's folder that says that damage was seen.
 const DAMAGE_SEEN: &str = "DAMAGED";
@@ -38,18 +39,22 @@ pub struct StateStore {
     fronts: Mutex<BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
 }
 
-fn options() -> Options {
+/// Half of the memory is for blocks of files, half for two buffers of changes that are not in a file yet.
+fn options(memory: u64) -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
-    options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+    options.set_write_buffer_size((memory / 4) as usize);
     options.set_max_write_buffer_number(2);
+    // Most keys of an epoch are not among the newest changes: a filter says so sooner than a search.
+    options.set_memtable_whole_key_filtering(true);
+    options.set_memtable_prefix_bloom_ratio(0.05);
     options.set_compression_type(rocksdb::DBCompressionType::Lz4);
     options.set_max_background_jobs(2);
     options.set_level_compaction_dynamic_level_bytes(true);
     options.set_keep_log_file_num(2);
     options.set_paranoid_checks(true);
     let mut blocks = BlockBasedOptions::default();
-    blocks.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE_BYTES));
+    blocks.set_block_cache(&Cache::new_lru_cache((memory / 2) as usize));
     blocks.set_bloom_filter(10.0, false);
     blocks.set_cache_index_and_filter_blocks(true);
     // In parts of 4 KiB. The filter of a whole file is larger than a shard of the cache, so that it would be read from
@@ -82,10 +87,18 @@ pub struct Entry {
 
 impl StateStore {
     pub fn open(path: &Path) -> Result<StateStore> {
+        StateStore::open_within(path, MEMORY_BYTES)
+    }
+
+    /// With so much memory, bytes.
+    pub fn open_within(path: &Path, memory: u64) -> Result<StateStore> {
         if path.join(DAMAGE_SEEN).exists() {
             return Err(damaged(path, "damage was seen in it before"));
         }
-        let db = DB::open(&options(), path).map_err(|error| unreadable(path, error))?;
+        let options = options(memory);
+        // Named, so that there is a handle of it.
+        let family = [(DEFAULT_COLUMN_FAMILY_NAME, options.clone())];
+        let db = DB::open_cf_with_opts(&options, path, family).map_err(|error| unreadable(path, error))?;
         Ok(StateStore { db, path: path.to_owned(), fronts: Mutex::default() })
     }
 
@@ -105,12 +118,27 @@ impl StateStore {
 
     /// The values of keys, in their order.
     pub fn get_many<'k>(&self, step: &str, table: u16, keys: impl Iterator<Item = &'k [u8]>) -> Result<Vec<Option<Vec<u8>>>> {
-        let full = keys.map(|key| {
-            let mut bytes = Vec::new();
-            full_key(&mut bytes, step, table, key);
-            bytes
-        });
-        self.db.multi_get(full).into_iter().map(|value| value.map_err(|error| unreadable(&self.path, error))).collect()
+        // One buffer for all: an allocation for each key costs as much as a part of its reading.
+        let (mut bytes, mut ends, mut full) = (Vec::new(), Vec::new(), Vec::new());
+        for key in keys {
+            full_key(&mut full, step, table, key);
+            bytes.extend_from_slice(&full);
+            ends.push(bytes.len());
+        }
+        let key = |at: usize| &bytes[at.checked_sub(1).map_or(0, |before| ends[before])..ends[at]];
+        let mut order: Vec<usize> = (0..ends.len()).collect();
+        order.sort_unstable_by(|&a, &b| key(a).cmp(key(b)));
+        let Some(family) = self.db.cf_handle(DEFAULT_COLUMN_FAMILY_NAME) else {
+            return Err(Error::new(Code::Internal, "the store has no column family"));
+        };
+        let mut values = vec![None; ends.len()];
+        for part in order.chunks(READ_AT_ONCE) {
+            let found = self.db.batched_multi_get_cf(family, part.iter().map(|&at| key(at)), true);
+            for (&at, value) in part.iter().zip(found) {
+                values[at] = value.map_err(|error| unreadable(&self.path, error))?.map(|bytes| bytes.to_vec());
+            }
+        }
+        Ok(values)
     }
 
     /// Applies an epoch's changes (step, table, key, new value) and the mark, atomically.

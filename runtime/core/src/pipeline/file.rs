@@ -105,6 +105,7 @@ impl Reader {
         }
         let checkpoint = self.checkpoint(&fields);
         let epoch = self.epoch(&fields);
+        let state = self.state(&fields);
         let batch_rows = match fields.get("batch_rows") {
             Some(node) => self.count(node, "batch_rows", 1..=u64::from(BATCH_ROWS_MAX)).map(|rows| rows as u32),
             None => Some(BATCH_ROWS_DEFAULT),
@@ -142,6 +143,7 @@ impl Reader {
             dlq: dlq?,
             checkpoint: checkpoint?,
             epoch: epoch?,
+            state: state?,
             batch_rows: batch_rows?,
             threads: threads.map(|threads| threads as u32),
             work_dir: work_dir.map(Into::into),

@@ -229,7 +229,7 @@ pub(super) mod tests {
 
     #[test]
     fn defaults_are_described_as_they_are() {
-        use crate::pipeline::shape::{CHECKPOINT, CSV, EPOCH, LINES, STEP};
+        use crate::pipeline::shape::{CHECKPOINT, CSV, EPOCH, LINES, STATE, STEP};
         use crate::pipeline::spec::*;
         use crate::pipeline::units::show_duration;
         for (shape, field, default) in [
@@ -239,6 +239,7 @@ pub(super) mod tests {
             (&CHECKPOINT, "replay_debt", show_duration(REPLAY_DEBT_DEFAULT)),
             (&EPOCH, "max_records", EPOCH_RECORDS_DEFAULT.to_string()),
             (&EPOCH, "max_bytes", format!("{}MiB", EPOCH_BYTES_DEFAULT >> 20)),
+            (&STATE, "memory", format!("{}MiB", STATE_MEMORY_DEFAULT >> 20)),
             (&EPOCH, "max_timers", EPOCH_TIMERS_DEFAULT.to_string()),
             (&EPOCH, "max_delay", show_duration(EPOCH_DELAY_DEFAULT)),
             (&LINES, "line_bytes_max", format!("{}MiB", crate::source::LINE_BYTES_MAX >> 20)),

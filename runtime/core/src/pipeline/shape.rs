@@ -83,6 +83,7 @@ pub static PIPELINE: Shape = Shape {
         field("dlq", Kind::Map(&DLQ), "Where dead letters go."),
         required("checkpoint", Kind::Map(&CHECKPOINT), "Where journal and checkpoints are kept."),
         field("epoch", Kind::Map(&EPOCH), "When an epoch is closed and committed: whichever comes first. Decides no output."),
+        field("state", Kind::Map(&STATE), "How keyed state is kept on this machine. Decides no output."),
         field("batch_rows", Kind::Count, "Rows that one call of a plugin gets at most; 1024 if not given."),
         field("threads", Kind::Count, "Threads that run plugins; one for each core if not given. Decides no output."),
         field("work_dir", Kind::Text, "Folder for local state; in the user's cache folder if not given."),
@@ -344,6 +345,12 @@ pub static WORKER: Shape = Shape {
     name: "worker",
     doc: "How processes share the shards of a pipeline.",
     fields: &[field("session_timeout", Kind::Duration, "Silence of a process after which the others get its shards; 10s if not given.")],
+};
+
+pub static STATE: Shape = Shape {
+    name: "state",
+    doc: "How keyed state is kept on this machine.",
+    fields: &[field("memory", Kind::Bytes, "Memory of the store of a shard: half for blocks of its files, half for changes that are not in a file yet; 128MiB if not given.")],
 };
 
 pub static EPOCH: Shape = Shape {

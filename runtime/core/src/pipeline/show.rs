@@ -54,6 +54,7 @@ impl Pipeline {
             "max_bytes": self.epoch.max_bytes,
             "max_delay": show_duration(self.epoch.max_delay),
         });
+        shown["state"] = json!({ "memory": self.state.memory });
         shown["batch_rows"] = json!(self.batch_rows);
         if let Some(threads) = self.threads {
             shown["threads"] = json!(threads);

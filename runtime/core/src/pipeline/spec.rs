@@ -36,6 +36,9 @@ pub const EPOCH_RECORDS_DEFAULT: u64 = 262_144;
 pub const EPOCH_TIMERS_DEFAULT: u64 = 50_000;
 /// Bytes of input of an epoch at most: with what the steps add, an epoch fits into memory several times.
 pub const EPOCH_BYTES_DEFAULT: u64 = 32 << 20;
+pub const STATE_MEMORY_DEFAULT: u64 = 128 << 20;
+pub const STATE_MEMORY_MIN: u64 = 16 << 20;
+pub const STATE_MEMORY_MAX: u64 = 1 << 40;
 /// Records of an epoch at most, whatever the file says: row numbers within an epoch are 32 bits wide.
 pub const EPOCH_RECORDS_MAX: u64 = 1 << 26;
 /// Bytes of an epoch at most, whatever the file says.
@@ -76,6 +79,7 @@ pub struct Pipeline {
     pub dlq: Option<SinkSpec>,
     pub checkpoint: CheckpointSpec,
     pub epoch: EpochSpec,
+    pub state: StateSpec,
     /// Rows of one call at most.
     pub batch_rows: u32,
     /// Threads that run lanes; `None`: one for each core.
@@ -453,6 +457,19 @@ impl Default for EpochSpec {
             max_delay: EPOCH_DELAY_DEFAULT,
             max_timers: EPOCH_TIMERS_DEFAULT,
         }
+    }
+}
+
+/// How keyed state is kept on this machine. Decides no output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateSpec {
+    /// Memory of the store of a shard, bytes: half for blocks of its files, half for changes not yet in a file.
+    pub memory: u64,
+}
+
+impl Default for StateSpec {
+    fn default() -> StateSpec {
+        StateSpec { memory: STATE_MEMORY_DEFAULT }
     }
 }
 

@@ -94,7 +94,7 @@ pub struct Restored {
 
 /// Decides where state comes from and opens it. A checkpoint shows its damage when it is restored: then the decision is
 /// made again without it.
-pub fn restore(objects: &Objects, end: u64, state_dir: &Path, marks: &SinkMarks) -> Result<(History, Restored)> {
+pub fn restore(objects: &Objects, end: u64, state_dir: &Path, memory: u64, marks: &SinkMarks) -> Result<(History, Restored)> {
     let mut damaged = BTreeSet::new();
     loop {
         let history = read_history(objects, end, &damaged, marks)?;
@@ -129,7 +129,7 @@ pub fn restore(objects: &Objects, end: u64, state_dir: &Path, marks: &SinkMarks)
                 Some(manifest.clone())
             }
         };
-        let state = StateStore::open(state_dir)?;
+        let state = StateStore::open_within(state_dir, memory)?;
         if let Base::Checkpoint { number, epoch } = base
             && state.mark()?.map(|mark| mark.epoch) != Some(epoch)
         {

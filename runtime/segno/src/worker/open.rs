@@ -230,7 +230,7 @@ impl Opening<'_> {
         archive::put(objects, &loaded.plan, &loaded.blobs)?;
 
         let state_dir = folder.join("state");
-        let read = restore(objects, journal.sequence(), &state_dir, &marks);
+        let read = restore(objects, journal.sequence(), &state_dir, pipeline.state.memory, &marks);
         // What was read counts only if nobody took over meanwhile, and so does what it seems to say.
         confirm(generation::since(objects, author.generation)?, author.generation)?;
         let (history, Restored { base, state, manifest }) = read?;

@@ -111,7 +111,7 @@ pub fn replay(
             (manifest.sequence + 1, Some(manifest.chain), manifest.position, manifest.watermark, manifest.epoch, windows)
         }
     };
-    let state = StateStore::open(&folder)?;
+    let state = StateStore::open_within(&folder, pipeline.state.memory)?;
     let entries = journal::read_range(&objects, first_entry, end, before.as_deref())?;
     let engine = Engine::new(Some(&load::cache_dir()))?;
     let mut versions = Versions::new(&engine, &objects);

@@ -93,4 +93,14 @@ impl Reader {
         }
         Some(epoch)
     }
+
+    pub(super) fn state(&mut self, fields: &Fields<'_>) -> Option<StateSpec> {
+        let mut state = StateSpec::default();
+        let Some(node) = fields.get("state") else { return Some(state) };
+        let fields = self.fields(node, "state", &shape::STATE.names())?;
+        if let Some(node) = fields.get("memory") {
+            state.memory = self.bytes(node, "state.memory", STATE_MEMORY_MIN..=STATE_MEMORY_MAX)?;
+        }
+        Some(state)
+    }
 }
