@@ -375,9 +375,10 @@ fn key_json(table: &Table, bytes: &[u8]) -> Value {
 
 fn value_json(table: &Table, bytes: &[u8]) -> Result<Value> {
     let values = decode_state(&table.description, bytes).map_err(|error| {
-        Error::new(Code::StateDamaged, format!("a value of step \"{}\" cannot be read", table.step))
+        let StateTable { name, version, .. } = &table.description;
+        Error::new(Code::StateUnversioned, format!("step \"{}\": a value of table {name} is none of its version {version}", table.step))
             .with_cause(error)
-            .with_help("was it written by a newer version of the plugin than the one in the pipeline file?")
+            .with_help("another plugin wrote it than the one that the pipeline file names now: look with that one; fields that were added need a new version of the table, each with since")
     })?;
     Ok(fields_json(&table.description.columns, values))
 }
@@ -433,6 +434,14 @@ mod tests {
         let bytes = key_bytes(&table(), &words).unwrap();
         let expected = json!({"name": "a b", "at": "2001-01-01T00:47:00Z", "day": "1969-12-31", "price": "-0.50", "n": -7});
         assert_eq!(key_json(&table(), &bytes), expected);
+    }
+
+    #[test]
+    fn a_value_of_another_shape_is_told_as_that() {
+        // A number of 8 bytes too much.
+        let error = value_json(&table(), &[1, 0, 7, 0, 0, 0, 0, 0, 0, 0]).unwrap_err();
+        assert_eq!(error.code(), Code::StateUnversioned);
+        assert!(error.message().contains("table t is none of its version 1"), "{error}");
     }
 
     #[test]

@@ -173,7 +173,7 @@ fn no_answer(work_dir: &FilePath, cause: impl std::fmt::Display) -> Error {
 pub fn ask(work_dir: &FilePath) -> Result<Option<Vec<Status>>> {
     let mut found: Option<Vec<Status>> = None;
     for stream in answering(work_dir) {
-        let text = get_over(stream, "/status").map_err(|error| no_answer(work_dir, error))?;
+        let Some(text) = get_over(stream, "/status").map_err(|error| no_answer(work_dir, error))? else { continue };
         let statuses: Vec<Status> = serde_json::from_str(&text)
             .or_else(|_| serde_json::from_str(&text).map(|status: Status| vec![status]))
             .map_err(|error| no_answer(work_dir, error))?;
@@ -191,7 +191,8 @@ pub fn tap(work_dir: &FilePath, pipeline: &str, shard: Option<u32>, step: &str, 
     let shard = shard.map_or(EVERY_SHARD.to_owned(), |shard| shard.to_string());
     let mut found: Option<Vec<Passed>> = None;
     for stream in answering(work_dir) {
-        let text = get_over(stream, &format!("/tap/{pipeline}/{shard}/{step}/{records}")).map_err(|error| no_answer(work_dir, error))?;
+        let path = format!("/tap/{pipeline}/{shard}/{step}/{records}");
+        let Some(text) = get_over(stream, &path).map_err(|error| no_answer(work_dir, error))? else { continue };
         let passed: Option<Vec<Passed>> = serde_json::from_str(&text).map_err(|error| no_answer(work_dir, error))?;
         if let Some(passed) = passed {
             found.get_or_insert_default().extend(passed);
@@ -200,10 +201,51 @@ pub fn tap(work_dir: &FilePath, pipeline: &str, shard: Option<u32>, step: &str, 
     Ok(found)
 }
 
-fn get_over(mut stream: UnixStream, path: &str) -> std::io::Result<String> {
+/// The body of an answer; `None` when the process ended before it had given all of it: then it answers as little as one that ended
+/// before it was asked.
+fn get_over(mut stream: UnixStream, path: &str) -> std::io::Result<Option<String>> {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
     stream.set_read_timeout(Some(ASK_TIMEOUT))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: segno\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+    let asked = write!(stream, "GET {path} HTTP/1.1\r\nHost: segno\r\nConnection: close\r\n\r\n");
+    match asked.and_then(|()| stream.read_to_string(&mut answer)) {
+        Err(error) if matches!(error.kind(), BrokenPipe | ConnectionReset) => return Ok(None),
+        done => done?,
+    };
+    let whole = answer.split_once("\r\n\r\n").filter(|(head, body)| length_of(head) == Some(body.len()));
+    Ok(whole.map(|(_, body)| body.to_owned()))
+}
+
+fn length_of(head: &str) -> Option<usize> {
+    let headers = head.lines().filter_map(|line| line.split_once(':'));
+    headers.filter(|(name, _)| name.eq_ignore_ascii_case("content-length")).find_map(|(_, value)| value.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    /// What a question gets from a process that gives a part of an answer, and ends.
+    fn asked(given: &'static str) -> Option<Vec<Passed>> {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(folder.path().join(SOCKET)).unwrap();
+        let process = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut question = [0; 1024];
+            let _ = stream.read(&mut question).unwrap();
+            stream.write_all(given.as_bytes()).unwrap();
+        });
+        let found = tap(folder.path(), "p", None, "s", 1).unwrap();
+        process.join().unwrap();
+        found
+    }
+
+    #[test]
+    fn a_process_that_ends_while_it_is_asked_is_one_that_does_not_run() {
+        assert!(asked("").is_none());
+        assert!(asked("HTTP/1.1 200 OK\r\nContent-").is_none());
+        assert!(asked("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[").is_none());
+        assert_eq!(asked("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]").unwrap().len(), 0);
+    }
 }
