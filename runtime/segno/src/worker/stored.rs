@@ -3,8 +3,9 @@
 //! Owns: the rule, and its words. Does not own: descriptions (`segno_wire`), what a run or a contract does about it
 //! (`open`, `cli::author::contract`).
 //!
-//! Invariant: values are read by their table's columns in their order, so columns of a table are only appended, each brought by
-//! (`since`) a raised version; whoever accepts another change would read numbers as other numbers.
+//! Invariants: values are found by the place of their table among those of the plugin, so tables keep their places; they are read
+//! by their table's columns in their order, so columns of a table are only appended, each brought by (`since`) a raised version.
+//! Whoever accepts another change would read numbers as other numbers.
 
 use crate::shard::program::Program;
 use segno_core::{Code, Error, Result};
@@ -26,14 +27,24 @@ pub enum TableChange {
 pub fn changes(before: &Value, now: &Value) -> Vec<TableChange> {
     let tables = |of: &Value| of["tables"].as_array().cloned().unwrap_or_default();
     let (before, now) = (tables(before), tables(now));
-    let named = |tables: &[Value], name: &Value| tables.iter().find(|table| table["name"] == *name).cloned();
+    let place = |tables: &[Value], name: &Value| tables.iter().position(|table| table["name"] == *name);
     let name = |table: &Value| table["name"].as_str().unwrap_or_default().to_owned();
-    let of_old = before.iter().filter_map(|old| match named(&now, &old["name"]) {
-        Some(new) => change(&name(old), old, &new),
+    let of_old = before.iter().enumerate().filter_map(|(at, old)| match place(&now, &old["name"]) {
+        Some(same) if same == at => change(&name(old), old, &now[at]),
+        Some(other) => Some(TableChange::Unfit(format!(
+            "the state table {} is number {} of the plugin's tables; it was number {}, and values are found by that",
+            name(old),
+            other + 1,
+            at + 1
+        ))),
         None => Some(TableChange::Gone(format!("the state table {} is gone, and what pipelines keep in it", name(old)))),
     });
-    let added = now.iter().filter(|table| named(&before, &table["name"]).is_none());
-    of_old.chain(added.map(|table| TableChange::Fit(format!("the state table {} is new", name(table))))).collect()
+    let added = now.iter().enumerate().filter(|(_, table)| place(&before, &table["name"]).is_none());
+    let added = added.map(|(at, table)| match before.get(at) {
+        None => TableChange::Fit(format!("the state table {} is new", name(table))),
+        Some(old) => TableChange::Unfit(format!("the state table {} has the place of {}, and would find its values", name(table), name(old))),
+    });
+    of_old.chain(added).collect()
 }
 
 fn change(name: &str, old: &Value, new: &Value) -> Option<TableChange> {
@@ -100,7 +111,7 @@ fn fields(before: &[Value], now: &[Value]) -> String {
 }
 
 /// What an author does about it, in whatever language.
-pub const HELP: &str = "append new fields, each with the version that brings it (since), and raise the table's version: state of older runs is \
+pub const HELP: &str = "keep tables in their order, new ones behind the others, and ones that are used no more; append new fields, each with the version that brings it (since), and raise the table's version: state of older runs is \
     read by these; a field that is removed, changed or moved needs a table with another name";
 
 /// Refuses programs whose steps would misread the state that those before them wrote.
@@ -112,7 +123,8 @@ pub fn check(before: &Program, now: &Program) -> Result<()> {
     for (number, step) in now.graph.steps.iter().enumerate() {
         let Some(old) = before.graph.steps.iter().position(|one| one.id == step.id) else { continue };
         for change in changes(&described(before, old), &described(now, number)) {
-            if let TableChange::Unfit(why) = change {
+            // What a table leaves behind is found by the next one that gets its place.
+            if let TableChange::Unfit(why) | TableChange::Gone(why) = change {
                 unfit.push(format!("step \"{}\": {why}", step.id));
             }
         }
@@ -156,6 +168,21 @@ mod tests {
         assert!(unfit(&old, &table(2, &[list(&[a.clone(), field("c", 1)]), b.clone()])));
         assert!(unfit(&old, &table(2, &[list(&[field("c", 2), a.clone()]), b.clone()])));
         assert!(unfit(&old, &table(1, &[list(&[a, field("c", 2)]), b])));
+    }
+
+    #[test]
+    fn tables_keep_their_places() {
+        let named = |names: &[&str]| {
+            let tables: Vec<Value> = names.iter().map(|name| json!({"name": name, "version": 1, "columns": [field("a", 1)]})).collect();
+            json!({ "tables": tables })
+        };
+        let found = |before: &[&str], now: &[&str]| changes(&named(before), &named(now));
+        assert!(matches!(found(&["a"], &["a", "b"])[..], [TableChange::Fit(_)]));
+        assert!(matches!(found(&["a", "b"], &["a"])[..], [TableChange::Gone(_)]));
+        // All of the same columns: no value would look wrong.
+        assert!(matches!(found(&["a", "b"], &["b", "a"])[..], [TableChange::Unfit(_), TableChange::Unfit(_)]));
+        assert!(matches!(found(&["a"], &["b", "a"])[..], [TableChange::Unfit(_), TableChange::Unfit(_)]));
+        assert!(matches!(found(&["a"], &["b"])[..], [TableChange::Gone(_), TableChange::Unfit(_)]));
     }
 
     #[test]
