@@ -159,6 +159,42 @@ fn what_a_plugin_must_not_reach_is_not_there() {
     }
 }
 
+const KEEPS: &str = r#"
+#include "segno.h"
+
+#define ORDER(COLUMN) COLUMN(i64, order)
+SEGNO_INPUT(order, ORDER)
+SEGNO_KEEP(out)
+#define KEPT(COLUMN) COLUMN(utf8, text) COLUMN(decimal(10, 2), sum)
+SEGNO_STATE(kept, 1, KEPT)
+
+static segno_outcome process(const struct order *order) {
+    struct kept *kept = kept_or_default();
+    kept->text = segno_text_of(order->order == 2 ? "a\xff" : "fine");
+    kept->sum = order->order == 4 ? (segno_decimal)100000000 * 100 : 5;
+    out_keep();
+    return SEGNO_OK;
+}
+
+SEGNO_PLUGIN(order, process, .ports = {&out_port}, .tables = {&kept_table})
+"#;
+
+/// It would stop every later run, whatever the record.
+#[test]
+fn what_cannot_be_read_again_is_not_kept() {
+    let folder = project("keeps", "map");
+    folder.write("keeps/keeps.c", KEEPS);
+    folder.replace("keeps/pipeline.yaml", "    config: { discount_percent: 10 }\n", "    key: customer\n");
+    let pipeline = folder.read("keeps/pipeline.yaml");
+    folder.write("keeps/pipeline.yaml", &format!("{pipeline}batch_rows: 1\n"));
+    folder.segno("keeps", &["build", "-q"]).good();
+    assert_eq!(folder.segno("keeps", &["run", "-q", "pipeline.yaml"]).good().json().len(), 5);
+    let letters = folder.shell("keeps", "cat .segno/dead-letters/*").good().out;
+    for said in ["state column text: a text that is no UTF-8", "state column sum: a decimal of more than 10 digits"] {
+        assert!(letters.contains(said), "{letters}");
+    }
+}
+
 #[test]
 fn what_a_plugin_remembers_outside_of_its_state_is_found() {
     let folder = project("remembers", "filter");

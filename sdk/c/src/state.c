@@ -80,3 +80,13 @@ void segno_table_collect(struct segno_table *table, const struct segno_view *sta
         table->changed++;
     }
 }
+
+static const char *name_of(const struct segno_column *column) { return column->alias != NULL ? column->alias : column->name; }
+
+void segno_state_check_text(const struct segno_column *column, segno_bytes value) {
+    if (!segno_is_utf8(value.data, value.length)) segno_panic("state column %s: a text that is no UTF-8", name_of(column));
+}
+
+void segno_state_check_decimal(const struct segno_column *column, segno_decimal value) {
+    if (!segno_decimal_fits(value, column->precision)) segno_panic("state column %s: a decimal of more than %d digits", name_of(column), column->precision);
+}

@@ -75,7 +75,7 @@ export class Engine {
                 for (let at = 0; at < attributes.length; at++) record[attributes[at]] = values[at][row];
                 try {
                     const result = spec.process(record, context);
-                    if (result !== undefined) refuseThenable(result, 'process');
+                    if (result !== undefined) refuseResult(result, 'process');
                 } catch (error) {
                     if (!(error instanceof Reject)) throw error;
                     for (const port of ports) port.forget();
@@ -107,7 +107,7 @@ export class Engine {
             this.#now.event = timer.event;
             for (const one of state) one.key = timer.key;
             try {
-                refuseThenable(this.#plan.spec.onTimer(timer.timer, context), 'onTimer');
+                refuseResult(this.#plan.spec.onTimer(timer.timer, context), 'onTimer');
             } catch (error) {
                 if (!(error instanceof Reject)) throw error;
                 throw new Error(`a timer is no record that could be rejected: ${error.message}`);
@@ -116,9 +116,11 @@ export class Engine {
     }
 }
 
-/** What a function that is asynchronous would do later never happens. */
-function refuseThenable(result, name) {
-    if (result !== undefined && typeof result?.then === 'function') throw new TypeError(`\`${name}\` is asynchronous; there is nothing to wait for in a plugin`);
+/** What a function that is asynchronous, or a generator, would do later never happens; rows that are given back would be lost. */
+function refuseResult(result, name) {
+    if (result === null || typeof result !== 'object') return;
+    if (typeof result.then === 'function') throw new TypeError(`\`${name}\` is asynchronous; there is nothing to wait for in a plugin`);
+    throw new TypeError(`\`${name}\` gives something back: rows go through ports, as in out.push(row); is it a generator, with function*?`);
 }
 
 function answered(ports, state, timers, rejects) {

@@ -262,6 +262,14 @@ test('a function that is asynchronous is refused', () => {
     assert.throws(() => plugin.run(), /`process` is asynchronous/);
 });
 
+test('rows that are given back, and not pushed, are no silence', () => {
+    for (const process of [function* () { yield 1; }, () => [{ a: 1n }]]) {
+        const plugin = new Harness(transform({ input: {}, ports: {}, process }));
+        plugin.push({});
+        assert.throws(() => plugin.run(), /`process` gives something back: rows go through ports/);
+    }
+});
+
 test('a setup that refuses is shown to the author of the pipeline', () => {
     const refuses = transform({ input: {}, ports: {}, process() {}, setup() { throw new ConfigRefused('not so'); } });
     assert.throws(() => new Harness(refuses), (error) => error instanceof Refused && error.message === 'not so');

@@ -79,7 +79,9 @@ class Engine:
                     table.key = keys[row]
                 marks = [len(port.causes) for port in ports]
                 try:
-                    process(record)
+                    given = process(record)
+                    if given is not None:
+                        raise _given_back("process", given)
                 except Reject as reject:
                     for port, mark in zip(ports, marks):
                         del port.causes[mark:], port.rows[mark:]
@@ -109,7 +111,9 @@ class Engine:
         for table in tables:
             table.key = key
         try:
-            instance.on_timer(timer)
+            given = instance.on_timer(timer)
+            if given is not None:
+                raise _given_back("on_timer", given)
         except Reject as reject:
             raise RuntimeError(f"a timer is no record that could be rejected: {reject}") from reject
 
@@ -127,6 +131,11 @@ class Engine:
             causes, reasons = map(list, zip(*rejects))
             sections.append((4, 0, wire.write_frame(len(causes), [("cause", wire.U32, causes), ("reason", wire.UTF8, reasons)])))
         return wire.write_message(wire.EFFECTS, sections)
+
+
+def _given_back(name: str, given) -> TypeError:
+    """What a method gives back would be lost, and what a generator or a coroutine would do never happens."""
+    return TypeError(f"`{name}` gives back {type(given).__name__}: rows go through ports, as in self.out.push(row); is there a `yield` or an `async` in it?")
 
 
 class _Due:

@@ -279,6 +279,29 @@ class Forgetful(Transform):
 
 
 class Mistakes(unittest.TestCase):
+    def test_rows_that_are_given_back_and_not_pushed_are_no_silence(self):
+        @columns
+        class Nothing:
+            pass
+
+        class Yields(Transform):
+            def process(self, record: Nothing):
+                yield record
+
+        class Returns(Transform):
+            def process(self, record: Nothing):
+                return [record]
+
+        class Waits(Transform):
+            async def process(self, record: Nothing):
+                pass
+
+        for plugin in (Yields, Returns, Waits):
+            harness = Harness(plugin)
+            harness.push(Nothing())
+            with self.assertRaisesRegex(TypeError, "`process` gives back .*: rows go through ports"):
+                harness.run()
+
     def test_what_is_kept_outside_of_state_is_found(self):
         plugin = Harness(Forgetful)
         plugin.push(Flight("a"))

@@ -43,6 +43,9 @@ const uint8_t *segno_state_take(struct segno_state_reader *from, uint32_t bytes)
 bool segno_state_flag(struct segno_state_reader *from, enum segno_state_fault fault);
 segno_bytes segno_state_bytes(struct segno_state_reader *from, bool is_text);
 void segno_state_append(struct segno_builder *out, const void *bytes, uint32_t length);
+/* Panic about a value that could be written and not be read again. */
+void segno_state_check_text(const struct segno_column *column, segno_bytes value);
+void segno_state_check_decimal(const struct segno_column *column, segno_decimal value);
 void *segno_list_grow(void *items, uint32_t length, uint32_t *capacity, size_t size);
 
 #define SEGNO_STATE_TAKE_(WORD, TYPE)                                                                                            \
@@ -103,11 +106,17 @@ SEGNO_INLINE void segno_encode(const struct segno_column *column, struct segno_b
     case SEGNO_UTF8: case SEGNO_BINARY: {
         segno_bytes value;
         memcpy(&value, at, sizeof value);
+        if (column->type == SEGNO_UTF8) {
+            segno_state_check_text(column, value);
+        }
         segno_builder_u32(out, value.length);
         segno_state_append(out, value.data, value.length);
         break;
     }
-    case SEGNO_DECIMAL: segno_builder_i128(out, segno_load_i128(at)); break;
+    case SEGNO_DECIMAL:
+        segno_state_check_decimal(column, segno_load_i128(at));
+        segno_builder_i128(out, segno_load_i128(at));
+        break;
     default: segno_builder_i64(out, segno_load_i64(at)); break;
     }
 }
