@@ -6,7 +6,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Headers, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
@@ -69,8 +69,20 @@ pub fn make(name: &str, partitions: i32, settings: &[(&str, &str)]) {
     for (key, value) in settings {
         topic = topic.set(key, value);
     }
-    let made = wait(admin().create_topics([&topic], &AdminOptions::new().operation_timeout(Some(PATIENCE))));
-    made.expect("an answer")[0].as_ref().expect("a topic");
+    let mut is_late = false;
+    for _ in 0..3 {
+        match wait(admin().create_topics([&topic], &AdminOptions::new().operation_timeout(Some(PATIENCE)))) {
+            // A broker that is very busy answers too late, and has made it all the same.
+            Ok(made) if is_late && matches!(made[0], Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => return,
+            Ok(made) => {
+                made[0].as_ref().expect("a topic");
+                return;
+            }
+            Err(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut)) => is_late = true,
+            Err(error) => panic!("no answer: {error}"),
+        }
+    }
+    panic!("the broker gives no answer");
 }
 
 /// Writes records, each with an optional key and value; returns when the broker has them.
