@@ -10,13 +10,12 @@ use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, DB, DEFAULT_COLUMN_FAMILY_NAME, Direction, ErrorKind, IteratorMode, Options, ReadOptions,
     WriteBatch, WriteOptions,
 };
+use segno_core::pipeline::STATE_MEMORY_DEFAULT;
 use segno_core::{Code, Error, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Memory of a store that is opened to be looked at, bytes.
-const MEMORY_BYTES: u64 = 128 << 20;
 /// Values that are read at once: the blocks of all of them stay in memory until all are read.
 const READ_AT_ONCE: usize = 1024;
 const MARK: &[u8] = b"\0mark";
@@ -86,8 +85,9 @@ pub struct Entry {
 }
 
 impl StateStore {
+    /// With the memory of a pipeline that says nothing about it.
     pub fn open(path: &Path) -> Result<StateStore> {
-        StateStore::open_within(path, MEMORY_BYTES)
+        StateStore::open_within(path, STATE_MEMORY_DEFAULT)
     }
 
     /// With so much memory, bytes.

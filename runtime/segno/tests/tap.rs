@@ -249,6 +249,10 @@ fn real_records_become_a_scenario() {
     let line = |number: u64| lines[(number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize % lines.len()].to_owned();
     let save = ["tap", "live.yaml", "cheap", "--limit", "14", "--save", "live", "--project", "orders"];
     folder.segno("", &save).failed(1, &["R011", "nothing runs"]);
+    // Records that have passed do not pass again: a plugin that cannot be built is told before they are waited for.
+    folder.replace("orders/src/lib.rs", "segno_sdk::plugin!", "segno_sdk::plug!");
+    folder.segno("", &save).failed(1, &["[P011]", "plug"]);
+    folder.replace("orders/src/lib.rs", "segno_sdk::plug!", "segno_sdk::plugin!");
     let running = Running::start(&folder.path("live.yaml"));
     while_lines_come(&folder.path("in.jsonl"), line, || {
         folder.segno("", &["tap", "live.yaml", "cheep"]).failed(2, &["U002", "its steps are: cheap"]);

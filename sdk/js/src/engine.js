@@ -8,7 +8,7 @@
 import { converted } from './columns.js';
 import * as observe from './observe.js';
 import { ConfigError, readConfig } from './settings.js';
-import { ConfigRefused, Reject, StateUnreadable, loadTable, rowOf } from './transform.js';
+import { ConfigRefused, Reject, StateUnreadable, loadTable } from './transform.js';
 import { BATCH, EFFECTS, INIT, KINDS, readFrame, readMessage, writeFrame, writeMessage } from './wire.js';
 
 /** `init` refuses its configuration or its side tables; or a batch as a whole cannot be processed. */

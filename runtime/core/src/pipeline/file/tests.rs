@@ -277,6 +277,7 @@ sinks:
   - { blackhole: {}, from: source, name: hole }
 dlq: { files: dead }
 checkpoint: { store: "file://./ck", ephemeral: true, replay_debt: 3s, keep: 2 }
+state: { memory: 1GiB }
 epoch: { max_records: 10k, max_bytes: 1MiB, max_delay: 20ms }
 batch_rows: 512
 threads: 2
@@ -333,6 +334,7 @@ fn every_setting_reaches_the_pipeline() {
     assert_eq!(pipeline.dlq.as_ref().unwrap().name, "dlq");
     assert_eq!(pipeline.checkpoint.keep, 2);
     assert_eq!(pipeline.epoch.max_records, 10_000);
+    assert_eq!(pipeline.state.memory, 1 << 30);
     assert_eq!((pipeline.batch_rows, pipeline.threads, pipeline.replay_detail), (512, Some(2), ReplayDetail::Row));
 }
 
