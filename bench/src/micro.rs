@@ -69,7 +69,7 @@ pub fn against_native<T: Plugin>(
     let init = init_message(&serde_json::json!({}), &[]).map_err(|error| format!("{error}"))?;
     let mut native = segno_sdk::Engine::<T>::init(&init)?;
     let mut sandbox = template.instantiate()?;
-    let inside = sandbox.process(batch, ROWS, <[u8]>::to_vec)?.value;
+    let inside = sandbox.process(batch, <[u8]>::to_vec)?.value;
     if native.process(batch)? != inside {
         return Err(format!("{name}: native and sandbox answer differently").into());
     }
@@ -77,7 +77,7 @@ pub fn against_native<T: Plugin>(
     for _ in 0..ROUNDS {
         let started = Instant::now();
         for _ in 0..CALLS {
-            black_box(sandbox.process(black_box(batch), ROWS, <[u8]>::len)?.value);
+            black_box(sandbox.process(black_box(batch), <[u8]>::len)?.value);
         }
         slow.push(started.elapsed().as_nanos() as f64 / (CALLS * ROWS) as f64);
         let started = Instant::now();
@@ -110,7 +110,7 @@ pub fn run(components: &Path) -> Result<(), Box<dyn Error>> {
         let mut batch = BatchMessage::new(&mut out, 1);
         batch.columns(std::slice::from_ref(&value), &[declared.kind], &RowSet::Range(0..ROWS)).unwrap();
         batch.finish().unwrap();
-        let answer = instance.process(&out, ROWS, |answer| parse_effects(answer, &pass.description, &BatchShape::of_records(ROWS, 0), &limits));
+        let answer = instance.process(&out, |answer| parse_effects(answer, &pass.description, &BatchShape::of_records(ROWS, 0), &limits));
         black_box(answer.unwrap().value.unwrap().ports.len());
     });
     println!("{:34} {:8.1} ns per record (1,024 records of 100 B, host and guest)", "boundary, pass through", crossing / ROWS as f64);

@@ -3,7 +3,7 @@
 #
 # CC names another compiler than cc.
 set -eu
-test=$1
+test=${1:?usage: test.sh TEST.c [FLAGS OF THE COMPILER...]}
 shift
 sdk=$(dirname "$0")
 program=$(mktemp)

@@ -21,6 +21,8 @@ pub enum CallFailure {
     Table { elements: u64 },
     StackOverflow,
     OutputTooLarge { bytes: u64, limit: u64 },
+    /// The answer has more of something than a limit allows.
+    TooMuch(String),
     /// The answer is not what `describe` promised.
     Malformed(String),
     /// The plugin returned an error: not about a record.
@@ -58,6 +60,7 @@ impl CallFailure {
             CallFailure::Trap { .. }
             | CallFailure::OutOfFuel { .. }
             | CallFailure::OutputTooLarge { .. }
+            | CallFailure::TooMuch(_)
             | CallFailure::Malformed(_)
             | CallFailure::Fatal(_) => true,
             CallFailure::Deadline { .. }
@@ -67,6 +70,18 @@ impl CallFailure {
             | CallFailure::NoMemory(_)
             | CallFailure::Engine(_) => false,
         }
+    }
+
+    /// Whether fewer records may share a call without it: a limit is reached that they use together.
+    pub fn is_shared(&self) -> bool {
+        matches!(
+            self,
+            CallFailure::OutOfFuel { .. }
+                | CallFailure::Memory { .. }
+                | CallFailure::Table { .. }
+                | CallFailure::OutputTooLarge { .. }
+                | CallFailure::TooMuch(_)
+        )
     }
 
     /// Expiry of a deadline does not follow from the input.
@@ -87,7 +102,7 @@ impl CallFailure {
             CallFailure::Memory { .. } => Code::PluginOutOfMemory,
             CallFailure::Table { .. } => Code::PluginTableLimit,
             CallFailure::StackOverflow => Code::PluginStackOverflow,
-            CallFailure::OutputTooLarge { .. } | CallFailure::Malformed(_) => Code::PluginAnswer,
+            CallFailure::OutputTooLarge { .. } | CallFailure::TooMuch(_) | CallFailure::Malformed(_) => Code::PluginAnswer,
             CallFailure::Fatal(_) => Code::PluginFatal,
             CallFailure::NoMemory(_) => Code::MachineMemory,
             CallFailure::Engine(_) => Code::Internal,
@@ -108,7 +123,7 @@ impl fmt::Display for CallFailure {
             CallFailure::OutputTooLarge { bytes, limit } => {
                 write!(f, "the plugin's answer has {bytes} bytes; {limit} are allowed")
             }
-            CallFailure::Malformed(why) => f.write_str(why),
+            CallFailure::TooMuch(why) | CallFailure::Malformed(why) => f.write_str(why),
             CallFailure::Fatal(why) => write!(f, "the plugin gave up: {why}"),
             CallFailure::NoMemory(why) => write!(f, "the machine has no memory for the plugin: {why}"),
             CallFailure::Engine(why) => write!(f, "the host failed: {why}"),

@@ -6,7 +6,7 @@
 //! imports gives it anything back.
 
 use crate::failure::{CallFailure, cut, name, without_memory};
-use crate::limits::{COUNTER_NAME_BYTES, COUNTERS, FUEL_PER_CALL, INSTANCES, LOG_LINE_BYTES, Limits};
+use crate::limits::{COUNTER_NAME_BYTES, COUNTERS, FUEL_INSTANTIATE, INSTANCES, LOG_LINE_BYTES, Limits};
 use crate::engine::DEADLINE_TICK;
 use crate::start::start;
 use std::collections::BTreeMap;
@@ -176,7 +176,7 @@ pub struct Instance {
 impl Instance {
     pub(crate) fn new(pre: &InstancePre<Host>, limits: &Limits, frees_answers: bool) -> Result<Instance, CallFailure> {
         let (mut store, instance) =
-            start(pre.engine(), limits, FUEL_PER_CALL, ticks(limits), |store| pre.instantiate(store))?;
+            start(pre.engine(), limits, FUEL_INSTANTIATE, ticks(limits), |store| pre.instantiate(store))?;
         let process = match frees_answers {
             false => instance.get_typed_func(&mut store, "process").map(Process::InPlace),
             true => instance.get_typed_func(&mut store, "process").map(Process::Copied),
@@ -185,14 +185,13 @@ impl Instance {
         Ok(Instance { store, process, limits: *limits, deadline_ticks: ticks(limits) })
     }
 
-    /// Calls `process` on a batch of `rows` rows. `read` sees the answer in the plugin's memory; it must check it.
-    pub fn process<T>(
-        &mut self,
-        batch: &[u8],
-        rows: usize,
-        read: impl FnOnce(&[u8]) -> T,
-    ) -> Result<Done<T>, CallFailure> {
-        let fuel = FUEL_PER_CALL.saturating_add(self.limits.fuel_per_record.saturating_mul(rows as u64));
+    /// Calls `process` on a batch with the fuel of the limits. `read` sees the answer in the plugin's memory; it must check it.
+    pub fn process<T>(&mut self, batch: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Done<T>, CallFailure> {
+        self.process_within(batch, self.limits.fuel_per_record, read)
+    }
+
+    /// The same with less fuel, where it is known that the call will be made again if that does not do.
+    pub fn process_within<T>(&mut self, batch: &[u8], fuel: u64, read: impl FnOnce(&[u8]) -> T) -> Result<Done<T>, CallFailure> {
         prepare(&mut self.store, fuel, self.deadline_ticks);
         self.store.data_mut().lines_left = self.limits.log_lines;
         #[cfg(feature = "testing")]

@@ -4,10 +4,12 @@
 
 use std::time::Duration;
 
-/// Fuel per record: about as many simple instructions. A record that needs more is a runaway loop, not work.
-pub const FUEL_PER_RECORD: u64 = 1_000_000;
-/// Fuel of a call before its first record: set-up, allocation of the answer.
-pub const FUEL_PER_CALL: u64 = 10_000_000;
+/// Fuel of a record alone, and of a call, however many records it has: about as many simple instructions, so that nobody works
+/// longer than about a second. A record that needs more is a runaway loop, not work. So no record passes in a call that it would not pass
+/// alone, and which records share a call decides nothing. Interpreters want long calls: each key of one costs them as much as many records.
+pub const FUEL_PER_RECORD: u64 = 1_000_000_000;
+/// Fuel of what instantiates a component, before any record.
+pub const FUEL_INSTANTIATE: u64 = 10_000_000;
 /// Fuel of `describe`, which gives back a constant.
 pub const FUEL_DESCRIBE: u64 = 1_000_000_000;
 /// Fuel of `init`, which may build tables of a few million entries.

@@ -53,7 +53,7 @@ fn call(component: &[u8], limits: Limits) -> Result<Vec<u8>, CallFailure> {
     let component = engine.load(component, &limits).expect("an admitted component");
     let template = engine.template(&component, b"", &limits).expect("a template");
     let mut instance = template.instantiate()?;
-    instance.process(b"batch", 1, <[u8]>::to_vec).map(|done| done.value)
+    instance.process(b"batch", <[u8]>::to_vec).map(|done| done.value)
 }
 
 fn failure(component: &[u8], limits: Limits) -> CallFailure {
@@ -175,7 +175,7 @@ fn a_flood_of_log_lines_is_counted_and_dropped() {
     let template =
         engine.template(&engine.load(&guest, &Limits::default()).expect("admitted"), b"", &Limits::default()).expect("a template");
     let mut instance = template.instantiate().expect("an instance");
-    instance.process(b"", 1, |_| ()).expect("a call");
+    instance.process(b"", |_| ()).expect("a call");
     let observed = instance.take_observed();
     assert_eq!(observed.logs.len() as u64, crate::limits::LOG_LINES);
     assert_eq!(observed.dropped, 5_000 - crate::limits::LOG_LINES);
@@ -199,7 +199,7 @@ fn a_fresh_instance_has_all_that_init_left_and_nothing_else() {
     for _ in 0..3 {
         let mut instance = template.instantiate().expect("an instance");
         for calls in 1..=2 {
-            let answer = instance.process(b"", 1, <[u8]>::to_vec).expect("a call").value;
+            let answer = instance.process(b"", <[u8]>::to_vec).expect("a call").value;
             assert_eq!(answer, [30 + 2 * calls], "global and memory start from init's values");
         }
     }
@@ -217,7 +217,7 @@ fn a_thousand_instances_of_a_plugin_with_a_slow_init_take_less_than_a_second() {
     let init = started.elapsed();
     let started = Instant::now();
     for _ in 0..1_000 {
-        template.instantiate().expect("an instance").process(b"", 1, |_| ()).expect("a call");
+        template.instantiate().expect("an instance").process(b"", |_| ()).expect("a call");
     }
     // Not a measurement: if `init` ran for each instance this would take a thousand times as long as one.
     assert!(started.elapsed() < init * 100, "init {init:?}, 1,000 instances {:?}", started.elapsed());
@@ -319,7 +319,7 @@ fn a_changed_cache_entry_is_compiled_again_and_never_loaded() {
         let engine = Engine::new(Some(folder.path())).expect("an engine");
         let component = engine.load(&bytes, &Limits::default()).expect("admitted");
         let template = engine.template(&component, b"", &Limits::default()).expect("a template");
-        template.instantiate().expect("an instance").process(b"", 1, <[u8]>::to_vec).expect("a call").value
+        template.instantiate().expect("an instance").process(b"", <[u8]>::to_vec).expect("a call").value
     };
     let entries = || -> Vec<std::path::PathBuf> {
         std::fs::read_dir(folder.path())

@@ -359,8 +359,33 @@ fn a_difference_is_shown_line_by_line_until_it_is_recorded() {
     folder.write("differs/scenarios/first/scenario.yaml", "fuel: 3\n");
     folder.segno("differs", &["test"]).failed(78, &["[P061]", "scenario.yaml"]);
     folder.segno("differs", &["test", "--scenario", "second"]).failed(78, &["[P061]", "second"]);
+    // What is wrong in one scenario is said at that scenario, and the others are run.
     folder.write("differs/scenarios/first/scenario.yaml", "config: { discount_percent: 101 }\n");
-    folder.segno("differs", &["test"]).failed(78, &["[P009]", "0 to 100"]);
+    folder.shell("differs", "cp -r scenarios/first scenarios/later && rm scenarios/later/scenario.yaml && cp -r scenarios/first scenarios/empty && : > scenarios/empty/input.jsonl").good();
+    folder.segno("differs", &["test", "--update"]).failed(1, &["[P060]", "2 of 3 scenarios failed", "nothing that could be recorded"]);
+    let tested = folder.segno("differs", &["test"]).failed(1, &["[P060]", "2 of 3 scenarios failed"]);
+    for words in ["FAILED scenarios/empty: it does not run", "[S005]", "scenarios/empty\n", "FAILED scenarios/first: it does not run", "[P009]", "0 to 100", "first/scenario.yaml", "passed scenarios/later"] {
+        assert!(tested.out.contains(words), "no {words} in {}", tested.out);
+    }
+}
+
+#[test]
+fn a_check_on_given_records_says_why_none_came_through() {
+    let folder = Folder::with("checked", "join");
+    folder.segno("checked", &["build", "-q"]).good();
+    let check = |more: &[&str]| folder.segno("checked", &[&["check", "checked.wasm"], more].concat());
+    let sample = folder.shell("checked", "ls *.jsonl").good().out.trim().to_owned();
+    check(&[]).good();
+    check(&["--key", "unread"]).good();
+    let asked = check(&["--input", &sample]);
+    assert!(asked.code != 0 && asked.err.contains("add --time COLUMN"), "{} {}", asked.out, asked.err);
+    let given = check(&["--input", &sample, "--time", "at"]).good();
+    assert!(given.out.contains("may run") && !given.out.contains(" 0 rows"), "{}", given.out);
+    let vain = check(&["--input", &sample, "--time", "nosuch"]);
+    assert!(vain.code == 1 && vain.out.contains("no record came through") && vain.out.contains("nosuch"), "{} {}", vain.out, vain.err);
+    check(&["--input", "not-there", "--time", "at"]).failed(1, &["--input:", "one JSON object on each line"]);
+    folder.write("checked/empty.jsonl", "");
+    check(&["--input", "empty.jsonl", "--time", "at"]).failed(1, &["it is empty"]);
 }
 
 #[test]

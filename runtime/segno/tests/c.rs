@@ -159,6 +159,9 @@ fn what_a_plugin_must_not_reach_is_not_there() {
     }
 }
 
+/// All records of the sample get the same key.
+const ONE_KEY: &str = r#"sed -i 's/"customer":"[a-z]*"/"customer":"ann"/' sample/orders.jsonl"#;
+
 const KEEPS: &str = r#"
 #include "segno.h"
 
@@ -184,14 +187,76 @@ SEGNO_PLUGIN(order, process, .ports = {&out_port}, .tables = {&kept_table})
 fn what_cannot_be_read_again_is_not_kept() {
     let folder = project("keeps", "map");
     folder.write("keeps/keeps.c", KEEPS);
+    // One key: what a record puts there is judged when it is over, not when the last one of a call has replaced it.
     folder.replace("keeps/pipeline.yaml", "    config: { discount_percent: 10 }\n", "    key: customer\n");
-    let pipeline = folder.read("keeps/pipeline.yaml");
-    folder.write("keeps/pipeline.yaml", &format!("{pipeline}batch_rows: 1\n"));
+    folder.shell("keeps", ONE_KEY).good();
     folder.segno("keeps", &["build", "-q"]).good();
     assert_eq!(folder.segno("keeps", &["run", "-q", "pipeline.yaml"]).good().json().len(), 5);
     let letters = folder.shell("keeps", "cat .segno/dead-letters/*").good().out;
     for said in ["state column text: a text that is no UTF-8", "state column sum: a decimal of more than 10 digits"] {
         assert!(letters.contains(said), "{letters}");
+    }
+}
+
+/// A buffer that is used again, a list in two values, a null with a value behind it.
+const SHARES: &str = r#"
+#include "segno.h"
+
+#define ORDER(COLUMN) COLUMN(i64, order)
+SEGNO_INPUT(order, ORDER)
+#define SEEN(COLUMN) COLUMN(utf8, text) COLUMN(i64, one) COLUMN(i64, other) COLUMN(i64, hidden)
+SEGNO_EMIT(out, SEEN)
+#define ITEM(COLUMN) COLUMN(i64, number)
+SEGNO_LIST(item, ITEM)
+#define ONE(COLUMN) COLUMN(utf8, text) COLUMN(list(item), items) COLUMN(nullable(i64), hidden)
+SEGNO_STATE(one, 1, ONE)
+#define OTHER(COLUMN) COLUMN(list(item), items)
+SEGNO_STATE(other, 1, OTHER)
+
+static char buffer[2];
+
+static segno_outcome process(const struct order *order) {
+    struct one *one = one_or_default();
+    struct other *other = other_or_default();
+    struct out out = {0};
+    out.text = one->text;
+    out.one = one->items.length > 0 ? one->items.items[0].number : -1;
+    out.other = other->items.length > 0 ? other->items.items[0].number : -1;
+    out.hidden = one->hidden.value;
+    buffer[0] = (char)('0' + order->order % 10);
+    out_push(&out);
+    if (one->text.length == 0) {
+        one->text = (segno_text){buffer, 1};
+    }
+    if (one->items.length == 0) {
+        item_list_add(&one->items);
+        other->items = one->items;
+    }
+    one->items.items[0].number = order->order;
+    one->hidden.value = order->order;
+    return SEGNO_OK;
+}
+
+SEGNO_PLUGIN(order, process, .ports = {&out_port}, .tables = {&one_table, &other_table})
+"#;
+
+#[test]
+fn what_state_is_to_the_next_record_is_what_was_kept() {
+    let folder = project("shares", "map");
+    folder.write("shares/shares.c", SHARES);
+    folder.replace("shares/pipeline.yaml", "    config: { discount_percent: 10 }\n", "    key: customer\n");
+    folder.shell("shares", ONE_KEY).good();
+    folder.segno("shares", &["build", "-q"]).good();
+    let given = folder.segno("shares", &["run", "-q", "pipeline.yaml"]).good().json();
+    let orders: Vec<i64> = std::iter::once(-1).chain(folder.read("shares/sample/orders.jsonl").lines().map(|line| {
+        serde_json::from_str::<serde_json::Value>(line).unwrap()["order"].as_i64().unwrap()
+    })).collect();
+    assert_eq!(given.len(), orders.len() - 1);
+    for (row, before) in given.iter().zip(&orders) {
+        let text = if *before < 0 { String::new() } else { (orders[1] % 10).to_string() };
+        // The list is in two values while the first record is processed, and each has its own from then on.
+        let other = if *before < 0 { -1 } else { orders[1] };
+        assert_eq!(*row, serde_json::json!({ "text": text, "one": before, "other": other, "hidden": 0 }));
     }
 }
 
@@ -216,6 +281,13 @@ fn a_mistake_of_the_code_is_shown_when_it_is_built() {
         folder.segno("broken", &["build"]).failed(1, &["[P011]", "broken.c:", said]);
         folder.replace("broken/broken.c", wrong, good);
     }
+    for (wrong, said) in [("COLUMN(event_time, total_cents)", "the event time is for records"), ("COLUMN(named(\"\", i64), total_cents)", "a name has a letter at least"),
+        ("COLUMN(decimal(50, 2), total_cents)", "a decimal has 1 to 38 digits")] {
+        folder.replace("broken/broken.c", "COLUMN(i64, total_cents)", wrong);
+        folder.segno("broken", &["build"]).failed(1, &["[P011]", "column total_cents", said]);
+        folder.replace("broken/broken.c", wrong, "COLUMN(i64, total_cents)");
+    }
+    folder.shell("broken", "segno/test.sh").failed(2, &["usage: test.sh TEST.c"]);
     folder.replace("broken/segno.toml", "name = \"broken\"", "name = \"third\"");
     folder.segno("broken", &["build"]).failed(1, &["[P011]", "the project has no third.c"]);
 }

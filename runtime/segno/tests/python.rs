@@ -70,7 +70,7 @@ class Reach(Transform):
 "#;
 
 /// What differs from run to run, and what a plugin is told to do instead.
-const REFUSED: [(&str, &str); 22] = [
+const REFUSED: [(&str, &str); 24] = [
     ("time.time()", "EventTime"),
     ("time.monotonic_ns()", "EventTime"),
     ("time.localtime()", "EventTime"),
@@ -92,11 +92,14 @@ const REFUSED: [(&str, &str); 22] = [
     ("input()", "configuration"),
     ("os.environ['HOME']", "KeyError"),
     ("threading.Thread(target=print).start()", "thread"),
+    ("sys.exit(3)", "panicked at reach.py:"),
+    ("self.out.push(Answer(7))", "panicked at reach.py:"),
     ("__import__('socket').socket()", ""),
 ];
 
 /// What is there, and the same for ever.
-const ANSWERED: [(&str, &str); 6] = [
+const ANSWERED: [(&str, &str); 7] = [
+    ("print('seen', file=sys.stderr), print('a line')", "(None, None)"),
     ("random.Random('a').random()", "0.2720295377534757"),
     ("decimal.Decimal(1) / 3", "0.3333333333333333333333333333333333333333333333333333333333333333333333333333"),
     ("math.sin(1e22), 0.1 + 0.2, float('nan')", "(-0.8522008497671888, 0.30000000000000004, nan)"),
@@ -110,6 +113,9 @@ fn what_differs_from_run_to_run_is_refused_with_what_to_do_instead() {
     let folder = project("reach", "map");
     folder.write("reach/reach.py", REACHES);
     refuses(&folder, "reach", &REFUSED, &ANSWERED);
+    // What is printed is logged.
+    let ran = folder.shell("reach", "rm -r .segno && RUST_LOG=info segno run pipeline.yaml 2>&1 > /dev/null").good();
+    assert!(ran.out.contains("a line") && ran.out.contains("seen"), "{}", ran.out);
 }
 
 #[test]
@@ -137,6 +143,10 @@ fn a_mistake_of_the_module_is_shown_when_it_is_built() {
     let folder = project("broken", "map");
     folder.replace("broken/broken.py", "    total_cents: int", "    total_cents: complex");
     folder.segno("broken", &["build"]).failed(1, &["[P011]", "broken.py", "Priced.total_cents", "is no type of a column"]);
+    folder.replace("broken/broken.py", "    total_cents: complex", "    total_cents: int");
+    let good = folder.read("broken/broken.py");
+    folder.write("broken/broken.py", &format!("{good}\n\nfrom segno import state\n\n\n@state\nclass Kept:\n    items: list[int] | None\n"));
+    folder.segno("broken", &["build"]).failed(1, &["[P011]", "broken.py", "Kept.items: a list is not nullable"]);
     let second = project("second", "map");
     second.replace("second/second.py", "@plugin\n", "");
     second.segno("second", &["build"]).failed(1, &["[P011]", "one class with @plugin"]);

@@ -63,6 +63,8 @@ void *segno_take_raw(size_t bytes) {
 
 void *segno_take(size_t bytes) { return memset(segno_take_raw(bytes), 0, bytes); }
 
+bool segno_is_of_call(const void *at) { return (uintptr_t)at >= mark && (uintptr_t)at < top; }
+
 segno_text segno_keep(segno_text text) {
     char *copy = (char *)segno_take_raw(text.length);
     segno_text kept = {copy, text.length};

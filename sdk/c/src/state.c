@@ -36,6 +36,11 @@ void *segno_list_grow(void *items, uint32_t length, uint32_t *capacity, size_t s
     return segno_grow_raw(items, length * size, wanted * size);
 }
 
+void *segno_list_copy(const void *items, uint32_t length, uint32_t *capacity, size_t size) {
+    *capacity = length;
+    return memcpy(segno_take_raw(length * size), items, length * size);
+}
+
 enum segno_state_fault segno_state_read(const struct segno_table *table, segno_bytes bytes, void *into) {
     struct segno_state_reader from = {bytes.data, bytes.data + bytes.length, 0, SEGNO_STATE_FINE};
     const uint8_t *version = segno_state_take(&from, 2);
@@ -83,8 +88,24 @@ void segno_table_collect(struct segno_table *table, const struct segno_view *sta
 
 static const char *name_of(const struct segno_column *column) { return column->alias != NULL ? column->alias : column->name; }
 
-void segno_state_check_text(const struct segno_column *column, segno_bytes value) {
-    if (!segno_is_utf8(value.data, value.length)) segno_panic("state column %s: a text that is no UTF-8", name_of(column));
+void segno_state_settle(void) {
+    for (uint32_t i = 0; segno_plugin.tables[i] != NULL; i++) {
+        struct segno_table *table = segno_plugin.tables[i];
+        struct segno_slot *slot = &table->slots[segno_now.key];
+        if (slot->open && slot->present) table->settle(table->values + (size_t)segno_now.key * table->size);
+        slot->open = false;
+    }
+}
+
+segno_bytes segno_state_settled_bytes(const struct segno_column *column, segno_bytes value) {
+    if (column->type == SEGNO_UTF8 && !segno_is_utf8(value.data, value.length)) {
+        segno_panic("state column %s: a text that is no UTF-8", name_of(column));
+    }
+    if (value.length == 0 || segno_is_of_call(value.data)) return value;
+    uint8_t *copy = (uint8_t *)segno_take_raw(value.length);
+    memcpy(copy, value.data, value.length);
+    segno_bytes copied = {copy, value.length};
+    return copied;
 }
 
 void segno_state_check_decimal(const struct segno_column *column, segno_decimal value) {

@@ -46,11 +46,13 @@ void segno_run_events(const struct segno_batch *batch, const struct segno_due *d
             segno_now.event = row + taken;
             segno_now.key = number(&due->timer[1], taken);
             segno_plugin.on_timer(timer);
+            segno_state_settle();
         }
         if (row == batch->rows) break;
         for (; moved < due->moves && number(&due->move[0], moved) <= row; moved++) reach(&due->move[1], moved);
         segno_now.event = row + taken;
         segno_now.key = batch->keys == NULL ? 0 : segno_load_u32(batch->keys + 4 * (size_t)row);
         segno_plugin.run_one(batch, row);
+        segno_state_settle();
     }
 }

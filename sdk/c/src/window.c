@@ -53,13 +53,16 @@ static void *value_of(layout_t *layout, struct segno_pane *pane) { return (char 
 /* The pane that starts there, made when there is none, and whether it is new. */
 static struct segno_pane *pane_of(layout_t *layout, segno_timestamp start, segno_timestamp end, bool closed, bool *new_one) {
     struct segno_panes *panes = panes_of(layout);
-    slot_of(layout)->present = slot_of(layout)->touched = true;
+    slot_of(layout)->present = slot_of(layout)->touched = slot_of(layout)->open = true;
     uint32_t at = panes->length;
     /* Most records belong to the newest pane. */
     while (at > 0 && pane_at(layout, panes, at - 1)->start > start) at--;
     *new_one = at == 0 || pane_at(layout, panes, at - 1)->start != start;
     if (!*new_one) return pane_at(layout, panes, at - 1);
-    if (panes->length == panes->capacity) panes->items = (char *)segno_list_grow(panes->items, panes->length, &panes->capacity, layout->pane);
+    if (panes->length == panes->capacity) {
+        panes->items = (char *)segno_list_grow(panes->items, panes->length, &panes->capacity, layout->pane);
+        panes->owner = panes;
+    }
     struct segno_pane *pane = pane_at(layout, panes, at);
     memmove((char *)pane + layout->pane, pane, layout->pane * (panes->length++ - at));
     memset(pane, 0, layout->pane);
@@ -249,7 +252,7 @@ struct segno_results segno_window_fire(layout_t *layout, windows_t *windows, str
     struct segno_results results = {NULL, 0, 0};
     uint32_t kind = timer.number - windows->timer_number, updates = 0;
     if (!slot_of(layout)->present || timer.number < windows->timer_number || kind > UPDATE) return results;
-    slot_of(layout)->touched = true;
+    slot_of(layout)->touched = slot_of(layout)->open = true;
     bool again = kind == UPDATE;
     if (kind == EARLY) {
         early(layout, windows, timer, &results);

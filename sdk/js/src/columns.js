@@ -163,13 +163,38 @@ export class StateShape extends Shape {
                 );
             }
             newest = one.since;
+            if (one.items && one.nullable) throw new TypeError(`${table}.${one.attribute}: a list is not optional; it may be empty`);
             return one.items ? new StateShape(one.items, `${table}.${one.attribute}`, version) : null;
         });
+        /** There are columns whose values others may hold, too, or that have several forms. */
+        this.shared = this.fields.some((one) => one.items || isDecimal(one.kind) || one.kind === KINDS.binary);
         this.stored = this.fields.map(({ name, attribute, kind, nullable, since }, at) => ({
             name, attribute, kind, nullable, since, items: this.lists[at]?.stored ?? null, inside: null,
             plainOf: kind && isDecimal(kind) ? (value, where) => digitsOf(kind, value, where) : null,
             valueOf: kind && isDecimal(kind) ? (digits) => new Decimal(digits, kind.scale) : null,
         }));
+    }
+
+    /** The value as it is when it has been written and read. */
+    copied(value) {
+        return this.decode(this.encode(value));
+    }
+
+    /** The same, and the value itself where that is no other. */
+    settled(value) {
+        const { stored, shared } = this;
+        if (shared || Object.keys(value).length !== stored.length) return this.copied(value);
+        for (let number = 0; number < stored.length; number++) {
+            const { attribute, kind, nullable } = stored[number];
+            const one = value[attribute];
+            if (one === null && nullable) continue;
+            const { type, least } = kind;
+            const fits = typeof one === type && least !== null && kind.more === null && one >= least && one <= kind.most;
+            if (!fits && !kind.fits(one)) return this.copied(value);
+            // A zero without a sign is another number only as a double.
+            if (one === 0 && kind !== KINDS.f64 && Object.is(one, -0)) return this.copied(value);
+        }
+        return value;
     }
 
     stateSpecs() {
@@ -193,7 +218,8 @@ export class StateShape extends Shape {
             if (!this.attributes.includes(name)) throw new Unfit(`state ${this.where} has no column ${name}; it has ${this.attributes.join(', ')}`);
         }
         this.lists.forEach((list, at) => {
-            if (list) for (const item of value[this.attributes[at]] ?? []) list.refuseOthers(item);
+            const items = value[this.attributes[at]];
+            if (list && Array.isArray(items)) for (const item of items) list.refuseOthers(item);
         });
     }
 

@@ -70,7 +70,7 @@ export class Engine {
                     if (due.move <= row) due.reach(row, timers);
                     now.event = row + due.taken;
                 }
-                for (let at = 0; at < state.length; at++) state[at].key = keys[row];
+                for (let at = 0; at < state.length; at++) state[at].enter(keys[row]);
                 const record = {};
                 for (let at = 0; at < attributes.length; at++) record[attributes[at]] = values[at][row];
                 try {
@@ -81,6 +81,7 @@ export class Engine {
                     for (const port of ports) port.forget();
                     rejects.push([now.event, error.message.toWellFormed()]);
                 }
+                for (let at = 0; at < state.length; at++) state[at].leave();
             }
             if (due) this.#fire(due, rows);
             const answer = answered(ports, state, timers, rejects);
@@ -105,13 +106,14 @@ export class Engine {
         const { state, timers, context } = this.#instance;
         for (let timer = due.before(row, timers); timer; timer = due.before(row, timers)) {
             this.#now.event = timer.event;
-            for (const one of state) one.key = timer.key;
+            for (const one of state) one.enter(timer.key);
             try {
                 refuseResult(this.#plan.spec.onTimer(timer.timer, context), 'onTimer');
             } catch (error) {
                 if (!(error instanceof Reject)) throw error;
                 throw new Error(`a timer is no record that could be rejected: ${error.message}`);
             }
+            for (const one of state) one.leave();
         }
     }
 }

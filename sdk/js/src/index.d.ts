@@ -168,7 +168,7 @@ export function transform<
     onTimer?(timer: Timer, context: Context<P, S, T, C> & A): void;
 }): Plugin<I>;
 
-/** Rejects the current record; the message is the reason. */
+/** Rejects the current record: its rows are dropped, what it changed of state and timers stays. The message is the reason. */
 export class Reject extends Error {}
 /** `setup` cannot work with what the pipeline gave it. */
 export class ConfigRefused extends Error {}

@@ -60,7 +60,8 @@ for (const [name, instead] of [['Intl', LOCALE], ['crypto', CHANCE], ['performan
 }
 replace(globalThis, ['WeakRef', 'FinalizationRegistry'], (name) => `new ${name}()`, COLLECTED);
 // What an asynchronous function becomes (the bundler writes it as one that makes a Promise).
-replace(globalThis, ['Promise'], () => 'a Promise, and with it an asynchronous function,', LATER);
+const promise = refused('a Promise, and with it an asynchronous function,', LATER);
+put(globalThis, 'Promise', new Proxy(promise, { get: (_, name) => (name === 'prototype' ? promise.prototype : promise) }));
 replace(globalThis, ['setTimeout', 'setInterval', 'setImmediate', 'queueMicrotask'], (name) => `${name}()`, LATER);
 // Everything else that is no part of the language.
 const KEPT = new Set([

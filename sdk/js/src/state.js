@@ -57,7 +57,7 @@ function writeRow(columns, row) {
         const { kind } = column;
         if (kind === null) {
             if (column.inside) writeRow(column.inside, value);
-            else writeList(column.items, value);
+            else writeList(column, value);
             continue;
         }
         if (column.nullable) {
@@ -86,9 +86,10 @@ function plainOf(column, value) {
     return plain;
 }
 
-function writeList(columns, items) {
+function writeList(column, items) {
+    if (!Array.isArray(items)) throw new Unfit(`state column ${column.name}: a list is an array, not ${items}`);
     const at = writer.place(4);
-    for (const item of items ?? []) writeRow(columns, item);
+    for (const item of items) writeRow(column.items, item);
     writer.view.setUint32(at, writer.at - at - 4, true);
 }
 

@@ -10,7 +10,10 @@ import { Setting } from './settings.js';
 import { StateError } from './state.js';
 import { KINDS, checked, readFrame, writeFrame } from './wire.js';
 
-/** Rejects the current record: it causes no output, and goes the way of the step's `on_error`. The message is the reason. */
+/**
+ * Rejects the current record: it causes no output, and goes the way of the step's `on_error`. What it changed
+ * of state and timers stays. The message is the reason.
+ */
 export class Reject extends Error {}
 
 /** `setup` cannot work with what the pipeline gave it. The message is shown to the author of the pipeline. */
@@ -167,10 +170,16 @@ export function keyed(columns, { table = null, version = 1 } = {}) {
 /** For `window`: a table whose values are not declared by columns alone. */
 export const stateOf = (shape, Kept) => new StateSpec(() => shape, Kept);
 
-/** The values of an instance. A value may be changed in place; what differs when the batch is over is kept. */
+/**
+ * The values of an instance. A value may be changed in place: what is there when a record is done is kept. Only what its columns say
+ * is kept, and each record gets an object of its own: one that a plugin holds on to is nothing to later records.
+ */
 export class Keyed {
     #raw = [];
     #values = new Map();
+    /** The event has looked at the value; the value is an object that the plugin made. */
+    #open = false;
+    #given = false;
 
     constructor(shape, timers) {
         this.shape = shape;
@@ -183,8 +192,31 @@ export class Keyed {
         this.#values.clear();
     }
 
+    /** An event of this key begins. */
+    enter(key) {
+        this.key = key;
+        this.#open = this.#given = false;
+    }
+
+    /**
+     * The event is over. Between events a value is as if it had been written and read: what else an object has, and who else holds it,
+     * would depend on which events share a call.
+     */
+    leave() {
+        if (!this.#open) return;
+        const value = this.#values.get(this.key);
+        if (value === null) return;
+        const settled = this.settled(value, this.#given);
+        if (settled !== value) this.#values.set(this.key, settled);
+    }
+
+    settled(value, given) {
+        return given ? this.shape.copied(value) : this.shape.settled(value);
+    }
+
     /** The key's value, or `null` for a new key. */
     get() {
+        this.#open = true;
         let value = this.#values.get(this.key);
         if (value === undefined) this.#values.set(this.key, (value = this.#read(this.#raw[this.key])));
         return value;
@@ -209,17 +241,23 @@ export class Keyed {
 
     /** The key's value; for a new key one whose columns are null, zero, false or empty. */
     orDefault() {
-        return this.orInsert(() => this.shape.first());
+        const value = this.get();
+        if (value !== null) return value;
+        const first = this.shape.first();
+        this.#values.set(this.key, first);
+        return first;
     }
 
     /** Replaces the key's value. */
     set(value) {
         if (value === undefined) throw new TypeError('a value of state is an object; undefined is none');
+        this.#open = this.#given = true;
         this.#values.set(this.key, value);
     }
 
     /** Forgets the key. */
     clear() {
+        this.#open = true;
         this.#values.set(this.key, null);
     }
 
@@ -236,7 +274,8 @@ export class Keyed {
 }
 
 function same(a, b) {
-    if (a === null || b === null) return a === b;
+    if (a === b) return true;
+    if (a === null || b === null) return false;
     if (a.length !== b.length) return false;
     for (let at = 0; at < a.length; at++) if (a[at] !== b[at]) return false;
     return true;

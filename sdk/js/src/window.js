@@ -50,24 +50,51 @@ class PanesShape {
         return readState(this.version, this.stored, bytes).panes;
     }
 
+    /** What a new key has. */
+    first() {
+        return [];
+    }
+
     stateSpecs() {
         return [{ name: 'windows', type: 'list', nullable: false, columns: [...this.head.stateSpecs(), ...this.kept.stateSpecs()] }];
     }
 }
 
 class Panes extends Keyed {
+    /** The panes whose values the author was given. */
+    #givenOut = [];
+
+    enter(key) {
+        super.enter(key);
+        this.#givenOut.length = 0;
+    }
+
+    /** Of the list and the panes in it an author sees nothing. */
+    settled(panes) {
+        const { kept } = this.shape;
+        for (let at = 0; at < this.#givenOut.length; at++) {
+            const pane = this.#givenOut[at];
+            pane.value = kept.settled(pane.value);
+        }
+        return panes;
+    }
+
     at(start, end, closed) {
-        const panes = this.orInsert(() => []);
+        const panes = this.orDefault();
         let at = panes.length;
         while (at > 0 && panes[at - 1].start > start) at--;
-        if (at > 0 && panes[at - 1].start === start) return [panes[at - 1], false];
-        panes.splice(at, 0, { start, end, changed: false, closed, value: this.shape.kept.first() });
-        return [panes[at], true];
+        const isNew = at === 0 || panes[at - 1].start !== start;
+        if (isNew) panes.splice(at, 0, { start, end, changed: false, closed, value: this.shape.kept.first() });
+        const pane = panes[isNew ? at : at - 1];
+        this.#givenOut.push(pane);
+        return [pane, isNew];
     }
 
     letGo(over) {
         const panes = this.get();
         if (panes === null) return [];
+        // `merge` may have had them.
+        this.#givenOut.push(...panes);
         panes.splice(0, panes.length, ...panes.filter((pane) => !over(pane)));
         if (!panes.length) this.clear();
         return panes;

@@ -155,6 +155,52 @@ test('a rejected record gives nothing, and state that it changed stays', () => {
     assert.equal(given.logs.length, 4);
 });
 
+test('a value of state is one of its own for the next record, whatever else holds it', () => {
+    const items = list({ n: i32 });
+    const shares = transform({
+        input: { n: i32 },
+        ports: { out: emit({ text: utf8 }) },
+        state: { one: keyed({ items, raw: binary }), other: keyed({ items }) },
+        process({ n }, { out, one, other }) {
+            const kept = one.orDefault();
+            const beside = other.orDefault();
+            out.push({ text: JSON.stringify([kept.items, [...kept.raw], beside.items]) });
+            const item = { n };
+            // One item twice, and one list in two values.
+            kept.items = [item, item];
+            beside.items = kept.items;
+            kept.raw = kept.raw.length ? kept.raw : Uint8Array.of(1);
+            kept.raw[0]++;
+            if (n === 1) beside.items[0].n = 9;
+        },
+    });
+    const plugin = new Harness(shares);
+    for (const n of [0, 1, 2]) plugin.push({ n }, { key: 'a' });
+    const texts = plugin.run().rows().map(({ text }) => text);
+    assert.deepEqual(texts, [
+        '[[],[],[]]', '[[{"n":0},{"n":0}],[2],[{"n":0},{"n":0}]]', '[[{"n":9},{"n":9}],[3],[{"n":9},{"n":9}]]',
+    ]);
+});
+
+test('what no state holds is an error of the record that put it there', () => {
+    const keeps = (columns, value) => transform({
+        input: { n: i32 },
+        ports: { out: keep() },
+        state: { kept: keyed(columns) },
+        process({ n }, { out, kept }) {
+            kept.set({ value: value(n) });
+            out.keep();
+        },
+    });
+    const run = (plugin) => {
+        const harness = new Harness(plugin);
+        for (const n of [1, 0, 2]) harness.push({ n }, { key: 'a' });
+        return harness.run();
+    };
+    assert.throws(() => run(keeps({ value: i32 }, (n) => (n ? n : 2 ** 31))), /state column value: 2147483648 is no i32/);
+    assert.throws(() => run(keeps({ value: list({ n: i32 }) }, (n) => (n ? [] : null))), /state column value: a list is an array, not null/);
+});
+
 test('what is remembered outside of state is found', () => {
     let seen = 0n;
     const leaky = transform({

@@ -55,8 +55,10 @@ class Engine:
         ports = [getattr(instance, attribute) for attribute in plan.ports]
         tables = [getattr(instance, attribute) for attribute in plan.tables]
         timers = instance.timers
+        due = _Due(sections) if plan.has_timers else None
         for port in ports:
             port.causes, port.rows = [], []
+            port.alone = rows + (len(due.timers) if due else 0) == 1
         timers.changes, timers._seen = [], None
         keys = wire.read_frame(sections[2, 0])[1][0] if tables else None
         for at, table in enumerate(tables):
@@ -65,7 +67,6 @@ class Engine:
         rejects: list[tuple[int, str]] = []
         try:
             records = self._records(sections, rows, values)
-            due = _Due(sections) if plan.has_timers else None
             process = instance.process
             for row, record in enumerate(records):
                 if due:
@@ -76,7 +77,7 @@ class Engine:
                 else:
                     self.event = row
                 for table in tables:
-                    table.key = keys[row]
+                    table._enter(keys[row])
                 marks = [len(port.causes) for port in ports]
                 try:
                     given = process(record)
@@ -86,6 +87,8 @@ class Engine:
                     for port, mark in zip(ports, marks):
                         del port.causes[mark:], port.rows[mark:]
                     rejects.append((self.event, str(reject)))
+                for table in tables:
+                    table._leave()
             if due:
                 for fired in due.before(rows, timers):
                     self._fire(instance, tables, *fired)
@@ -109,13 +112,15 @@ class Engine:
     def _fire(self, instance, tables, event: int, key: int, timer: Timer) -> None:
         self.event = event
         for table in tables:
-            table.key = key
+            table._enter(key)
         try:
             given = instance.on_timer(timer)
             if given is not None:
                 raise _given_back("on_timer", given)
         except Reject as reject:
             raise RuntimeError(f"a timer is no record that could be rejected: {reject}") from reject
+        for table in tables:
+            table._leave()
 
     @staticmethod
     def _answer(ports, tables, timers, rejects) -> bytes:

@@ -4,7 +4,7 @@ Owns: what stands between the world of wit/transform.wit and an `Engine`, and wh
 Does not own: what the messages mean (`engine`). Nothing else imports this module: it exists in a component only.
 
 Invariants: nothing that a plugin can call gives it what a replay could not give it again: clocks and unseeded randomness
-raise an error that says what to use instead. An exception is logged with its place before the call traps.
+raise an error that says what to use instead. An exception is logged with its place before the call traps. What is printed is logged.
 """
 
 import builtins
@@ -12,6 +12,7 @@ import datetime
 import decimal
 import os
 import random
+import sys
 import time
 
 import segno
@@ -67,6 +68,32 @@ class SystemRandom(random.Random):
         pass
 
 
+class _Lines:
+    """A stream whose lines go to the log."""
+
+    encoding, errors, closed = "utf-8", "strict", False
+
+    def __init__(self, level: int):
+        self._level, self._rest = level, ""
+
+    def write(self, text: str) -> int:
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            observe.log(self._level, line)
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+    def isatty(self) -> bool:
+        return False
+
+    def end(self) -> None:
+        """What has no end of its line is a line, too."""
+        if self._rest:
+            self.write("\n")
+
+
 def restrict() -> None:
     """Takes from Python what differs from run to run. Before the plugin is imported, so that it cannot keep a reference."""
     for name in ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time", "process_time_ns",
@@ -98,6 +125,7 @@ def restrict() -> None:
         os.getrandom = os.urandom
     builtins.open = _refuse("a file", "hand rows in as a side table of the step")
     os.environ.clear()
+    sys.stdout, sys.stderr = _Lines(observe.INFO), _Lines(observe.WARN)
     builtins.input = _refuse("input()", "take values from the configuration of the step")
     # Rounding never depends on what other code did to the context; 38 digits and their products are exact.
     decimal.DefaultContext.prec = 76
@@ -138,18 +166,22 @@ def world(base, imports, name: str, version: str):
                 engine.init(config)
             except Refused as error:
                 raise Err(str(error)) from None
-            except Exception as error:
+            except BaseException as error:
                 _log_failure(error)
-                raise
+                raise RuntimeError from error
 
         def process(self, batch):
             try:
                 return engine.process(batch)
             except Refused as error:
                 raise Err(str(error)) from None
-            except Exception as error:
+            except BaseException as error:
+                # Also `sys.exit()`, which would end the call without a word.
                 _log_failure(error)
-                raise
+                raise RuntimeError from error
+            finally:
+                sys.stdout.end()
+                sys.stderr.end()
 
     return WitWorld
 

@@ -10,7 +10,7 @@ import re
 import typing
 
 from . import wire
-from .types import Field, field, from_wire, to_wire
+from .types import Field, exact, field, from_wire, to_wire
 
 
 class Shape:
@@ -101,6 +101,8 @@ class StateShape(Shape):
                 )
             newest = one.since
         self.items = [shape_of(one.item) if one.item else None for one in self.fields]
+        # Fields that are exact need not be copied; a list may hold what others hold, too.
+        self._exact = None if any(self.items) else [(one.attribute, exact(one)) for one in self.fields]
         self.wire = tuple(
             wire.StateColumn(one.name, one.kind, one.nullable, one.since, items.wire if items else ())
             for one, items in zip(self.fields, self.items)
@@ -134,6 +136,19 @@ class StateShape(Shape):
             elif values[at] is not None and (convert := from_wire(one.kind)):
                 values[at] = convert(values[at])
         return self.cls(*values)
+
+    def copied(self, value):
+        """The value as it is when it has been written and read."""
+        return self.decode(self.encode(value))
+
+    def settled(self, value):
+        """The same, and the value itself where that is no other."""
+        if self._exact is None or type(value) is not self.cls:
+            return self.copied(value)
+        for attribute, is_exact in self._exact:
+            if not is_exact(getattr(value, attribute)):
+                return self.copied(value)
+        return value
 
     def encode(self, value) -> bytes:
         return wire.write_state(self.version, self.wire, self.to_plain(value))

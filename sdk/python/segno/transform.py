@@ -16,7 +16,8 @@ from .types import Timestamp
 
 
 class Reject(Exception):
-    """Rejects the current record: it causes no output, and goes the way of the step's `on_error`. The text is the reason."""
+    """Rejects the current record: it causes no output, and goes the way of the step's `on_error`; what it changed of state and
+    timers stays. The text is the reason."""
 
 
 class Timer(typing.NamedTuple):
@@ -53,8 +54,13 @@ class Port:
         self._event = event
         self.causes: list[int] = []
         self.rows: list[list] = []
+        #: The call has one event. That of a record that is rejected for an error always has.
+        self.alone = False
 
     def _add(self, values: list) -> None:
+        if self.alone:
+            # Here an error has the author's line. Else columns are written when the batch is over, which is faster.
+            self._frame([0], [values])
         self.causes.append(self._event())
         self.rows.append(values)
 
@@ -68,11 +74,14 @@ class Port:
         return {"name": self.name, "kind": self.kind, "columns": self.shape.specs()}
 
     def write(self) -> bytes:
+        return self._frame(self.causes, self.rows)
+
+    def _frame(self, causes: list[int], rows: list[list]) -> bytes:
         fields = self.shape.columns
-        values = list(zip(*self.rows)) if fields else []
-        frame = [("cause", wire.U32, self.causes)]
+        values = list(zip(*rows)) if fields else []
+        frame = [("cause", wire.U32, causes)]
         frame += [(one.name, one.kind, list(column)) for one, column in zip(fields, values)]
-        return wire.write_frame(len(self.causes), frame)
+        return wire.write_frame(len(causes), frame)
 
 
 class Extend(Port):
@@ -155,7 +164,8 @@ class Timers:
 class Keyed:
     """One value for each key of the pipeline: `totals = Keyed(Total)`, where `Total` has `@state`.
 
-    A value may be changed in place; what differs from what was there when the batch is over is kept.
+    A value may be changed in place: what is there when a record is done is kept. Only what its fields say is kept, and each
+    record gets an object of its own: one that a plugin holds on to is nothing to later records.
     """
 
     timers: Timers
@@ -168,14 +178,32 @@ class Keyed:
 
     def _bind(self, timers) -> None:
         self.timers = timers
-        self.key = 0
         self._load([])
 
     def _load(self, raw: list) -> None:
         self._raw, self._values = raw, {}
+        self._enter(0)
+
+    def _enter(self, key: int) -> None:
+        """An event of this key begins."""
+        self.key = key
+        # The event has looked at the value; the value is an object that the plugin made.
+        self._open = self._given = False
+
+    def _leave(self) -> None:
+        """The event is over. Between events a value is as if it had been written and read: what else an object has, and who else
+        holds it, would depend on which events share a call."""
+        if self._open:
+            value = self._values[self.key]
+            if value is not None:
+                self._values[self.key] = self._settled(value)
+
+    def _settled(self, value):
+        return self.shape.copied(value) if self._given else self.shape.settled(value)
 
     def get(self):
         """The key's value, or `None` for a new key."""
+        self._open = True
         key = self.key
         if key not in self._values:
             raw = self._raw[key]
@@ -191,19 +219,25 @@ class Keyed:
         """The key's value; made by `first()` for a new key."""
         value = self.get()
         if value is None:
-            value = self._values[self.key] = first()
+            value = first()
+            self.set(value)
         return value
 
     def or_default(self):
         """The key's value; one whose fields have their defaults for a new key."""
-        return self.or_insert(self.shape.cls)
+        value = self.get()
+        if value is None:
+            value = self._values[self.key] = self.shape.cls()
+        return value
 
     def set(self, value) -> None:
         """Replaces the key's value."""
+        self._open = self._given = True
         self._values[self.key] = value
 
     def clear(self) -> None:
         """Forgets the key."""
+        self._open = True
         self._values[self.key] = None
 
     def describe(self) -> dict:

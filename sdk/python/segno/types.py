@@ -192,12 +192,54 @@ def field(attribute: str, hint, where: str) -> Field:
         else:
             break
     if typing.get_origin(hint) is list:
+        if nullable:
+            raise TypeError(f"{where}.{attribute}: a list is not nullable; it may be empty")
         item = typing.get_args(hint)[0]
     elif kind is None and not event_time:
         if hint not in _PLAIN:
             raise TypeError(f"{where}.{attribute}: {hint!r} is no type of a column; see segno.types")
         kind = _PLAIN[hint]
     return Field(attribute, name, kind, nullable, since, event_time, item)
+
+
+_RANGES = {wire.I32: (-(1 << 31), (1 << 31) - 1), wire.U64: (0, (1 << 64) - 1), wire.DATE: (-(1 << 31), (1 << 31) - 1)}
+_CLASSES = {wire.BOOL: bool, wire.F64: float, wire.BINARY: bytes, wire.TIMESTAMP: Timestamp, wire.DATE: Date}
+
+
+def exact(one: Field):
+    """What tells whether a value of a field is what is read when it is written: of its type and no other, and in its range."""
+    kind = one.kind
+    if kind is None:
+        return lambda _: False
+    if kind.tag == wire.DECIMAL_TAG:
+
+        def is_exact(value) -> bool:
+            if type(value) is not Decimal or not value.is_finite():
+                return False
+            sign, digits, exponent = value.as_tuple()
+            return exponent == -kind.scale and len(digits) <= kind.precision and not (sign and digits == (0,))
+
+    elif kind is wire.UTF8:
+
+        def is_exact(value) -> bool:
+            return type(value) is str and value.isascii()
+
+    elif kind in (wire.BOOL, wire.F64, wire.BINARY):
+        of = _CLASSES[kind]
+
+        def is_exact(value) -> bool:
+            return type(value) is of
+
+    else:
+        of = _CLASSES.get(kind, int)
+        least, most = _RANGES.get(kind, (_I64_MIN, _I64_MAX))
+
+        def is_exact(value) -> bool:
+            return type(value) is of and least <= value <= most
+
+    if one.nullable:
+        return lambda value: value is None or is_exact(value)
+    return is_exact
 
 
 def from_wire(kind: wire.ColumnType):

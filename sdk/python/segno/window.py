@@ -116,20 +116,42 @@ class Panes(Keyed):
         self._kept = kept
         super().__init__(_PanesShape(shape_of(kept)))
 
+    def _enter(self, key: int) -> None:
+        super()._enter(key)
+        #: The panes whose values the author was given.
+        self._given_out: list = []
+
+    def _settled(self, panes):
+        # Of the list and the panes in it an author sees nothing.
+        shape = self.shape.pane.value
+        for pane in self._given_out:
+            pane.value = shape.settled(pane.value)
+        return panes
+
+    def or_default(self):
+        panes = self.get()
+        if panes is None:
+            panes = self._values[self.key] = []
+        return panes
+
     def at(self, start: Timestamp, end: Timestamp, closed: bool):
-        panes = self.or_insert(list)
+        panes = self.or_default()
         at = len(panes)
         while at and panes[at - 1].start > start:
             at -= 1
-        if at and panes[at - 1].start == start:
-            return panes[at - 1], False
-        panes.insert(at, _Pane(start, end, False, closed, self._kept()))
-        return panes[at], True
+        new = not (at and panes[at - 1].start == start)
+        if new:
+            panes.insert(at, _Pane(start, end, False, closed, self._kept()))
+        pane = panes[at if new else at - 1]
+        self._given_out.append(pane)
+        return pane, new
 
     def let_go(self, over) -> list:
         panes = self.get()
         if panes is None:
             return []
+        # `merge` may have had them.
+        self._given_out += panes
         panes[:] = [pane for pane in panes if not over(pane)]
         if not panes:
             self.clear()

@@ -1,5 +1,6 @@
 """Plugins of every kind, natively."""
 
+import dataclasses
 import typing
 import unittest
 from datetime import timedelta
@@ -307,6 +308,81 @@ class Mistakes(unittest.TestCase):
         plugin.push(Flight("a"))
         plugin.push(Flight("b"))
         with self.assertRaisesRegex(AssertionError, "depends on how batches are cut"):
+            plugin.run()
+
+    def test_a_value_of_state_is_of_its_type_for_the_next_record_whatever_was_put_there(self):
+        @columns
+        class Number:
+            n: int
+
+        @columns
+        class Text:
+            text: str
+
+        @state
+        class Item:
+            n: int
+
+        @state
+        class Seen:
+            ratio: float = 0.0
+            whole: int = 0
+            price: Decimal128(10, 2) = Decimal(0)
+            at: Timestamp = Timestamp(0)
+            items: list[Item] = dataclasses.field(default_factory=list)
+
+        @state
+        class Beside:
+            items: list[Item] = dataclasses.field(default_factory=list)
+
+        class Plugin(Transform):
+            out = Emit(Text)
+            seen = Keyed(Seen)
+            beside = Keyed(Beside)
+
+            def process(self, record: Number) -> None:
+                seen, beside = self.seen.or_default(), self.beside.or_default()
+                kept = [seen.ratio, seen.whole, seen.price, type(seen.at).__name__, seen.items, beside.items]
+                self.out.push(Text(repr(kept).replace("Item", "")))
+                seen.ratio, seen.whole, seen.price, seen.at = 3, True, Decimal("1.5"), 7
+                one = Item(record.n)
+                # One item twice, and one list in two values.
+                seen.items = [one, one]
+                beside.items = seen.items
+                if record.n == 1:
+                    beside.items[0].n = 9
+
+        for cut in (1, 3):
+            plugin = Harness(Plugin)
+            texts = []
+            for n in range(3):
+                plugin.push(Number(n), key="a")
+                if (n + 1) % cut == 0:
+                    texts += [row.row.text for row in plugin.run().rows()]
+            self.assertIn("[3.0, 1, Decimal('1.50'), 'Timestamp', [", texts[1])
+            self.assertEqual(texts[2].count("n=9"), 4, texts[2])
+
+    def test_what_no_state_holds_is_an_error_of_the_record_that_put_it_there(self):
+        @columns
+        class Number:
+            n: int
+
+        @state
+        class Kept:
+            n: int
+
+        class Plugin(Transform):
+            out = Keep()
+            kept = Keyed(Kept)
+
+            def process(self, record: Number) -> None:
+                self.kept.set(Kept(record.n if record.n else 1 << 63))
+                self.out.keep()
+
+        plugin = Harness(Plugin)
+        for n in (1, 0, 2):
+            plugin.push(Number(n), key="a")
+        with self.assertRaisesRegex(Unfit, "state column n: 9223372036854775808 is no i64"):
             plugin.run()
 
     def test_a_row_of_another_class_or_with_none_is_refused(self):

@@ -75,6 +75,45 @@ fn a_hostile_record_is_isolated_whatever_the_batches() {
     }
 }
 
+/// What a call may use is what a record alone may: neighbours that use much together are neither rejected nor let through.
+#[test]
+fn records_that_use_much_together_are_judged_alone() {
+    // Mode, turns or rows of a record, limits, and whether one alone is within them.
+    let cases = [
+        ("heavy", 500_000, "fuel_per_record: 11M", true),
+        ("heavy", 20_000_000, "fuel_per_record: 11M", false),
+        ("output", 50_000, "output_bytes: 1MiB", true),
+        ("output", 500_000, "output_bytes: 1MiB", false),
+        ("output", 50_000, "mutations: 1", true),
+    ];
+    for (mode, rows, limits, passes) in cases {
+        let mut first: Option<(Vec<u8>, Vec<u8>)> = None;
+        for batch_rows in [1, 7, 1024] {
+            let mut lab = lab(mode, 500, 0);
+            lab.step = lab.step.replace(&format!("mode: {mode}"), &format!("mode: {mode}, rows: {rows}")) + &format!("\n    limits: {{ {limits} }}");
+            lab.settings.push_str(&format!("batch_rows: {batch_rows}\n"));
+            let input = &lab.inputs()[1];
+            let mut lines: Vec<String> = text(&std::fs::read(input).expect("input")).lines().map(str::to_owned).collect();
+            let at = lines.len() / 2;
+            let hostile = |number: usize| {
+                format!("{{\"id\":{},\"key\":\"k{}\",\"price\":{HOSTILE},\"at\":{}}}", 800_000_000 + number, number % 3, at * 30)
+            };
+            lines.splice(at..at, (0..8).map(hostile));
+            std::fs::write(input, lines.join("\n") + "\n").expect("input");
+            lab.complete();
+            let given = text(&lab.output()).matches("\"id\":80000000").count();
+            let letters = text(&lab.dead_letters()).matches("\"price\\\":666").count();
+            assert_eq!((given > 0, letters), (passes, if passes { 0 } else { 8 }), "{mode} {rows}, calls of {batch_rows}");
+            let found = (lab.output(), lab.dead_letters());
+            match &first {
+                Some(first) => assert!(*first == found, "{mode} {rows}: calls of {batch_rows} rows give something else"),
+                None => first = Some(found),
+            }
+            lab.replays();
+        }
+    }
+}
+
 #[test]
 fn one_trap_among_very_many_records_costs_one_record() {
     let mut lab = lab("trap", 1_000_000, 1);

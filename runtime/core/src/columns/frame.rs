@@ -14,8 +14,8 @@ use arrow_array::{
 };
 use arrow_buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_select::take::take;
-use segno_wire::message::{batch, init};
-use segno_wire::{BatchShape, Bits, Check, EffectsReader, FrameWriter, MessageKind, MessageWriter, Payload, WireError};
+use segno_wire::message::{batch, effects, init};
+use segno_wire::{BatchShape, Bits, Check, EffectsReader, Fault, FrameWriter, MessageKind, MessageWriter, Payload, WireError};
 use std::ops::Range;
 
 pub use segno_wire::Description;
@@ -256,7 +256,8 @@ pub struct TimerChange {
 /// Why an answer is refused.
 #[derive(Clone, Debug)]
 pub enum Malformed {
-    Wire(WireError),
+    /// `why`: what is wrong, and where, in the words of the plugin's description.
+    Wire { fault: Fault, why: String },
     TooManyBytes { bytes: u64, limit: u64 },
     TooManyMutations { mutations: u64, limit: u64 },
 }
@@ -264,7 +265,7 @@ pub enum Malformed {
 impl std::fmt::Display for Malformed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Malformed::Wire(error) => write!(f, "malformed answer: {error}"),
+            Malformed::Wire { why, .. } => write!(f, "malformed answer: {why}"),
             Malformed::TooManyBytes { bytes, limit } => {
                 write!(f, "the answer has {bytes} bytes, limits.output_bytes allows {limit}")
             }
@@ -272,6 +273,31 @@ impl std::fmt::Display for Malformed {
                 write!(f, "the answer changes {mutations} state values and timers, limits.mutations allows {limit}")
             }
         }
+    }
+}
+
+/// A fault and its place, as the author of the plugin calls it.
+fn in_words(error: &WireError, description: &Description) -> String {
+    let mut places = Vec::new();
+    match error.section {
+        Some((effects::OUTPUT, port)) => {
+            let port = description.outputs.get(port as usize);
+            places.extend(port.map(|port| format!("port {}", port.name)));
+            // The first column of a frame is the cause of each row.
+            places.extend(error.column.map(|column| match (column, port) {
+                (0, _) | (_, None) => "the causes of its rows".to_owned(),
+                (column, Some(port)) => port.columns.get(column as usize - 1).map_or_else(|| "too many columns".to_owned(), |one| format!("column {}", one.name)),
+            }));
+        }
+        Some((effects::MUTATIONS, table)) => places.extend(description.tables.get(table as usize).map(|table| format!("table {}", table.name))),
+        Some((effects::TIMERS, _)) => places.push("timers".to_owned()),
+        Some((effects::REJECTS, _)) => places.push("rejected records".to_owned()),
+        _ => {}
+    }
+    places.extend(error.row.map(|row| format!("row {row}")));
+    match places.is_empty() {
+        true => error.fault.text().to_owned(),
+        false => format!("{} ({})", error.fault.text(), places.join(", ")),
     }
 }
 
@@ -289,7 +315,8 @@ pub fn parse_effects(
     if bytes.len() as u64 > limit {
         return Err(Malformed::TooManyBytes { bytes: bytes.len() as u64, limit });
     }
-    let answer = EffectsReader::parse(bytes, description, batch, Check::Values).map_err(Malformed::Wire)?;
+    let answer = EffectsReader::parse(bytes, description, batch, Check::Values)
+        .map_err(|error| Malformed::Wire { fault: error.fault, why: in_words(&error, description) })?;
     let mut effects = Effects::default();
     for (number, port) in description.outputs.iter().enumerate() {
         let Some(frame) = answer.output(number as u16) else { continue };

@@ -309,7 +309,7 @@ codes! {
     PluginTrapped, "P020", Failed, "a plugin trapped",
         "The plugin panicked or did something that WebAssembly forbids. The batch was split until the record was found; it is treated as the step's on_error says.";
     PluginOutOfFuel, "P021", Failed, "a call used up its fuel",
-        "Fuel bounds the work for a record: limits.fuel_per_record times the records of the call. A record that needs more alone is rejected.";
+        "Fuel bounds the work for a record: a call may use limits.fuel_per_record, however many records it has. Where records use more together, the call is made again with fewer; a record that needs more alone is rejected.";
     PluginOutOfMemory, "P022", Failed, "a plugin wanted more memory than allowed",
         "limits.memory bounds all memories of an instance together. Instances are thrown away after a failure, so a leak over many calls shows here too. Raise the limit where the memory is meant; otherwise keep less between calls, and put what must last into keyed state.";
     PluginTableLimit, "P023", Configuration, "a plugin wanted more table elements than allowed",

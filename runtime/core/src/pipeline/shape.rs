@@ -249,7 +249,7 @@ pub static LIMITS: Shape = Shape {
     name: "limits",
     doc: "What a call of a plugin may use.",
     fields: &[
-        field("fuel_per_record", Kind::Count, "Fuel (about one wasm instruction each) for every record of a call."),
+        field("fuel_per_record", Kind::Count, "Fuel (about one wasm instruction each) that a record may use; 1G if not given."),
         field("fuel_init", Kind::Count, "Fuel for the plugin's init."),
         field("deadline", Kind::Duration, "Time that one call may take."),
         field("memory", Kind::Bytes, "Memory of an instance."),

@@ -28,6 +28,11 @@ pub fn watermark_of(time: i64, delay_us: i64) -> i64 {
     time.saturating_sub(delay_us).div_euclid(TICK_US).saturating_mul(TICK_US)
 }
 
+/// A time as people write it; where no calendar has it, microseconds.
+pub fn time_text(micros: i64) -> String {
+    jiff::Timestamp::from_microsecond(micros).map_or_else(|_| format!("{micros} µs"), |time| time.to_string())
+}
+
 /// A place in the sequence of an epoch: a record, or an instant between two records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment {

@@ -6,7 +6,7 @@
 //! Invariant: the made-up records follow from the plugin's description alone, so a check gives the same answer always.
 
 use super::Outcome;
-use super::console::{Console, count, number, size};
+use super::console::{Console, count, number, printable, size};
 use super::plugin::{description_json, load, parts};
 use crate::shard::stop::Stop;
 use crate::worker::load as worker_load;
@@ -17,7 +17,6 @@ use segno_core::columns::ColumnType;
 use segno_core::pipeline::Pipeline;
 use segno_core::shard::ShardId;
 use segno_core::{Code, Error, Place, Result};
-use segno_plugin::limits::FUEL_PER_CALL;
 use segno_plugin::{Component, Engine, Limits};
 use segno_wire::Description;
 use segno_wire::describe::ColumnSpec;
@@ -39,6 +38,8 @@ const RECORDS_DEFAULT: u32 = 3_000;
 const TIME_COLUMN: &str = "segno_event_time";
 const TIME_FIRST_US: i64 = 978_307_200_000_000;
 const TIME_STEP_US: i64 = 37_000_000;
+/// Reasons of rejections that are shown.
+const REASONS_SHOWN: usize = 3;
 
 #[derive(clap::Args)]
 pub struct CheckArgs {
@@ -57,6 +58,9 @@ pub struct CheckArgs {
     /// JSON lines to run it on; made up from its description if not given.
     #[arg(long, env = "SEGNO_INPUT", value_name = "FILE")]
     input: Option<PathBuf>,
+    /// The column of --input that is the event time; the plugin's first timestamp if not given.
+    #[arg(long, env = "SEGNO_TIME", value_name = "COLUMN", requires = "input")]
+    time: Option<String>,
     /// How many records to make up.
     #[arg(long, env = "SEGNO_RECORDS", default_value_t = RECORDS_DEFAULT, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     records: u32,
@@ -72,13 +76,37 @@ struct Answer {
     output: BTreeMap<String, Vec<u8>>,
     state: String,
     rows: u64,
+    records: u64,
     rejected: u64,
+}
+
+impl Answer {
+    /// Nothing came of any record.
+    fn is_in_vain(&self) -> bool {
+        self.rows == 0 && self.records > 0 && self.rejected >= self.records
+    }
+
+    /// Why records were rejected, each reason with how often: the most frequent first.
+    fn reasons(&self) -> Vec<(u64, String)> {
+        let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
+        for line in self.output.get(REJECTIONS).into_iter().flat_map(|bytes| bytes.split(|&byte| byte == b'\n')) {
+            let Ok(letter) = serde_json::from_slice::<Value>(line) else { continue };
+            let text = |name: &str| letter[name].as_str().unwrap_or_default().to_owned();
+            *reasons.entry(format!("[{}] {}", text("code"), printable(&text("reason")))).or_default() += 1;
+        }
+        let mut reasons: Vec<(u64, String)> = reasons.into_iter().map(|(reason, times)| (times, reason)).collect();
+        reasons.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+        reasons
+    }
 }
 
 pub fn check(console: &Console, args: &CheckArgs) -> Outcome {
     let engine = Engine::new(Some(&cache_dir()))?;
     let component = load(&engine, &args.file)?;
     let description = &component.description;
+    if let Some(input) = &args.input {
+        readable(input)?;
+    }
     let progress = console.progress();
     let ran = match runnable(args, description)? {
         Err(why_not) => Err(why_not),
@@ -137,6 +165,9 @@ fn report(
         "lanes": LANES,
         "rows": answer.map(|answer| answer.rows),
         "rejected": answer.map(|answer| answer.rejected),
+        "rejections": answer.map(|answer| {
+            answer.reasons().into_iter().map(|(times, reason)| json!({"times": times, "reason": reason})).collect::<Vec<_>>()
+        }),
         "fuel_per_record": ran.as_ref().ok().map(|(_, fuel)| fuel),
         "not_run_because": ran.as_ref().err(),
     });
@@ -147,26 +178,54 @@ fn report(
             text.push_str(&format!("  imports nothing but Segno's interfaces; {bytes}, sha256 {}\n", inspection.sha256));
             text.push_str(&parts(description));
             text.push_str(&format!(
-                "  limits     {} units of fuel for a record and {} for a call, {} of memory, {} s for a call (limits: of a step changes them)\n",
+                "  limits     {} units of fuel for a record, {} of memory, {} s for a call (limits: of a step changes them)\n",
                 number(limits.fuel_per_record),
-                number(FUEL_PER_CALL),
                 size(limits.memory),
                 limits.deadline.as_secs(),
             ));
             match ran {
                 Err(why) => text.push_str(&format!("  not run: {why}\n")),
-                Ok((answer, fuel)) => text.push_str(&format!(
-                    "  costs      about {} of fuel for a record\n  calls of 1024, 7 and 1 rows, in 1, 4 and 3 lanes, give the same {} rows, {} rejections and state\n",
-                    count(*fuel, "unit"),
-                    number(answer.rows),
-                    number(answer.rejected),
-                )),
+                Ok((answer, fuel)) => {
+                    text.push_str(&format!(
+                        "  costs      about {} of fuel for a record\n  calls of 1024, 7 and 1 rows, in 1, 4 and 3 lanes, give the same {} rows, {} rejections and state\n",
+                        count(*fuel, "unit"),
+                        number(answer.rows),
+                        number(answer.rejected),
+                    ));
+                    let reasons = answer.reasons();
+                    for (times, reason) in reasons.iter().take(REASONS_SHOWN) {
+                        text.push_str(&format!("  rejected   {} times: {reason}\n", number(*times)));
+                    }
+                    if reasons.len() > REASONS_SHOWN {
+                        text.push_str(&format!("  rejected   for {} more\n", count((reasons.len() - REASONS_SHOWN) as u64, "reason")));
+                    }
+                    if answer.is_in_vain() {
+                        text.push_str(match args.input {
+                            Some(_) => "  no record came through: nothing is known of what it does with good ones\n",
+                            None => "  no record came through: try it on records of its kind, with --input FILE\n",
+                        });
+                    }
+                }
             }
             text
         },
         &shown,
     );
-    0
+    // Records that were made up may be none of its kind; those that the user gave are.
+    u8::from(args.input.is_some() && answer.is_some_and(Answer::is_in_vain))
+}
+
+/// A file that is given by name is the user's, and no source of a pipeline.
+fn readable(input: &Path) -> Result<()> {
+    let failed = |why: String| {
+        Error::new(Code::FileUnreadable, format!("--input: {why}")).with_help("name a file with one JSON object on each line").with_place(Place::file(input))
+    };
+    match std::fs::metadata(input) {
+        Err(error) => Err(failed(error.to_string())),
+        Ok(found) if !found.is_file() => Err(failed("it is no file".to_owned())),
+        Ok(found) if found.len() == 0 => Err(failed("it is empty".to_owned())),
+        Ok(_) => Ok(()),
+    }
 }
 
 /// The columns to make up, or why the plugin cannot be run without the user's help.
@@ -178,9 +237,6 @@ fn runnable(args: &CheckArgs, description: &Description) -> Result<std::result::
     let [input] = description.inputs.as_slice() else {
         return Ok(Err(format!("it has {} input ports", description.inputs.len())));
     };
-    if args.input.is_none() && input.columns.iter().any(|column| column.kind == ColumnType::Binary) {
-        return Ok(Err("it reads binary columns, which cannot be made up; add --input FILE".to_owned()));
-    }
     Ok(Ok(input.columns.clone()))
 }
 
@@ -202,7 +258,11 @@ fn run_with(
         Some(input) => absolute(input),
         None => {
             let input = scratch.join("input.jsonl");
-            std::fs::write(&input, records(columns, args.records))
+            // A key that the plugin does not read is text.
+            let other = args.key.iter().filter(|key| !columns.iter().any(|column| column.name == **key));
+            let other = other.map(|key| ColumnSpec { name: key.clone(), kind: ColumnType::Utf8, nullable: false });
+            let all: Vec<ColumnSpec> = columns.iter().cloned().chain(other).collect();
+            std::fs::write(&input, records(&all, args.records))
                 .map_err(|error| Error::new(Code::WorkDirUnusable, "the scratch folder is not writable").with_cause(error))?;
             input
         }
@@ -226,6 +286,7 @@ fn run_with(
     let mut answer = Answer {
         output: BTreeMap::new(),
         state: opened.shard.state.digest()?,
+        records: totals.records,
         rows: totals.rows_out.iter().filter(|(name, _)| *name != "dlq").map(|(_, rows)| rows).sum(),
         rejected: totals.dead_letters,
     };
@@ -312,9 +373,18 @@ fn pipeline(
         "on_error": "dlq",
     });
     if description.event_time || description.timers {
-        let own = columns.iter().find(|column| column.kind == ColumnType::Timestamp);
-        source["time"] = json!(own.map_or(TIME_COLUMN, |column| column.name.as_str()));
-        source["time_unit"] = json!("us");
+        let own = columns.iter().find(|column| column.kind == ColumnType::Timestamp).map(|column| column.name.as_str());
+        source["time"] = match (args.time.as_deref().or(own), &args.input) {
+            (Some(column), _) => json!(column),
+            (None, None) => json!(TIME_COLUMN),
+            (None, Some(_)) => {
+                let why = "it works with event time, and none of the columns that it reads is a timestamp";
+                return Err(wrong(&args.file, why.to_owned(), "add --time COLUMN, the column of --input that is the event time"));
+            }
+        };
+        if args.input.is_none() {
+            source["time_unit"] = json!("us");
+        }
     }
     let out = folder.join("out");
     let sink = |name: &str| json!({"files": out.join(name).display().to_string(), "name": name});

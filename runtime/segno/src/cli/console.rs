@@ -122,6 +122,11 @@ impl Drop for Progress {
     }
 }
 
+/// A terminal is not to be driven by what is in a record.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
+}
+
 /// `1234567` as `1,234,567`.
 pub fn number(value: u64) -> String {
     let digits = value.to_string();

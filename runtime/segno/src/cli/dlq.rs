@@ -2,7 +2,7 @@
 //!
 //! Owns: arguments and words. Does not own: reading letters (`worker::letters`), the redrive (`worker::redrive`).
 
-use super::console::{Console, count, number, table};
+use super::console::{Console, count, number, printable, table};
 use super::pipeline::{placed, read, stage_of, step_position};
 use super::run::stop_on_signals;
 use super::{Outcome, PipelineFile, Shard};
@@ -275,7 +275,8 @@ fn show(
 }
 
 fn describe(letter: &Value) -> String {
-    let mut head = format!("[{}] {}\n", text(letter, "code"), text(letter, "reason"));
+    let reason: Vec<String> = text(letter, "reason").lines().map(printable).collect();
+    let mut head = format!("[{}] {}\n", text(letter, "code"), reason.join("\n  "));
     head.push_str(&format!(
         "  from   {} {} at offset {}, epoch {}\n",
         text(letter, "source"),
@@ -292,11 +293,7 @@ fn describe(letter: &Value) -> String {
     }
     match (&letter["value"], &letter["value_base64"]) {
         (Value::Null, Value::Null) => {}
-        // A terminal is not to be driven by what is in a bad record.
-        (Value::String(value), _) => {
-            let clean: String = value.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect();
-            head.push_str(&format!("  bytes  {clean}\n"));
-        }
+        (Value::String(value), _) => head.push_str(&format!("  bytes  {}\n", printable(value))),
         (_, base64) => head.push_str(&format!("  bytes  not UTF-8; base64 {}\n", base64.as_str().unwrap_or_default())),
     }
     head
@@ -334,7 +331,7 @@ mod tests {
 
     #[test]
     fn control_characters_of_a_bad_record_are_not_printed() {
-        let shown = describe(&json!({"code": "D001", "reason": "r", "value": "a\u{1b}[2Jb"}));
+        let shown = describe(&json!({"code": "D001", "reason": "r\u{1b}[2J", "value": "a\u{1b}[2Jb"}));
         assert!(!shown.contains('\u{1b}') && shown.contains("b"), "{shown}");
     }
 }

@@ -11,7 +11,8 @@
 //!
 //! The events of a lane are its rows and its due timers, in the order in which they happen. A call takes several of them.
 //! Where a call sets a timer that is due before the last event of that same call, its effects are thrown away and it is
-//! made again with fewer events, on a fresh instance: so batches leave no trace.
+//! made again with fewer events, on a fresh instance: so batches leave no trace. The same where its events use more together than
+//! one alone may; so that this is rare, a lane begins with a short call and learns from each what an event costs.
 
 mod call;
 mod timers;
@@ -29,7 +30,7 @@ use segno_core::columns::key::Keys;
 use segno_core::persisted::{LaneScript, ScriptedCall, Verdict};
 use segno_core::pipeline::graph::GraphStep;
 use segno_core::protocol::split::{Split, Step as Trial};
-use segno_core::protocol::time::{Moment, Moves};
+use segno_core::protocol::time::{Moment, Moves, time_text};
 use segno_core::{Code, Error, Result};
 use segno_plugin::{CallFailure, Instance};
 use std::collections::BTreeMap;
@@ -43,6 +44,15 @@ pub const REJECTIONS_PER_EPOCH_MAX: u32 = 1_000;
 
 /// How often an epoch is aborted for an expired deadline before its calls are split like any other failure.
 pub const DEADLINE_ABORTS_MAX: u32 = 2;
+
+/// Events of a lane's first call at most: what an event costs is not known yet. Not remembered from the epoch before: the same epoch
+/// has the same calls when it is made again.
+const FIRST_EVENTS: usize = 64;
+
+/// While a record is looked for that uses up a call's fuel, calls of several events get so many times what theirs cost before, and this
+/// much: a call that fails costs little then. One event alone gets all that it may use.
+const SEARCH_TIMES: u64 = 8;
+const SEARCH_FUEL: u64 = 20_000_000;
 
 /// How calls are decided.
 #[derive(Clone, Copy, Debug)]
@@ -172,8 +182,12 @@ pub struct LaneRun<'a> {
     timers: Option<LaneTimers<'a>>,
     /// The step's keys, and which of them are the lane's, for keyed steps.
     keys: Option<(&'a Keys, &'a [u32])>,
-    /// Events of the next call at most, for steps that set timers.
+    /// Events of the next call at most.
     limit: usize,
+    /// What an event of the last call cost.
+    event_fuel: u64,
+    /// A call used up its fuel, and no event has been found yet that does so alone.
+    searching: bool,
     message: Vec<u8>,
     /// For each lane key the call that last saw it, and its index in that call's batch.
     seen_in: Vec<u32>,
@@ -200,7 +214,9 @@ impl<'a> LaneRun<'a> {
             at: 0,
             timers,
             keys,
-            limit: context.batch_rows.max(1) as usize,
+            limit: FIRST_EVENTS.min(context.batch_rows.max(1) as usize),
+            event_fuel: 0,
+            searching: false,
             message: Vec::new(),
             seen_in: vec![0; count],
             index_in: vec![0; count],
@@ -228,7 +244,7 @@ impl<'a> LaneRun<'a> {
         Ok(self.result)
     }
 
-    /// The events of the next call: without timers a whole range, or what is left of `batch_rows` rows.
+    /// The events of the next call: without timers those up to the end of a range, or of `batch_rows` rows.
     fn next_batch(&self) -> Option<Batch> {
         let step = self.context.batch_rows.max(1) as usize;
         if self.timers.is_some() {
@@ -244,6 +260,7 @@ impl<'a> LaneRun<'a> {
                 ends.into_iter().find(|end| *end > self.at).unwrap_or(self.at)
             }
         };
+        let end = end.min(self.at + self.limit);
         (end > self.at).then(|| Batch::of_rows(self.at..end))
     }
 
@@ -289,19 +306,49 @@ impl<'a> LaneRun<'a> {
         self.instance = None;
     }
 
-    /// After a call that went well.
-    fn widen(&mut self) {
-        self.limit = (self.limit * 2).min(self.context.batch_rows.max(1) as usize);
+    /// After a call that went well: twice as many events, and not more than use half of what a call may.
+    fn widen(&mut self, events: usize, fuel: u64) {
+        self.event_fuel = fuel.div_ceil(events.max(1) as u64).max(1);
+        self.searching &= events > 1;
+        let within = self.context.program.template.limits.fuel_per_record / 2 / self.event_fuel;
+        let most = (self.context.batch_rows.max(1) as usize).min(usize::try_from(within).unwrap_or(usize::MAX));
+        self.limit = (self.limit * 2).min(most).max(1);
+    }
+
+    /// Whether a call that failed is to be made again with fewer events: they use too much together, or the calls before have left
+    /// too little.
+    fn retry(&mut self, batch: &Batch, failure: &CallFailure, fresh: bool) -> bool {
+        let again = failure.is_shared() && (batch.events() > 1 || !fresh);
+        if again {
+            self.searching |= matches!(failure, CallFailure::OutOfFuel { .. });
+            self.shorten((batch.events() / 2).max(1));
+        }
+        again
+    }
+
+    /// The fuel of a call.
+    fn fuel(&self, events: usize) -> u64 {
+        let all = self.context.program.template.limits.fuel_per_record;
+        if !self.searching || events <= 1 {
+            return all;
+        }
+        self.event_fuel.saturating_mul(events as u64).saturating_mul(SEARCH_TIMES).saturating_add(SEARCH_FUEL).min(all)
     }
 
     fn run_unscripted(&mut self) -> Result<()> {
         while let Some(batch) = self.next_batch() {
-            let called = self.call(&batch).map_err(|failure| self.replay_failure(&batch, &failure))?;
+            let fresh = self.instance.is_none();
+            let called = match self.call(&batch) {
+                Ok(called) => called,
+                Err(failure) if self.retry(&batch, &failure, fresh) => continue,
+                Err(failure) => return Err(self.replay_failure(&batch, &failure)),
+            };
             match self.cut(&batch, &called) {
                 Some(events) => self.shorten(events),
                 None => {
+                    let fuel = called.fuel;
                     self.apply(&batch, called)?;
-                    self.widen();
+                    self.widen(batch.events(), fuel);
                 }
             }
         }
@@ -311,10 +358,7 @@ impl<'a> LaneRun<'a> {
     fn follow(&mut self, script: &LaneScript) -> Result<()> {
         for scripted in &script.calls {
             let events = scripted.rows as usize;
-            let batch = match self.timers {
-                Some(_) => self.next_events(events),
-                None => Batch::of_rows(self.at..(self.at + events).min(self.rows.len())),
-            };
+            let batch = self.scripted(events);
             if batch.events() != events {
                 return Err(Error::new(
                     Code::ReplayDiffers,
@@ -334,10 +378,34 @@ impl<'a> LaneRun<'a> {
             if scripted.fresh {
                 self.instance = None;
             }
-            let called = self.call(&batch).map_err(|failure| self.replay_failure(&batch, &failure))?;
-            self.apply(&batch, called)?;
+            self.repeat(batch)?;
         }
         self.result.script = Some(script.clone());
+        Ok(())
+    }
+
+    /// The next events, as many as a journalled call took.
+    fn scripted(&self, events: usize) -> Batch {
+        match self.timers {
+            Some(_) => self.next_events(events),
+            None => Batch::of_rows(self.at..(self.at + events).min(self.rows.len())),
+        }
+    }
+
+    /// Makes a journalled call again: in parts, where it was allowed more than a call is now.
+    fn repeat(&mut self, mut batch: Batch) -> Result<()> {
+        let mut left = batch.events();
+        while left > 0 {
+            match self.call(&batch) {
+                Ok(called) => {
+                    left -= batch.events();
+                    self.apply(&batch, called)?;
+                    batch = self.scripted(batch.events().min(left));
+                }
+                Err(failure) if failure.is_shared() && batch.events() > 1 => batch = batch.prefix(batch.events() / 2),
+                Err(failure) => return Err(self.replay_failure(&batch, &failure)),
+            }
+        }
         Ok(())
     }
 
@@ -365,10 +433,12 @@ impl<'a> LaneRun<'a> {
                     Some(events) => self.shorten(events),
                     None => {
                         calls.push(ScriptedCall { rows: batch.events() as u32, fresh, rejected: None });
+                        let fuel = called.fuel;
                         self.apply(&batch, called)?;
-                        self.widen();
+                        self.widen(batch.events(), fuel);
                     }
                 },
+                Err(failure) if self.retry(&batch, &failure, fresh) => {}
                 Err(failure) => {
                     failed = true;
                     self.split(&batch, failure, deadline_aborts, &mut calls)?;
@@ -444,6 +514,7 @@ impl<'a> LaneRun<'a> {
                     self.may_reject(&last)?;
                     let verdict = Verdict { code: last.code().name().to_owned(), reason: last.to_string() };
                     self.reject(alone.rows.start, &verdict);
+                    self.searching = false;
                     calls.push(ScriptedCall { rows: 1, fresh: true, rejected: Some(verdict) });
                     return Ok(());
                 }
@@ -477,10 +548,10 @@ impl<'a> LaneRun<'a> {
         Error::new(
             Code::TimerFailed,
             format!(
-                "step \"{}\": timer {} for time {} µs of key {} makes a call fail: {failure}",
+                "step \"{}\": timer {} for {} of key {} makes a call fail: {failure}",
                 self.context.graph.id,
                 due.number(),
-                due.time(),
+                time_text(due.time()),
                 key.map_or_else(String::new, |key| self.context.key_text(key)),
             ),
         )

@@ -428,7 +428,14 @@ fn change(shard: &mut Shard, history: &History, versions: &mut Versions<'_>, opt
         JournalBody::Epoch(_) | JournalBody::Fence(_) => None,
     });
     let changed_to = changed_to.or_else(|| history.manifests.first().map(|found| found.manifest.identity.clone()));
-    let continuation = plan_continuation(changed_to.as_ref(), &shard.program.identity, options.accept_change)?;
+    let planned = plan_continuation(changed_to.as_ref(), &shard.program.identity, options.accept_change);
+    if let (Err(_), Some(before)) = (&planned, &changed_to)
+        && let Ok(before) = versions.get(before)
+    {
+        // What no acceptance would take is said at once.
+        stored::check(&before.program, &shard.program)?;
+    }
+    let continuation = planned?;
     let Some(before) = changed_to else {
         return Ok(());
     };

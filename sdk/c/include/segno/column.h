@@ -117,7 +117,18 @@ static inline segno_bytes segno_slice(const struct segno_view *view, uint32_t ro
 #define SEGNO_C_since(V, T) SEGNO_C_##T
 #define SEGNO_C_named(N, T) SEGNO_C_##T
 #define SEGNO_C_list(ITEM) struct ITEM##_list
-#define SEGNO_FIELD_(T, NAME) SEGNO_C_##T NAME;
+/* Only records have an event time, and only state has lists. */
+#define SEGNO_RECORD_FIELD_(T, NAME) SEGNO_C_##T NAME; SEGNO_FIT_(#NAME, true, false, SEGNO_D_##T)
+#define SEGNO_OUTPUT_FIELD_(T, NAME) SEGNO_C_##T NAME; SEGNO_FIT_(#NAME, false, false, SEGNO_D_##T)
+#define SEGNO_STATE_FIELD_(T, NAME) SEGNO_C_##T NAME; SEGNO_FIT_(#NAME, false, true, SEGNO_D_##T)
+#define SEGNO_FIT_(...) SEGNO_FIT2_(__VA_ARGS__)
+#define SEGNO_FIT2_(FIELD, TIMES, LISTS, TYPE, NULLABLE, P, S, V, ITEMS, ALIAS)                                                  \
+    SEGNO_ASSERT_(TIMES || (TYPE) != SEGNO_EVENT_TIME, "column " FIELD ": the event time is for records; here a timestamp is meant"); \
+    SEGNO_ASSERT_(LISTS || (TYPE) != SEGNO_LIST, "column " FIELD ": lists are for state");                                         \
+    SEGNO_ASSERT_((TYPE) != SEGNO_LIST || !(NULLABLE), "column " FIELD ": a list is not nullable; it may be empty");               \
+    SEGNO_ASSERT_((TYPE) != SEGNO_DECIMAL || ((P) >= 1 && (P) <= 38 && (S) >= 0 && (S) <= (P)),                                    \
+                  "column " FIELD ": a decimal has 1 to 38 digits, none to all of them behind the point");                         \
+    SEGNO_ASSERT_(sizeof(ALIAS) > 1, "column " FIELD ": a name has a letter at least");
 
 /* Its descriptor: type, nullable, precision, scale, since, items. */
 #define SEGNO_D_bool SEGNO_BOOL, false, 0, 0, 1, NULL, NULL
@@ -160,6 +171,16 @@ SEGNO_INLINE size_t segno_value_at(const struct segno_column *column) {
     case SEGNO_UTF8: case SEGNO_BINARY: return __alignof__(segno_text);
     case SEGNO_DECIMAL: return __alignof__(segno_decimal);
     default: return __alignof__(int64_t);
+    }
+}
+
+SEGNO_INLINE size_t segno_value_size(const struct segno_column *column) {
+    switch (column->type) {
+    case SEGNO_BOOL: return sizeof(bool);
+    case SEGNO_I32: case SEGNO_DATE: case SEGNO_U32: return sizeof(int32_t);
+    case SEGNO_UTF8: case SEGNO_BINARY: return sizeof(segno_text);
+    case SEGNO_DECIMAL: return sizeof(segno_decimal);
+    default: return sizeof(int64_t);
     }
 }
 

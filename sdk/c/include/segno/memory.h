@@ -21,6 +21,8 @@ segno_text segno_vformat(const char *format, va_list arguments);
 /* For the SDK: not zeroed, and a block grown in place or moved. */
 void *segno_take_raw(size_t bytes);
 void *segno_grow_raw(void *old, size_t old_bytes, size_t bytes);
+/* Whether it lies in what this call took. */
+bool segno_is_of_call(const void *at);
 /* What is taken from now on is of the next call. */
 void segno_memory_mark(void);
 void segno_memory_reset(void);

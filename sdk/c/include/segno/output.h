@@ -33,7 +33,7 @@ SEGNO_END
 #define SEGNO_PUSH_(T, NAME) segno_push(&segno_columns[segno_index], &segno_builders[1 + segno_index], segno_row, &row.NAME); segno_index++;
 
 #define SEGNO_PORT_(NAME, KIND, COLUMNS)                                                                                         \
-    struct NAME { COLUMNS(SEGNO_FIELD_) };                                                                                        \
+    struct NAME { COLUMNS(SEGNO_OUTPUT_FIELD_) };                                                                                 \
     static const struct segno_column NAME##_columns[] = {COLUMNS(SEGNO_SPEC_) SEGNO_SPEC_END};                                    \
     static struct segno_builder NAME##_builders[1 + SEGNO_WIDTH_(COLUMNS)];                                                       \
     static struct segno_port NAME##_port = {#NAME, KIND, NAME##_columns, SEGNO_WIDTH_(COLUMNS), NAME##_builders, 0};               \

@@ -66,8 +66,9 @@ SEGNO_END
             for (uint32_t row = 0; row < rows; row++) {                                                                           \
                 segno_now.event = row;                                                                                            \
                 segno_now.key = segno_load_u32(batch->keys + 4 * (size_t)row);                                                    \
-                segno_run_one(batch, row);                                                                                        \
-            }                                                                                                                     \
+                segno_run_one(batch, row);                                                                                       \
+                segno_state_settle();                                                                                            \
+            }                                                                                                                    \
         } else {                                                                                                                  \
             for (uint32_t row = 0; row < rows; row++) {                                                                           \
                 segno_now.event = row;                                                                                            \

@@ -15,7 +15,7 @@
 /* `struct NAME` of the columns, and how it is read. Once in a plugin. A column `COLUMN(event_time, at)` is the record's event
  * time. */
 #define SEGNO_INPUT(NAME, COLUMNS)                                                                                               \
-    struct NAME { COLUMNS(SEGNO_FIELD_) };                                                                                        \
+    struct NAME { COLUMNS(SEGNO_RECORD_FIELD_) };                                                                                 \
     static const struct segno_column NAME##_columns[] = {COLUMNS(SEGNO_SPEC_) SEGNO_SPEC_END};                                    \
     SEGNO_INLINE void NAME##_read(const struct segno_view *segno_views, uint32_t segno_row, struct NAME *segno_to) {              \
         const struct segno_column *segno_columns = NAME##_columns;                                                                \

@@ -15,9 +15,11 @@
 #ifdef __cplusplus
 #define SEGNO_BEGIN extern "C" {
 #define SEGNO_END }
+#define SEGNO_ASSERT_ static_assert
 #else
 #define SEGNO_BEGIN
 #define SEGNO_END
+#define SEGNO_ASSERT_ _Static_assert
 #endif
 
 SEGNO_BEGIN

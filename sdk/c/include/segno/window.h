@@ -71,6 +71,7 @@ struct segno_pane {
 struct segno_panes {
     char *items;
     uint32_t length, capacity;
+    const void *owner;
 };
 struct segno_fired {
     segno_timestamp start, end;
@@ -92,7 +93,7 @@ struct segno_results segno_window_fire(const struct segno_window_layout *layout,
 SEGNO_END
 
 #define SEGNO_WINDOWS_(NAME, VERSION, COLUMNS, MERGE)                                                                            \
-    struct NAME { COLUMNS(SEGNO_FIELD_) };                                                                                        \
+    struct NAME { COLUMNS(SEGNO_STATE_FIELD_) };                                                                                  \
     static const struct segno_column NAME##_columns[] = {COLUMNS(SEGNO_SPEC_) SEGNO_SPEC_END};                                    \
     SEGNO_KEPT_CODE_(NAME, struct NAME, COLUMNS)                                                                                  \
     struct NAME##_pane { struct segno_pane head; struct NAME value; };                                                            \
@@ -113,8 +114,9 @@ SEGNO_END
         segno_encode(&NAME##_pane_columns[1], out, &pane->head.end);                                                              \
         segno_encode(&NAME##_pane_columns[2], out, &pane->head.changed);                                                          \
         segno_encode(&NAME##_pane_columns[3], out, &pane->head.closed);                                                           \
-        NAME##_encode(out, &pane->value);                                                                                         \
-    }                                                                                                                             \
+        NAME##_encode(out, &pane->value);                                                                                        \
+    }                                                                                                                            \
+    static inline void NAME##_pane_settle(void *at) { NAME##_settle(&((struct NAME##_pane *)at)->value); }                       \
     SEGNO_LIST_CODE_(NAME##_pane)                                                                                                 \
     struct NAME##_panes { struct NAME##_pane_list windows; };                                                                     \
     static const struct segno_column NAME##_panes_columns[] = {{"windows", SEGNO_D_list(NAME##_pane)}, SEGNO_SPEC_END};           \
@@ -122,7 +124,10 @@ SEGNO_END
         NAME##_pane_list_decode(NAME##_panes_columns, from, &((struct NAME##_panes *)at)->windows);                               \
     }                                                                                                                             \
     static inline void NAME##_panes_encode(struct segno_builder *out, const void *at) {                                           \
-        NAME##_pane_list_encode(NAME##_panes_columns, out, &((const struct NAME##_panes *)at)->windows);                          \
+        NAME##_pane_list_encode(NAME##_panes_columns, out, &((const struct NAME##_panes *)at)->windows);                         \
+    }                                                                                                                            \
+    static inline void NAME##_panes_settle(void *at) {                                                                           \
+        NAME##_pane_list_settle(NAME##_panes_columns, &((struct NAME##_panes *)at)->windows);                                    \
     }                                                                                                                             \
     static struct segno_table NAME##_table = SEGNO_TABLE_INIT_("windows", VERSION, NAME##_panes);                                 \
     struct NAME##_fired { segno_timestamp start, end; enum segno_window_kind kind; struct NAME value; };                          \

@@ -28,13 +28,13 @@ pub struct Counts {
 
 #[derive(Config)]
 pub struct Settings {
-    /// trap, loop, memory, recursion, output, reject, second, give_up, cut, garble, beyond, init, refuse or
+    /// heavy, trap, loop, memory, recursion, output, reject, second, give_up, cut, garble, beyond, init, refuse or
     /// memory_between_calls.
     mode: String,
     /// Records with this price are hostile.
     #[segno(default = 666)]
     price: i64,
-    /// Rows that `output` writes for a hostile record.
+    /// Rows that `output` writes for a hostile record, and turns that `heavy` makes.
     #[segno(default = 50_000_000)]
     rows: u64,
 }
@@ -73,6 +73,11 @@ impl Transform for Hostile {
         match self.settings.mode.as_str() {
             "memory_between_calls" => bids = CALLS.fetch_add(1, Ordering::Relaxed),
             _ if !hostile => {}
+            "heavy" => {
+                for turn in 0..self.settings.rows {
+                    core::hint::black_box(turn);
+                }
+            }
             "trap" => panic!("a price of {}", bid.price),
             "loop" => loop {
                 core::hint::black_box(bid.price);

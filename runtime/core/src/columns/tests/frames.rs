@@ -141,7 +141,7 @@ fn every_malformed_vector_is_refused_and_every_other_read() {
         let (events, keys) = (number("events"), number("keys"));
         let fault = match parse_effects(&bytes, &description, &BatchShape { events, timers: &timers, keys }, &FREE) {
             Ok(_) => None,
-            Err(Malformed::Wire(error)) => Some(error.fault.name()),
+            Err(Malformed::Wire { fault, .. }) => Some(fault.name()),
             Err(other) => panic!("{other}"),
         };
         assert_eq!(fault, case["fault"].as_str(), "{}", case["name"]);

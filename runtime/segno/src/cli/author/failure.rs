@@ -3,6 +3,7 @@
 //! Owns: the words. Does not own: finding the record that a call fails at (`shard::lane`).
 
 use super::play::stops;
+use crate::cli::console::printable;
 use crate::worker::letters::{record, text};
 use serde_json::{Map, Value, json};
 
@@ -63,11 +64,6 @@ pub fn word(text: impl AsRef<std::path::Path>) -> String {
     let text = text.as_ref().display().to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./+=:@%,".contains(c);
     if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
-}
-
-/// A terminal is not to be driven by what is in a record.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

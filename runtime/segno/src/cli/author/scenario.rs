@@ -47,6 +47,8 @@ pub struct Verdict {
     pub fuel_per_record: u64,
     /// In words, each of one or several lines.
     pub differences: Vec<String>,
+    /// The result differs from what was recorded, and from nothing else.
+    pub recordable: bool,
 }
 
 fn unfit(folder: &Path, message: impl Into<String>, help: &str) -> Error {
@@ -113,16 +115,19 @@ impl Scenario {
     pub fn run(&self, project: &Project, component: &Path, only: Option<u64>, update: bool) -> std::result::Result<Verdict, Failure> {
         let play = |batch_rows| {
             let inputs = self.inputs.clone();
-            Play { project, component, inputs, only, config: self.settings.config.clone(), batch_rows }.run()
+            let play = Play { project, component, inputs, only, config: self.settings.config.clone(), batch_rows };
+            play.run().map_err(|Failure(errors)| Failure(errors.into_iter().map(|error| self.own(error)).collect()))
         };
         let played = play(BATCH_ROWS[0])?;
         let fuel_per_record = played.fuel.div_ceil(played.records.max(1));
         let mut differences = Vec::new();
+        let mut recordable = true;
         if only.is_none() {
             let [large, small] = BATCH_ROWS;
             let again = play(small)?;
             let (first, second) = (golden(&played), golden(&again));
             if first != second {
+                recordable = false;
                 let names = (format!("calls of {large} records"), format!("calls of {small} record"));
                 let changed = compare(&first, &second, &names.0, &names.1).join("");
                 differences.push(format!(
@@ -139,11 +144,21 @@ impl Scenario {
             && fuel_per_record > budget
             && only.is_none()
         {
+            recordable = false;
             differences.push(format!(
                 "a record costs {fuel_per_record} units of fuel on average; {budget} are allowed (fuel_per_record in {SCENARIO})\n"
             ));
         }
-        Ok(Verdict { played, fuel_per_record, differences })
+        Ok(Verdict { played, fuel_per_record, differences, recordable })
+    }
+
+    /// What the scenario brings in is wrong in its own files, not in the pipeline's.
+    fn own(&self, error: Error) -> Error {
+        match error.code() {
+            Code::PluginConfiguration if !self.settings.config.is_null() => error.with_place(Place::file(self.folder.join(SCENARIO))),
+            Code::SourceEmpty | Code::SourceFormat => error.with_place(Place::file(&self.folder)),
+            _ => error,
+        }
     }
 
     fn compare(&self, found: &BTreeMap<String, String>) -> Result<Vec<String>> {

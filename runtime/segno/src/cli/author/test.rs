@@ -11,6 +11,7 @@ use super::failure::word;
 use super::{CONTRACT, SCENARIOS, failure};
 use crate::cli::console::{Console, count, number};
 use crate::cli::plugin::load;
+use crate::cli::report::{self, Severity};
 use crate::cli::{Failure, Outcome};
 use crate::worker::load::cache_dir;
 use segno_core::{Code, Error};
@@ -56,17 +57,29 @@ pub fn run(console: &Console, args: &TestArgs) -> Outcome {
         Ok(verdict) => tell_contract(console, &verdict),
         Err(error) => failed.push(error),
     }
-    let mut wrong = 0;
+    let (mut wrong, mut recordable) = (0, false);
     for scenario in &scenarios {
-        let verdict = scenario.run(&project, &component, None, args.update)?;
-        wrong += usize::from(!verdict.differences.is_empty());
-        report(console, args, scenario, &verdict);
+        match scenario.run(&project, &component, None, args.update) {
+            Ok(verdict) => {
+                wrong += usize::from(!verdict.differences.is_empty());
+                recordable |= verdict.recordable && !verdict.differences.is_empty();
+                report(console, args, scenario, &verdict);
+            }
+            // The others are run all the same.
+            Err(Failure(errors)) => {
+                wrong += 1;
+                report_stopped(console, scenario, &errors);
+            }
+        }
     }
     if wrong > 0 {
         let all = count(scenarios.len() as u64, "scenario");
         failed.push(
-            Error::new(Code::ScenarioFailed, format!("{wrong} of {all} failed"))
-                .with_help("mend the plugin; or, where the new result is right, record it with `segno test --update` and read the change"),
+            Error::new(Code::ScenarioFailed, format!("{wrong} of {all} failed")).with_help(if recordable {
+                "mend the plugin; or, where the new result is right, record it with `segno test --update` and read the change"
+            } else {
+                "mend the plugin, or the scenario: this is nothing that could be recorded"
+            }),
         );
     }
     if failed.is_empty() { Ok(0) } else { Err(Failure(failed)) }
@@ -119,6 +132,25 @@ fn report(console: &Console, args: &TestArgs, scenario: &Scenario, verdict: &Ver
             );
             for part in verdict.differences.iter().cloned().chain(failures.iter().map(|letter| failure::describe(letter, &again(letter)))) {
                 part.lines().for_each(|line| text.push_str(&format!("  {line}\n")));
+            }
+            text
+        },
+        &shown,
+    );
+}
+
+/// A scenario whose run ended in an error.
+fn report_stopped(console: &Console, scenario: &Scenario, errors: &[Error]) {
+    let shown = json!({
+        "scenario": scenario.name,
+        "passed": false,
+        "errors": errors.iter().map(|error| report::json(error, Severity::Error)).collect::<Vec<_>>(),
+    });
+    console.result(
+        || {
+            let mut text = format!("FAILED {SCENARIOS}/{}: it does not run to its end\n", scenario.name);
+            for error in errors {
+                report::plain(error, Severity::Error).lines().for_each(|line| text.push_str(&format!("  {line}\n")));
             }
             text
         },

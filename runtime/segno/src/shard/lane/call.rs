@@ -8,7 +8,7 @@
 use super::timers::{Asked, Place};
 use super::{Batch, Fired, LaneRows, LaneRun, Rejected, StepContext};
 use arrow_array::ArrayRef;
-use segno_core::columns::frame::{BatchMessage, DueTimer, PortEffects, RowSet, TableMutations, TimerChange, parse_effects};
+use segno_core::columns::frame::{BatchMessage, DueTimer, Malformed, PortEffects, RowSet, TableMutations, TimerChange, parse_effects};
 use segno_core::columns::key::decode_key;
 use segno_core::{Code, Result};
 use segno_plugin::{CallFailure, Observed};
@@ -31,6 +31,7 @@ pub(super) struct Called {
     timers: Vec<TimerChange>,
     rejects: Vec<(u32, String)>,
     observed: Observed,
+    pub(super) fuel: u64,
     /// Batch key index to lane key index.
     batch_keys: Vec<u32>,
 }
@@ -94,6 +95,7 @@ impl<'a> LaneRun<'a> {
             watermarks: &watermarks,
         };
         let mut out = std::mem::take(&mut self.message);
+        let fuel = self.fuel(batch.events());
         self.write(&mut out, &message)
             .map_err(|error| CallFailure::Engine(format!("the batch cannot be written: {error}")))?;
         let instance = match &mut self.instance {
@@ -102,10 +104,7 @@ impl<'a> LaneRun<'a> {
         };
         let description = &context.program.template.description;
         let shape = BatchShape { events: batch.events(), timers: &timer_events, keys: batch_keys.len() };
-        // Fuel is for a record, and a timer counts as one.
-        let outcome = instance.process(&out, batch.events(), |answer| {
-            parse_effects(answer, description, &shape, &context.effects_limits)
-        });
+        let outcome = instance.process_within(&out, fuel, |answer| parse_effects(answer, description, &shape, &context.effects_limits));
         self.message = out;
         let observed = instance.take_observed();
         if !matches!(&outcome, Ok(done) if done.value.is_ok()) {
@@ -122,11 +121,15 @@ impl<'a> LaneRun<'a> {
                         timers: effects.timers,
                         rejects: effects.rejects,
                         observed,
+                        fuel: done.fuel,
                         batch_keys,
                     }),
-                    Err(malformed) => {
+                    Err(refused) => {
                         self.instance = None;
-                        Err(CallFailure::malformed(malformed.to_string()))
+                        Err(match refused {
+                            Malformed::Wire { .. } => CallFailure::malformed(refused.to_string()),
+                            Malformed::TooManyBytes { .. } | Malformed::TooManyMutations { .. } => CallFailure::TooMuch(refused.to_string()),
+                        })
                     }
                 }
             }

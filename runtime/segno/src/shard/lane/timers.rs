@@ -8,7 +8,7 @@
 
 use segno_core::columns::key::Keys;
 use segno_core::persisted::StoredTimer;
-use segno_core::protocol::time::{Moment, Moves};
+use segno_core::protocol::time::{Moment, Moves, time_text};
 use segno_core::{Code, Error, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -228,7 +228,7 @@ impl<'a> LaneTimers<'a> {
                 Some(due) if due.chain > CHAIN_MAX => {
                     return Err(Error::new(
                         Code::TimerLoop,
-                        format!("step \"{step}\": timers set each other {CHAIN_MAX} times at one instant; the last is for time {} µs", one.time),
+                        format!("step \"{step}\": timers set each other {CHAIN_MAX} times at one instant; the last is for {}", time_text(one.time)),
                     )
                     .with_help("set the next timer for a later time than that of the one that fires"));
                 }
