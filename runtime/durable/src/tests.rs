@@ -4,7 +4,8 @@ use crate::checkpoint::{self, CheckpointMeta, Checkpoints};
 use crate::journal::{self, Journal};
 use crate::lock::WorkLock;
 use crate::sink::Files;
-use crate::state::StateStore;
+use crate::state::{Mark, StateStore};
+use segno_core::persisted::{BEFORE_TTL, with_end, write_living};
 use crate::store::Objects;
 use crate::generation;
 use segno_core::Code;
@@ -48,11 +49,15 @@ fn written_journal(objects: &Objects, entries: u64) -> Journal {
     journal
 }
 
+fn mark(epoch: u64) -> Mark {
+    Mark { epoch, chain: format!("chain-{epoch}"), watermark: None }
+}
+
 fn fill(state: &StateStore, epoch: u64, keys: std::ops::Range<u32>) {
     let changes: Vec<(Vec<u8>, Vec<u8>)> =
         keys.map(|key| (key.to_be_bytes().to_vec(), format!("value {key} of {epoch}").into_bytes())).collect();
     state
-        .apply(epoch, &format!("chain {epoch}"), changes.iter().map(|(key, value)| ("count", 0, key.as_slice(), Some(value.as_slice()))))
+        .apply(&mark(epoch), changes.iter().map(|(key, value)| ("count", 0, key.as_slice(), Some(value.as_slice()))))
         .expect("applied");
 }
 
@@ -63,10 +68,10 @@ fn state_is_read_back_scanned_in_order_and_marked() {
     assert_eq!(state.mark().expect("a mark"), None);
     fill(&state, 1, 0..100);
     let delete = [7u32.to_be_bytes()];
-    state.apply(2, "chain 2", delete.iter().map(|key| ("count", 0, key.as_slice(), None))).expect("applied");
-    state.apply(3, "chain 3", [("other", 0, b"x".as_slice(), Some(b"y".as_slice()))].into_iter()).expect("applied");
+    state.apply(&mark(2), delete.iter().map(|key| ("count", 0, key.as_slice(), None))).expect("applied");
+    state.apply(&mark(3), [("other", 0, b"x".as_slice(), Some(b"y".as_slice()))].into_iter()).expect("applied");
     let mark = state.mark().expect("a mark").expect("a mark");
-    assert_eq!((mark.epoch, mark.chain.as_str()), (3, "chain 3"));
+    assert_eq!((mark.epoch, mark.chain.as_str()), (3, "chain-3"));
     let keys: Vec<[u8; 4]> = [5u32, 7, 200].map(u32::to_be_bytes).to_vec();
     let found = state.get_many("count", 0, keys.iter().map(<[u8; 4]>::as_slice)).expect("values");
     assert_eq!(found[0].as_deref(), Some(b"value 5 of 1".as_slice()));
@@ -79,6 +84,92 @@ fn state_is_read_back_scanned_in_order_and_marked() {
         })
         .expect("a scan");
     assert_eq!(seen, [3, 4, 5, 6, 8], "in order, without the deleted one, and of this step only");
+}
+
+/// Applies values of the table 0 of a step with their ends, behind an epoch with a watermark.
+fn fill_living(state: &StateStore, epoch: u64, watermark: i64, values: &[(&[u8], i64)]) {
+    let mark = Mark { watermark: Some(watermark), ..mark(epoch) };
+    let values: Vec<(&[u8], Vec<u8>)> = values.iter().map(|(key, end)| (*key, write_living(*end, b"kept"))).collect();
+    let changes = values.iter().map(|(key, value)| ("count", with_end(0), *key, Some(value.as_slice())));
+    state.apply(&mark, changes).expect("applied");
+}
+
+fn keys_of(state: &StateStore, table: u16) -> Vec<Vec<u8>> {
+    let mut keys = Vec::new();
+    state.scan("count", table, b"", |key, _| {
+        keys.push(key.to_vec());
+        true
+    })
+    .expect("a scan");
+    keys
+}
+
+/// Entries of the table 0 with an end as they lie in the store.
+fn kept_of(state: &StateStore) -> usize {
+    let mut kept = 0;
+    state.scan_kept("count", with_end(0), b"", |_, _| {
+        kept += 1;
+        true
+    })
+    .expect("a scan");
+    kept
+}
+
+#[test]
+fn what_has_ended_is_hidden_at_once_and_dropped_when_no_failure_brings_it_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("state");
+    let state = StateStore::open(&path).expect("a store");
+    fill_living(&state, 1, 0, &[(b"a", 10), (b"b", 20), (b"c", i64::MAX)]);
+    assert_eq!(keys_of(&state, 0), [b"a", b"b", b"c"]);
+    let before = state.digest().expect("a digest");
+    fill_living(&state, 2, 10, &[]);
+    assert_eq!(keys_of(&state, 0), [b"b", b"c"], "an end is not part of the life");
+    assert_eq!((state.get("count", 0, b"a").unwrap(), state.get("count", 0, b"b").unwrap()), (None, Some(b"kept".to_vec())));
+    let hidden = state.digest().expect("a digest");
+    assert_ne!(hidden, before);
+    // A power failure may take epoch 2 back, and with it the watermark.
+    state.compact();
+    assert_eq!(kept_of(&state), 3);
+    state.checkpoint(&folder.path().join("image")).expect("an image");
+    state.compact();
+    assert_eq!(kept_of(&state), 2);
+    assert_eq!(state.digest().expect("a digest"), hidden, "whether it is there or not");
+    fill_living(&state, 3, i64::MAX, &[]);
+    assert_eq!(keys_of(&state, 0), [b"c"], "what is kept for ever has no end");
+    drop(state);
+    let state = StateStore::open(&path).expect("a store");
+    assert_eq!(keys_of(&state, 0), [b"c"], "the watermark is that of the mark");
+    state.compact();
+    assert_eq!(kept_of(&state), 1, "what the store held when it was opened is lasting");
+    assert_eq!(state.mark().unwrap().unwrap().watermark, Some(i64::MAX));
+}
+
+#[test]
+fn values_from_before_a_time_to_live_end_together_and_stand_between_the_others() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("state");
+    let state = StateStore::open(&path).expect("a store");
+    let old = |key: &'static [u8]| ("count", 0, key, Some(&b"old"[..]));
+    let end = write_living(50, b"");
+    let changes = [old(b"a"), old(b"c"), ("other", 0, b"x", Some(&b"y"[..])), (BEFORE_TTL, 0, b"count", Some(end.as_slice()))];
+    state.apply(&Mark { watermark: Some(1), ..mark(1) }, changes.into_iter()).expect("applied");
+    fill_living(&state, 2, 49, &[(b"b", 60), (b"c", 70)]);
+    assert_eq!(keys_of(&state, 0), [b"a", b"b", b"c", b"c"], "a lane deletes the one when it writes the other");
+    fill_living(&state, 3, 50, &[]);
+    assert_eq!(keys_of(&state, 0), [b"b", b"c"]);
+    drop(state);
+    let state = StateStore::open(&path).expect("a store");
+    assert_eq!(keys_of(&state, 0), [b"b", b"c"]);
+    state.compact();
+    let mut others = Vec::new();
+    state.scan_kept("other", 0, b"", |key, value| {
+        others.push((key.to_vec(), value.to_vec()));
+        true
+    })
+    .expect("a scan");
+    assert_eq!(others, [(b"x".to_vec(), b"y".to_vec())], "the state of another step");
+    state.scan_kept("count", 0, b"", |key, _| panic!("{key:?} was not dropped")).expect("a scan");
 }
 
 #[test]
@@ -125,7 +216,7 @@ fn meta(epoch: u64) -> CheckpointMeta {
     CheckpointMeta {
         epoch,
         sequence: epoch,
-        chain: format!("chain {epoch}"),
+        chain: format!("chain-{epoch}"),
         position: Position::default(),
         watermark: None,
         identity: Identity { components: BTreeMap::new(), configuration: String::new(), engine: String::new(), tables: None },
@@ -455,7 +546,7 @@ fn a_queue_is_read_as_a_scan_reads_it_whatever_was_deleted_and_written_before_it
     };
     // A step behind it, and one whose name goes on: neither is a part of the queue.
     let others = [("step-2", u16::MAX, &b"a"[..], Some(&b""[..])), ("step", 0, b"b", Some(b""))];
-    store.apply(1, "", others.into_iter()).expect("written");
+    store.apply(&mark(1), others.into_iter()).expect("written");
     let mut random: u64 = 42;
     let mut draw = |below: u64| {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -473,7 +564,7 @@ fn a_queue_is_read_as_a_scan_reads_it_whatever_was_deleted_and_written_before_it
             changes.push(((epoch * 10 + draw(200)).saturating_sub(100).to_be_bytes().to_vec(), draw(4) > 0));
         }
         let changes = changes.iter().map(|(key, set)| ("step", u16::MAX, key.as_slice(), set.then_some(&b""[..])));
-        store.apply(epoch, "", changes).expect("written");
+        store.apply(&mark(epoch), changes).expect("written");
     }
     assert!(emptied > 10, "it was empty {emptied} times");
 }

@@ -4,7 +4,7 @@ pub use segno_conformance::store::noise;
 use segno_core::persisted::{Author, Fence, Identity, JournalBody, Position};
 use segno_durable::checkpoint::CheckpointMeta;
 use segno_durable::journal::{Journal, nonce};
-use segno_durable::state::StateStore;
+use segno_durable::state::{Mark, StateStore};
 use segno_durable::store::Objects;
 use segno_proxy::http::HttpProxy;
 use std::collections::BTreeMap;
@@ -73,7 +73,7 @@ pub fn meta(epoch: u64) -> CheckpointMeta {
     CheckpointMeta {
         epoch,
         sequence: epoch,
-        chain: format!("chain {epoch}"),
+        chain: format!("chain-{epoch}"),
         position: Position::default(),
         watermark: None,
         identity: Identity { components: BTreeMap::new(), configuration: String::new(), engine: String::new(), tables: None },
@@ -87,7 +87,7 @@ pub fn fill(state: &StateStore, epoch: u64, keys: std::ops::Range<u32>) {
     let changes: Vec<(Vec<u8>, Vec<u8>)> =
         keys.map(|key| (key.to_be_bytes().to_vec(), format!("value {key} of {epoch}").into_bytes())).collect();
     let changes = changes.iter().map(|(key, value)| ("count", 0, key.as_slice(), Some(value.as_slice())));
-    state.apply(epoch, &format!("chain {epoch}"), changes).expect("applied");
+    state.apply(&Mark { epoch, chain: format!("chain-{epoch}"), watermark: None }, changes).expect("applied");
 }
 
 /// A file with these bytes.

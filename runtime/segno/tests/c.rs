@@ -160,7 +160,7 @@ fn what_a_plugin_must_not_reach_is_not_there() {
 }
 
 /// All records of the sample get the same key.
-const ONE_KEY: &str = r#"sed -i 's/"customer":"[a-z]*"/"customer":"ann"/' sample/orders.jsonl"#;
+const ONE_KEY: &str = r#"sed -i 's/"customer":"[a-z]*"/"customer":"ann"/' sample.jsonl"#;
 
 const KEEPS: &str = r#"
 #include "segno.h"
@@ -248,7 +248,7 @@ fn what_state_is_to_the_next_record_is_what_was_kept() {
     folder.shell("shares", ONE_KEY).good();
     folder.segno("shares", &["build", "-q"]).good();
     let given = folder.segno("shares", &["run", "-q", "pipeline.yaml"]).good().json();
-    let orders: Vec<i64> = std::iter::once(-1).chain(folder.read("shares/sample/orders.jsonl").lines().map(|line| {
+    let orders: Vec<i64> = std::iter::once(-1).chain(folder.read("shares/sample.jsonl").lines().map(|line| {
         serde_json::from_str::<serde_json::Value>(line).unwrap()["order"].as_i64().unwrap()
     })).collect();
     assert_eq!(given.len(), orders.len() - 1);

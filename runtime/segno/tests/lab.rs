@@ -33,6 +33,8 @@ pub struct Lab {
     pub columns: String,
     /// Further sinks, as items of the list.
     pub sinks: String,
+    /// How late records may come.
+    pub delay: String,
     /// The tenant that `settings` name, if any.
     pub tenant: String,
 }
@@ -74,6 +76,7 @@ impl Lab {
             steps: STEPS.to_owned(),
             columns: COLUMNS.to_owned(),
             sinks: String::new(),
+            delay: "0s".to_owned(),
             tenant: "default".to_owned(),
         };
         for (number, text) in files.iter().enumerate() {
@@ -104,6 +107,7 @@ source:
   files: {{ path: \"in-*.jsonl\" }}
   format: json
   time: /at
+  watermark_delay: {}
   columns: {{ id: i64, key: utf8, at: timestamp }}
   on_error: dlq
 steps:
@@ -115,6 +119,7 @@ steps:
 work_dir: work
 checkpoint: {{ {}, replay_debt: 1ms, keep: {} }}
 {}",
+            self.delay,
             self.steps.replace("COMPONENTS", &components.display().to_string()),
             self.columns,
             self.sinks,

@@ -30,4 +30,5 @@ mod shards;
 mod slow;
 mod tables;
 mod tap;
+mod ttl;
 mod tutorial;

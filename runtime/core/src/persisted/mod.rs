@@ -7,11 +7,13 @@
 
 mod journal;
 mod layout;
+mod lifetime;
 mod manifest;
 mod timer;
 
 pub use journal::*;
 pub use layout::*;
+pub use lifetime::*;
 pub use manifest::*;
 pub use timer::*;
 

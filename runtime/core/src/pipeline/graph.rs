@@ -59,6 +59,9 @@ pub struct GraphStep {
     pub read_schema: Schema,
     /// Key columns of the input; empty for a step without key.
     pub key: Vec<usize>,
+    /// Time to live of the state, µs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<i64>,
     pub wants_event_time: bool,
     /// The plugin sets timers.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

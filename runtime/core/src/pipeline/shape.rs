@@ -194,6 +194,7 @@ pub static STEP: Shape = Shape {
         field("config", Kind::Any, "Configuration for the plugin, as it wants it."),
         field("tables", Kind::MapOf(&Kind::Map(&TABLE)), "Side tables by name."),
         field("key", TEXTS, "Key columns of a keyed step: a path or a list of paths."),
+        field("ttl", Kind::Duration, "State of a key is forgotten when no record of the key came for so long, in event time; kept for ever if not given."),
         field("limits", Kind::Map(&LIMITS), "What a call may use."),
         field("on_error", Kind::Choice(ON_ERROR), "What happens to records that the plugin rejects or fails on; fail if not given."),
         field("expect", Kind::OneOf(&[Kind::Map(&EXPECT), Kind::List(&Kind::Map(&EXPECT))]), "How many rejects are no surprise; one rule or a list."),

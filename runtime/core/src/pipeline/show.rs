@@ -107,6 +107,9 @@ impl Pipeline {
         if !step.key.is_empty() {
             shown["key"] = json!(step.key);
         }
+        if let Some(ttl) = step.ttl {
+            shown["ttl"] = json!(show_duration(ttl));
+        }
         let limits = &step.limits;
         let mut shown_limits = Map::new();
         for (name, value) in [

@@ -232,6 +232,8 @@ pub struct StepSpec {
     pub tables: Vec<TableSpec>,
     /// Key columns; empty for a step without key.
     pub key: Vec<String>,
+    /// Keyed state is forgotten when no record of its key came for so long, in event time. `None`: it is kept for ever.
+    pub ttl: Option<Duration>,
     pub limits: LimitsSpec,
     pub on_error: OnError,
     /// How many rejects are no surprise. Decides no output, so it is no part of the plan.

@@ -10,7 +10,7 @@ use super::pipeline::read;
 use crate::worker::load::{cache_dir, work_dir};
 use segno_core::Error;
 use segno_core::pipeline::{Pipeline, StoreUrl};
-use segno_durable::state::StateStore;
+use segno_durable::state::{Mark, StateStore};
 use segno_durable::store::{Objects, RACERS, Versioning, count_winners};
 use segno_plugin::Engine;
 use serde::Serialize;
@@ -126,7 +126,7 @@ fn state_store() -> Finding {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let path = folder.path().join("state");
         let store = StateStore::open(&path).map_err(|error| error.to_string())?;
-        store.apply(1, "doctor", [("step", 0, &b"key"[..], Some(&b"value"[..]))].into_iter()).map_err(|error| error.to_string())?;
+        store.apply(&Mark { epoch: 1, chain: "doctor".to_owned(), watermark: None }, [("step", 0, &b"key"[..], Some(&b"value"[..]))].into_iter()).map_err(|error| error.to_string())?;
         drop(store);
         let store = StateStore::open(&path).map_err(|error| error.to_string())?;
         let found = store.get_many("step", 0, [&b"key"[..]].into_iter()).map_err(|error| error.to_string())?;

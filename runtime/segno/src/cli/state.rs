@@ -80,8 +80,7 @@ pub fn run(console: &Console, command: StateCommand) -> Outcome {
             let bytes = key_bytes(&table, &key)?;
             let mut found = None;
             each(console, &pipeline, &shard, |state| {
-                let values = state.get_many(&table.step, table.number, std::iter::once(bytes.as_slice()))?;
-                found = values.into_iter().next().flatten();
+                found = state.get(&table.step, table.number, &bytes)?;
                 Ok(found.is_none())
             })?;
             match found {

@@ -17,6 +17,7 @@ use segno_core::protocol::ownership::{self, Fact, Next};
 use segno_core::sink::record_id;
 use segno_core::{Code, Error, Result};
 use segno_durable::fail_point;
+use segno_durable::state::{Mark, StateStore};
 use std::collections::BTreeMap;
 
 fn timers_by_step(program: &Program, executed: &Executed) -> BTreeMap<String, u64> {
@@ -60,7 +61,7 @@ impl Shard {
                     Fact::Published
                 }
                 Next::Apply => {
-                    self.apply(epoch, &executed)?;
+                    self.apply(&record, &executed)?;
                     fail_point!("commit::after_apply");
                     Fact::Applied
                 }
@@ -188,18 +189,16 @@ impl Shard {
         Ok(())
     }
 
-    fn apply(&mut self, epoch: u64, executed: &Executed) -> Result<()> {
-        let chain = self.journal.chain().to_owned();
-        self.apply_at(epoch, &chain, executed)
+    fn apply(&mut self, record: &EpochRecord, executed: &Executed) -> Result<()> {
+        apply(&self.state, record, self.journal.chain(), executed)
     }
+}
 
-    /// Applies an epoch's changes and marks the state with the epoch and the digest of its journal entry.
-    pub(crate) fn apply_at(&mut self, epoch: u64, chain: &str, executed: &Executed) -> Result<()> {
-        let changes = executed.changes.iter().flat_map(|(step, changes)| {
-            changes.changes.iter().map(move |(key, table, value)| {
-                (step.as_str(), *table, changes.keys.get(*key as usize), value.as_deref())
-            })
-        });
-        self.state.apply(epoch, chain, changes)
-    }
+/// Applies an epoch's changes and marks the state with the epoch, its watermark and the digest of its journal entry.
+pub(crate) fn apply(state: &StateStore, record: &EpochRecord, chain: &str, executed: &Executed) -> Result<()> {
+    let changes = executed.changes.iter().flat_map(|(step, changes)| {
+        changes.changes.iter().map(move |(key, table, value)| (step.as_str(), *table, changes.keys.get(*key as usize), value.as_deref()))
+    });
+    let mark = Mark { epoch: record.epoch, chain: chain.to_owned(), watermark: record.watermark_out };
+    state.apply(&mark, changes)
 }

@@ -1,6 +1,7 @@
 //! One lane of a step through one epoch: calls on an instance, effects applied between calls, failing calls split.
 //!
 //! - `call`: the message of a call, its answer, what becomes of its effects
+//! - `lives`: time to live: which keys are forgotten before which event
 //! - `timers`: due timers in the order in which they fire
 //!
 //! Owns: which events go into a call, the verdict on a record that makes a call fail.
@@ -15,9 +16,11 @@
 //! one alone may; so that this is rare, a lane begins with a short call and learns from each what an event costs.
 
 mod call;
+mod lives;
 mod timers;
 
 pub use call::{CallOutput, TIMER_CAUSE};
+pub use lives::{Lives, NEVER};
 pub use timers::{Due, LaneTimers};
 
 use super::causes::{Causes, Fired};
@@ -87,6 +90,8 @@ pub struct LaneState {
     /// `[table][key]`.
     pub values: Vec<Vec<Option<Vec<u8>>>>,
     pub changed: Vec<Vec<bool>>,
+    /// For steps with a time to live.
+    pub lives: Option<Lives>,
 }
 
 /// Everything a lane needs that is the same for all lanes of the step.
@@ -112,7 +117,16 @@ pub struct StepContext<'a> {
 
 impl<'a> StepContext<'a> {
     pub fn moment(&self, row: u32) -> Moment {
-        self.causes.moment(self.lineage.as_ref().map_or(row, |lineage| lineage[row as usize]))
+        self.causes.moment(self.cause(row))
+    }
+
+    /// The event time of a row.
+    fn time(&self, row: u32) -> i64 {
+        self.causes.time(self.cause(row)).unwrap_or_default()
+    }
+
+    fn cause(&self, row: u32) -> u32 {
+        self.lineage.as_ref().map_or(row, |lineage| lineage[row as usize])
     }
 }
 
@@ -244,8 +258,14 @@ impl<'a> LaneRun<'a> {
         Ok(self.result)
     }
 
-    /// The events of the next call: without timers those up to the end of a range, or of `batch_rows` rows.
-    fn next_batch(&self) -> Option<Batch> {
+    /// The events of the next call.
+    fn next_batch(&mut self) -> Option<Batch> {
+        let batch = self.next_within_limit()?;
+        Some(self.within_lives(batch))
+    }
+
+    /// Without timers those up to the end of a range, or of `batch_rows` rows.
+    fn next_within_limit(&self) -> Option<Batch> {
         let step = self.context.batch_rows.max(1) as usize;
         if self.timers.is_some() {
             return Some(self.next_events(self.limit)).filter(|batch| batch.events() > 0);
@@ -610,6 +630,8 @@ impl<'a> LaneRun<'a> {
 
     fn reject(&mut self, lane_row: usize, verdict: &Verdict) {
         let row = self.input_row(lane_row);
+        self.forget(&Batch::of_rows(lane_row..lane_row + 1));
+        self.keep(lane_row..lane_row + 1);
         self.result.rejected.push(Rejected { row, code: verdict.code.clone(), reason: verdict.reason.clone() });
         self.at = lane_row + 1;
     }

@@ -43,7 +43,8 @@ use plan::Planner;
 use program::Program;
 use segno_core::columns::key::Keys;
 use segno_core::persisted::{
-    Change, Counts, Identity, JournalBody, Manifest, Position, StoredTimer, TIMERS_TABLE, TableVersions, read_timer,
+    BEFORE_TTL, Change, Counts, Identity, JournalBody, Manifest, Position, StoredTimer, TIMERS_TABLE, TableVersions, read_living,
+    read_timer,
 };
 use segno_core::protocol::cadence::ReplayDebt;
 use segno_core::protocol::close::EpochLimits;
@@ -253,6 +254,22 @@ pub struct Shard {
 impl StateReader for StateStore {
     fn get_many(&self, step: &str, table: u16, keys: &Keys, ids: &[u32]) -> Result<Vec<Option<Vec<u8>>>> {
         StateStore::get_many(self, step, table, ids.iter().map(|&id| keys.get(id as usize)))
+    }
+
+    fn end_before_ttl(&self, step: &str) -> Result<Option<i64>> {
+        let kept = StateStore::get_many(self, BEFORE_TTL, 0, std::iter::once(step.as_bytes()))?.pop().flatten();
+        Ok(kept.and_then(|bytes| read_living(&bytes).map(|(end, _)| end)))
+    }
+
+    fn keeps_without_end(&self, step: &str, tables: usize) -> Result<bool> {
+        let mut found = false;
+        for table in 0..tables as u16 {
+            self.scan_kept(step, table, b"", |_, _| {
+                found = true;
+                false
+            })?;
+        }
+        Ok(found)
     }
 
     fn due_timers(&self, step: &str, until: i64, last: Option<&StoredTimer>) -> Result<Vec<StoredTimer>> {

@@ -11,13 +11,13 @@
 mod merge;
 
 use super::causes::{Causes, Fired};
-use super::lane::{LaneResult, LaneRows, LaneRun, LaneState, LaneTimers, Mode, Rejected, StepContext};
+use super::lane::{LaneResult, LaneRows, LaneRun, LaneState, LaneTimers, Lives, Mode, NEVER, Rejected, StepContext};
 use super::program::StepProgram;
 use arrow_array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use segno_core::columns::frame::EffectsLimits;
 use segno_core::columns::key::{Keys, distinct, encode_keys, lane_of};
 use segno_core::columns::schema::column_type;
-use segno_core::persisted::{LaneScript, StoredTimer};
+use segno_core::persisted::{FOR_EVER, LaneScript, StoredTimer, has_ended, read_living, with_end};
 use segno_core::pipeline::graph::GraphStep;
 use segno_core::protocol::time::Moves;
 use segno_core::{Code, Error, Result};
@@ -42,8 +42,14 @@ impl StreamRows {
 
 /// The state of steps as it was before the epoch.
 pub trait StateReader: Sync {
-    /// The value of each key `keys[id]` for `id` in `ids`.
+    /// The value of each key `keys[id]` for `id` in `ids`, as it is kept.
     fn get_many(&self, step: &str, table: u16, keys: &Keys, ids: &[u32]) -> Result<Vec<Option<Vec<u8>>>>;
+
+    /// Until when values live that a step kept before it had a time to live; `None`: nobody said so yet.
+    fn end_before_ttl(&self, step: &str) -> Result<Option<i64>>;
+
+    /// Whether a step keeps anything in tables of values without an end, of so many tables.
+    fn keeps_without_end(&self, step: &str, tables: usize) -> Result<bool>;
 
     /// The timers whose time is not after `until`, in their order; up to `last`, if that is given.
     fn due_timers(&self, step: &str, until: i64, last: Option<&StoredTimer>) -> Result<Vec<StoredTimer>>;
@@ -69,6 +75,8 @@ pub struct StepOutcome {
     pub fired: Vec<Fired>,
     /// A timer set one for its own instant, and the epoch ends within it.
     pub chained: bool,
+    /// Said for the first time: until when values live that the step kept before it had a time to live.
+    pub end_before_ttl: Option<i64>,
 }
 
 /// Everything a step run is given.
@@ -121,8 +129,32 @@ impl StepRun<'_> {
                 mutations: self.program.limits.mutations,
             },
         };
-        let results = self.run_lanes(&context, &lanes, keys.as_ref(), mode)?;
-        self.merge(&context, results, keys, rejected)
+        let living = self.living()?;
+        let results = self.run_lanes(&context, &lanes, keys.as_ref(), living.as_ref(), mode)?;
+        let mut outcome = self.merge(&context, results, keys, rejected)?;
+        outcome.end_before_ttl = living.filter(|living| living.is_new).map(|living| living.end_before);
+        Ok(outcome)
+    }
+
+    /// `None`: values have no end, and never had one. What the step kept before it had a time to live ends so long behind the watermark
+    /// of the epoch in which that is seen first.
+    fn living(&self) -> Result<Option<Living>> {
+        if self.graph.tables.is_empty() {
+            return Ok(None);
+        }
+        let known = self.state.end_before_ttl(&self.graph.id)?;
+        let Some(ttl) = self.graph.ttl else {
+            return Ok(known.map(|end_before| Living { ttl: FOR_EVER, end_before, is_new: false }));
+        };
+        if let Some(end_before) = known {
+            return Ok(Some(Living { ttl, end_before, is_new: false }));
+        }
+        if !self.state.keeps_without_end(&self.graph.id, self.graph.tables.len())? {
+            return Ok(Some(Living { ttl, end_before: NEVER, is_new: true }));
+        }
+        // Without a watermark nothing ends yet.
+        let end = self.moves.before().map(|watermark| watermark.saturating_add(ttl));
+        Ok(Some(Living { ttl, end_before: end.unwrap_or(FOR_EVER), is_new: end.is_some() }))
     }
 
     /// Rows without null in the columns that the plugin declares not nullable; the others are rejected here. `None`: all.
@@ -235,12 +267,13 @@ impl StepRun<'_> {
         context: &StepContext<'_>,
         lanes: &[LaneRows],
         keys: Option<&LaneKeys>,
+        living: Option<&Living>,
         mode: Mode<'_>,
     ) -> Result<Vec<LaneResult>> {
         let is_due = |lane: usize| keys.is_some_and(|keys| !keys.timers[lane].is_empty());
         let busy: Vec<usize> = (0..lanes.len()).filter(|&lane| lanes[lane].len() > 0 || is_due(lane)).collect();
         let run_one = |lane: usize| -> Result<LaneResult> {
-            let state = self.load_state(lane, keys)?;
+            let state = self.load_state(lane, keys, living)?;
             let of_lane = keys.map(|keys| (&keys.keys, keys.by_lane[lane].as_slice()));
             let timers = keys.filter(|_| self.graph.timers).map(|keys| {
                 LaneTimers::new(&self.moves, self.last.as_ref(), &keys.keys, &keys.by_lane[lane], &keys.timers[lane])
@@ -286,16 +319,67 @@ impl StepRun<'_> {
         Ok(all)
     }
 
-    fn load_state(&self, lane: usize, keys: Option<&LaneKeys>) -> Result<LaneState> {
+    fn load_state(&self, lane: usize, keys: Option<&LaneKeys>, living: Option<&Living>) -> Result<LaneState> {
         let Some(keys) = keys else { return Ok(LaneState::default()) };
         let ids = &keys.by_lane[lane];
         let mut state = LaneState::default();
-        for table in 0..self.graph.tables.len() {
-            state.values.push(self.state.get_many(&self.graph.id, table as u16, &keys.keys, ids)?);
+        let mut lives = living.map(|living| Lives { ttl: living.ttl, ends: vec![NEVER; ids.len()], ..Lives::default() });
+        for table in 0..self.graph.tables.len() as u16 {
+            let values = match (&mut lives, living) {
+                (Some(lives), Some(living)) => self.load_living(table, &keys.keys, ids, living.end_before, lives)?,
+                _ => self.state.get_many(&self.graph.id, table, &keys.keys, ids)?,
+            };
+            state.values.push(values);
             state.changed.push(vec![false; ids.len()]);
         }
+        if let Some(lives) = &mut lives {
+            lives.stored.clone_from(&lives.ends);
+        }
+        state.lives = lives;
         Ok(state)
     }
+
+    /// What has ended before this epoch is not there: it may have been removed, and nothing may depend on that.
+    fn load_living(&self, table: u16, keys: &Keys, ids: &[u32], end_before: i64, lives: &mut Lives) -> Result<Vec<Option<Vec<u8>>>> {
+        let is_there = |end: i64| self.moves.before().is_none_or(|watermark| !has_ended(end, watermark));
+        let mut values = Vec::with_capacity(ids.len());
+        for (at, bytes) in self.state.get_many(&self.graph.id, with_end(table), keys, ids)?.into_iter().enumerate() {
+            let value = match bytes.as_deref().map(read_living) {
+                None => None,
+                Some(Some((end, value))) if is_there(end) => {
+                    lives.ends[at] = lives.ends[at].max(end);
+                    Some(value.to_vec())
+                }
+                Some(Some(_)) => None,
+                Some(None) => return Err(Error::new(Code::StateDamaged, format!("a value of step \"{}\" has no end", self.graph.id))),
+            };
+            values.push(value);
+        }
+        let mut without_end = vec![false; ids.len()];
+        if end_before != NEVER && is_there(end_before) {
+            let missing: Vec<usize> = (0..ids.len()).filter(|&at| values[at].is_none()).collect();
+            let of_missing: Vec<u32> = missing.iter().map(|&at| ids[at]).collect();
+            for (at, value) in missing.into_iter().zip(self.state.get_many(&self.graph.id, table, keys, &of_missing)?) {
+                if value.is_some() {
+                    lives.ends[at] = lives.ends[at].max(end_before);
+                    without_end[at] = true;
+                    values[at] = value;
+                }
+            }
+        }
+        lives.without_end.push(without_end);
+        Ok(values)
+    }
+}
+
+/// How long the values of a step live.
+struct Living {
+    /// µs.
+    ttl: i64,
+    /// When values end that it kept before it had a time to live; `NEVER`: there are none.
+    end_before: i64,
+    /// Said for the first time.
+    is_new: bool,
 }
 
 /// The distinct keys of an epoch's rows, and which of them each lane holds.

@@ -14,6 +14,7 @@ use super::refresh::NewerRows;
 use super::sources;
 use super::stored;
 use crate::shard::burst::Bursts;
+use crate::shard::commit::apply;
 use crate::shard::expect::Expect;
 use crate::shard::plan::Planner;
 use crate::shard::program::Program;
@@ -328,7 +329,7 @@ impl Opening<'_> {
             }
             let outputs = shard.outputs(&version.program, &again.input, &again.executed);
             shard.publish(record.epoch, &outputs, &record.outputs)?;
-            shard.apply_at(record.epoch, &stored.digest, &again.executed)?;
+            apply(&shard.state, record, &stored.digest, &again.executed)?;
             shard.epoch = record.epoch;
             shard.epoch_sequence = stored.entry.sequence;
             shard.epoch_chain = stored.digest.clone();

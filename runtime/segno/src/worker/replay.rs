@@ -12,7 +12,7 @@ use super::open::{RunOptions, objects, open_sink, read_detail, threads};
 use super::plan::Plan;
 use super::published::{Folders, Published};
 use super::sources;
-use crate::shard::execute::Executed;
+use crate::shard::commit::apply;
 use crate::shard::plan::Planner;
 use crate::shard::recover::{Reexecuted, reexecute};
 use crate::shard::verify::Difference;
@@ -157,7 +157,7 @@ pub fn replay(
             break;
         }
         folders.compare(record, &mut report.published);
-        apply(&state, record.epoch, &stored.digest, &again.executed)?;
+        apply(&state, record, &stored.digest, &again.executed)?;
         at = (record.to.clone(), record.watermark_out);
         watch(report.epochs, report.records);
     }
@@ -189,16 +189,6 @@ fn planner(pipeline: &Pipeline, shard: ShardId, plan: &Plan, at: &(Position, Opt
         &at.0,
         at.1,
     )
-}
-
-fn apply(state: &StateStore, epoch: u64, chain: &str, executed: &Executed) -> Result<()> {
-    let changes = executed.changes.iter().flat_map(|(step, changes)| {
-        changes
-            .changes
-            .iter()
-            .map(move |(key, table, value)| (step.as_str(), *table, changes.keys.get(*key as usize), value.as_deref()))
-    });
-    state.apply(epoch, chain, changes)
 }
 
 /// Compares published lines with what the replay gives, and names the fields of the first line that differs.

@@ -11,6 +11,7 @@ use super::stages::Parsed;
 use crate::pipeline::tree::{Node, Value};
 use crate::source::{FilesSpec, FormatSpec};
 use std::ops::Range;
+use std::time::Duration;
 
 /// What `from` calls the merged stream of all sources.
 pub const SOURCE_NAME: &str = "source";
@@ -126,6 +127,15 @@ impl Reader {
             }),
             None => Some(Vec::new()),
         };
+        let ttl = match fields.get("ttl") {
+            Some(node) => match self.duration(node, "ttl") {
+                Some(ttl) if ttl < TTL_MIN || ttl > TTL_MAX => {
+                    return self.invalid(&node.span, "ttl is from 1ms to 100000d", "state that is to be kept for ever has no ttl");
+                }
+                ttl => ttl.map(Some),
+            },
+            None => Some(None),
+        };
         let limits = match fields.get("limits") {
             Some(node) => self.limits(node),
             None => Some(LimitsSpec::default()),
@@ -149,6 +159,7 @@ impl Reader {
             config: config?,
             tables: tables?,
             key: key?,
+            ttl: ttl?,
             limits: limits?,
             on_error: on_error?,
             expect: expect?,
@@ -370,6 +381,9 @@ impl Reader {
     }
 }
 
+const TTL_MIN: Duration = Duration::from_millis(1);
+/// A time of any record and this are a time that there is.
+const TTL_MAX: Duration = Duration::from_secs(100_000 * 86_400);
 /// Linear memory of 32-bit wasm.
 const MEMORY_BYTES_MAX: u64 = 4 << 30;
 

@@ -114,6 +114,7 @@ fn assemble(flow: &Flow<'_>, needed: &Needed) -> Option<Graph> {
             reads,
             read_schema,
             key,
+            ttl: spec.ttl.map(|ttl| i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX)),
             wants_event_time: description.event_time,
             timers: description.timers,
             outputs,

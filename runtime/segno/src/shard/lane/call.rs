@@ -3,7 +3,7 @@
 //! Owns: the order of keys in a batch, the causes of outputs, state values between calls.
 //! Does not own: which events go into the call, what happens when it fails (`lane`).
 //!
-//! Invariants: an instance whose call failed is dropped. Nothing of the lane changes before `apply`.
+//! Invariants: an instance whose call failed is dropped. Nothing of the lane changes before `apply`, but what has ended.
 
 use super::timers::{Asked, Place};
 use super::{Batch, Fired, LaneRows, LaneRun, Rejected, StepContext};
@@ -60,6 +60,7 @@ impl<'a> LaneRun<'a> {
     pub(super) fn call(&mut self, batch: &Batch) -> Result<Called, CallFailure> {
         let context = self.context;
         self.calls_made += 1;
+        self.forget(batch);
         let mut batch_keys: Vec<u32> = Vec::new();
         let mut row_keys: Vec<u32> = Vec::new();
         let row_set = match self.rows {
@@ -292,6 +293,7 @@ impl<'a> LaneRun<'a> {
                 }
             }
         }
+        self.keep(batch.rows.clone());
         self.at = batch.rows.end;
         Ok(())
     }

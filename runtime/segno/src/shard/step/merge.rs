@@ -8,18 +8,41 @@
 
 use super::{LaneKeys, StepChanges, StepOutcome, StepRun, StreamRows};
 use crate::shard::causes::Fired;
-use crate::shard::lane::{CallOutput, LaneResult, Rejected, StepContext, TIMER_CAUSE};
+use crate::shard::lane::{CallOutput, LaneResult, Lives, Rejected, StepContext, TIMER_CAUSE};
 use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow_select::concat::concat;
 use arrow_select::interleave::interleave;
 use arrow_select::take::take;
 use segno_core::columns::key::decode_columns;
 use segno_core::columns::schema::arrow_type;
-use segno_core::persisted::{TIMERS_TABLE, timer_key};
+use segno_core::persisted::{TIMERS_TABLE, timer_key, with_end, write_living};
 use segno_core::pipeline::graph::GraphPort;
 use segno_core::{Code, Error, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// The change of a value with an end: also where only its end moved.
+fn living(
+    changes: &mut Vec<(u32, u16, Option<Vec<u8>>)>,
+    lives: &Lives,
+    (key, index): (u32, usize),
+    table: usize,
+    value: Option<Vec<u8>>,
+    changed: bool,
+) {
+    let moved = lives.ends[index] != lives.stored[index] && value.is_some();
+    if !changed && !moved {
+        return;
+    }
+    // A value is in one of the two tables.
+    if lives.without_end[table][index] {
+        changes.push((key, table as u16, None));
+        if value.is_none() {
+            return;
+        }
+    }
+    changes.push((key, with_end(table as u16), value.map(|value| write_living(lives.ends[index], &value))));
+}
 
 /// Rows and fired timers of a step in one order.
 struct Events {
@@ -56,6 +79,7 @@ impl StepRun<'_> {
             counters: BTreeMap::new(),
             fired,
             chained: false,
+            end_before_ttl: None,
         };
         let mut changes = Vec::new();
         let mut keys = keys;
@@ -76,10 +100,13 @@ impl StepRun<'_> {
                 *outcome.counters.entry(name).or_default() += delta;
             }
             if let Some(keys) = &mut keys {
+                let of_lane = &keys.by_lane[lane];
                 for (table, (values, changed)) in result.state.values.into_iter().zip(result.state.changed).enumerate() {
                     for (index, (value, changed)) in values.into_iter().zip(changed).enumerate() {
-                        if changed {
-                            changes.push((keys.by_lane[lane][index], table as u16, value));
+                        match &result.state.lives {
+                            None if changed => changes.push((of_lane[index], table as u16, value)),
+                            None => {}
+                            Some(lives) => living(&mut changes, lives, (of_lane[index], index), table, value, changed),
                         }
                     }
                 }
