@@ -383,9 +383,9 @@ fn a_check_on_given_records_says_why_none_came_through() {
     assert!(given.out.contains("may run") && !given.out.contains(" 0 rows"), "{}", given.out);
     let vain = check(&["--input", &sample, "--time", "nosuch"]);
     assert!(vain.code == 1 && vain.out.contains("no record came through") && vain.out.contains("nosuch"), "{} {}", vain.out, vain.err);
-    check(&["--input", "not-there", "--time", "at"]).failed(1, &["--input:", "one JSON object on each line"]);
+    check(&["--input", "not-there", "--time", "at"]).failed(78, &["--input:", "one JSON object on each line"]);
     folder.write("checked/empty.jsonl", "");
-    check(&["--input", "empty.jsonl", "--time", "at"]).failed(1, &["it is empty"]);
+    check(&["--input", "empty.jsonl", "--time", "at"]).failed(78, &["it is empty"]);
 }
 
 #[test]
@@ -437,6 +437,8 @@ fn state_of_another_shape_is_refused_by_a_run_whatever_is_accepted() {
         folder.write("shapes/src/lib.rs", &good.replace("Sum {\n    orders: u64,\n    total_cents: i64,\n}", &format!("Sum {{\n    {columns}\n}}")));
         another();
         run(&[]).failed(78, &["[J004]"]);
+        // Also before anything is accepted: what would be refused then is not advised.
+        run(&[]).failed(1, &["[P063]", said]);
         run(&["--accept-change"]).failed(1, &["[P063]", "step \"orders\"", said, "windows", "since"]);
     }
     // With a version of its own, a column may be appended.

@@ -187,14 +187,14 @@ fn report(
                 Err(why) => text.push_str(&format!("  not run: {why}\n")),
                 Ok((answer, fuel)) => {
                     text.push_str(&format!(
-                        "  costs      about {} of fuel for a record\n  calls of 1024, 7 and 1 rows, in 1, 4 and 3 lanes, give the same {} rows, {} rejections and state\n",
+                        "  costs      about {} of fuel for a record\n  calls of 1024, 7 and 1 rows, in 1, 4 and 3 lanes, give the same {}, {} and state\n",
                         count(*fuel, "unit"),
-                        number(answer.rows),
-                        number(answer.rejected),
+                        count(answer.rows, "row"),
+                        count(answer.rejected, "rejection"),
                     ));
                     let reasons = answer.reasons();
                     for (times, reason) in reasons.iter().take(REASONS_SHOWN) {
-                        text.push_str(&format!("  rejected   {} times: {reason}\n", number(*times)));
+                        text.push_str(&format!("  rejected   {}: {reason}\n", count(*times, "time")));
                     }
                     if reasons.len() > REASONS_SHOWN {
                         text.push_str(&format!("  rejected   for {} more\n", count((reasons.len() - REASONS_SHOWN) as u64, "reason")));

@@ -59,6 +59,9 @@ impl LaneRun<'_> {
 
     /// The first events of a batch, up to one before which a key is forgotten that an event of the batch has seen already.
     pub(super) fn within_lives(&mut self, batch: Batch) -> Batch {
+        if self.result.state.lives.is_none() {
+            return batch;
+        }
         let events = self.lives_of(&batch);
         let Some(lives) = self.result.state.lives.as_mut() else { return batch };
         let mut before: Vec<(u32, i64)> = Vec::new();
