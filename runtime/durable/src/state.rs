@@ -69,7 +69,7 @@ impl Ended {
     fn end(&self, step: &[u8], table: u16, value: &[u8]) -> Option<i64> {
         match table {
             TIMERS_TABLE => None,
-            _ if has_end(table) => Some(read_living(value)?.0),
+            _ if has_end(table) => Some(read_living(value)?.0.end),
             _ if !self.has_before.load(Ordering::Relaxed) => None,
             _ => self.before.read().unwrap_or_else(PoisonError::into_inner).get(step).copied(),
         }
@@ -85,8 +85,8 @@ impl Ended {
     }
 
     fn keep_before(&self, step: &[u8], value: &[u8]) {
-        if let Some((end, _)) = read_living(value) {
-            self.before.write().unwrap_or_else(PoisonError::into_inner).insert(step.to_vec(), end);
+        if let Some((lease, _)) = read_living(value) {
+            self.before.write().unwrap_or_else(PoisonError::into_inner).insert(step.to_vec(), lease.end);
             self.has_before.store(true, Ordering::Relaxed);
         }
     }

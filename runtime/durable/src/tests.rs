@@ -5,7 +5,7 @@ use crate::journal::{self, Journal};
 use crate::lock::WorkLock;
 use crate::sink::Files;
 use crate::state::{Mark, StateStore};
-use segno_core::persisted::{BEFORE_TTL, with_end, write_living};
+use segno_core::persisted::{BEFORE_TTL, Lease, with_end, write_living};
 use crate::store::Objects;
 use crate::generation;
 use segno_core::Code;
@@ -89,7 +89,7 @@ fn state_is_read_back_scanned_in_order_and_marked() {
 /// Applies values of the table 0 of a step with their ends, behind an epoch with a watermark.
 fn fill_living(state: &StateStore, epoch: u64, watermark: i64, values: &[(&[u8], i64)]) {
     let mark = Mark { watermark: Some(watermark), ..mark(epoch) };
-    let values: Vec<(&[u8], Vec<u8>)> = values.iter().map(|(key, end)| (*key, write_living(*end, b"kept"))).collect();
+    let values: Vec<(&[u8], Vec<u8>)> = values.iter().map(|(key, end)| (*key, write_living(Lease { end: *end, ttl: 8 }, b"kept"))).collect();
     let changes = values.iter().map(|(key, value)| ("count", with_end(0), *key, Some(value.as_slice())));
     state.apply(&mark, changes).expect("applied");
 }
@@ -151,7 +151,7 @@ fn values_from_before_a_time_to_live_end_together_and_stand_between_the_others()
     let path = folder.path().join("state");
     let state = StateStore::open(&path).expect("a store");
     let old = |key: &'static [u8]| ("count", 0, key, Some(&b"old"[..]));
-    let end = write_living(50, b"");
+    let end = write_living(Lease { end: 50, ttl: 8 }, b"");
     let changes = [old(b"a"), old(b"c"), ("other", 0, b"x", Some(&b"y"[..])), (BEFORE_TTL, 0, b"count", Some(end.as_slice()))];
     state.apply(&Mark { watermark: Some(1), ..mark(1) }, changes.into_iter()).expect("applied");
     fill_living(&state, 2, 49, &[(b"b", 60), (b"c", 70)]);

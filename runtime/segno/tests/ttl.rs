@@ -3,7 +3,7 @@
 //!
 //! Owns: the comparison with a reference that keeps every key in memory. Does not own: when a value ends (`segno_core::persisted`).
 
-use crate::lab::{Lab, finish, plain, text, variable};
+use crate::lab::{Lab, finish, text, variable};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
@@ -25,16 +25,21 @@ struct Record {
     at: i64,
 }
 
+/// Records with this price are rejected, and keep their key all the same.
+const REJECTED: i64 = 666;
+
 /// What a key has.
 #[derive(Clone, Copy)]
 struct Kept {
+    /// 0: no value.
     bids: i64,
-    total: i64,
     /// `None`: none.
     end: Option<i64>,
+    /// What gave the end.
+    ttl: Option<i64>,
 }
 
-/// What keyed_count gives, by a map in memory.
+/// What the plugin gives, by a map in memory.
 #[derive(Default)]
 struct Reference {
     watermark: Option<i64>,
@@ -49,6 +54,7 @@ impl Reference {
     fn run(&mut self, records: &[Record], ttl: Option<i64>, delay: i64) {
         if let (Some(ttl), false, Some(watermark)) = (ttl, self.is_living, self.watermark) {
             self.kept.values_mut().for_each(|kept| kept.end = Some(watermark + ttl));
+            self.kept.retain(|_, kept| kept.bids > 0);
         }
         self.is_living |= ttl.is_some();
         for record in records {
@@ -56,16 +62,19 @@ impl Reference {
             self.watermark = self.watermark.max(Some(moved));
             let watermark = self.watermark.unwrap();
             let found = self.kept.get(&record.key).copied().filter(|kept| kept.end.is_none_or(|end| watermark < end));
-            let mut kept = found.unwrap_or(Kept { bids: 0, total: 0, end: None });
-            kept.bids += 1;
-            kept.total += record.price;
-            kept.end = ttl.map(|ttl| {
-                let eighth = (ttl / 8).max(1);
+            let mut kept = found.unwrap_or(Kept { bids: 0, end: None, ttl: None });
+            kept.end = ttl.map(|now| {
+                let eighth = (now / 8).max(1);
                 let ceiling = record.at.div_euclid(eighth) * eighth + if record.at.rem_euclid(eighth) == 0 { 0 } else { eighth };
-                (ceiling + ttl).max(kept.end.unwrap_or(i64::MIN))
+                // Another time to live begins anew.
+                (ceiling + now).max(if kept.ttl == ttl { kept.end.unwrap_or(i64::MIN) } else { i64::MIN })
             });
-            let row = json!({"id": record.id, "key": record.key, "price": record.price, "bids": kept.bids, "total_price": kept.total});
-            self.output.push(row.to_string());
+            kept.ttl = ttl;
+            if record.price != REJECTED {
+                kept.bids += 1;
+                let row = json!({"id": record.id, "key": record.key, "price": record.price, "bids": kept.bids});
+                self.output.push(row.to_string());
+            }
             self.kept.insert(record.key.clone(), kept);
         }
     }
@@ -73,8 +82,8 @@ impl Reference {
     /// As `segno state scan` prints it.
     fn state(&self) -> String {
         let watermark = self.watermark.unwrap_or(i64::MIN);
-        let living = self.kept.iter().filter(|(_, kept)| kept.end.is_none_or(|end| watermark < end));
-        living.map(|(key, kept)| json!({"key": {"key": key}, "value": {"bids": kept.bids, "total_price": kept.total}}).to_string() + "\n").collect()
+        let living = self.kept.iter().filter(|(_, kept)| kept.bids > 0 && kept.end.is_none_or(|end| watermark < end));
+        living.map(|(key, kept)| json!({"key": {"key": key}, "value": {"bids": kept.bids}}).to_string() + "\n").collect()
     }
 }
 
@@ -96,7 +105,8 @@ fn made_up(random: &mut StdRng, from: usize) -> Vec<Vec<Record>> {
     for id in from..from + RECORDS {
         let key = (random.random::<f64>().powi(3) * 400.0) as u32;
         let at = id as i64 * 10_000 - random.random_range(0..2 * SECOND);
-        let record = Record { id: id as i64, key: format!("k{key}"), price: random.random_range(-100..1_000), at };
+        let price = if random.random_range(0..4) == 0 { REJECTED } else { random.random_range(0..600) };
+        let record = Record { id: id as i64, key: format!("k{key}"), price, at };
         files[random.random_range(0..3)].push(record);
     }
     files
@@ -120,7 +130,8 @@ fn lab(ttl: Option<i64>, delay: i64) -> Lab {
 
 fn with_ttl(lab: &mut Lab, ttl: Option<i64>, delay: i64) {
     let ttl = ttl.map_or(String::new(), |ttl| format!("    ttl: {}ms\n", ttl / 1000));
-    lab.steps = format!("  - id: count\n    plugin: \"COMPONENTS/keyed_count.wasm\"\n    key: key\n{ttl}");
+    lab.steps = format!("  - id: count\n    plugin: \"COMPONENTS/hostile.wasm\"\n    config: {{ mode: reject }}\n    key: key\n    on_error: dlq\n{ttl}");
+    lab.columns = "id, key, price, bids".to_owned();
     lab.delay = format!("{}ms", delay / 1000);
 }
 

@@ -18,7 +18,7 @@ use arrow_select::filter::filter_record_batch;
 use segno_core::columns::digest::{RowsDigest, changes_digest};
 use segno_core::columns::json::row_to_json;
 use segno_core::columns::key::Keys;
-use segno_core::persisted::{BEFORE_TTL, Digests, LaneScript, Redrive, write_living};
+use segno_core::persisted::{BEFORE_TTL, Digests, LaneScript, Lease, Redrive, write_living};
 use segno_core::pipeline::{OnError, SinkKind};
 use segno_core::pipeline::graph::PortRef;
 use segno_core::protocol::time::Moment;
@@ -176,7 +176,7 @@ impl Execution<'_> {
             if let Some(end) = outcome.end_before_ttl {
                 let before = executed.changes.entry(BEFORE_TTL.to_owned()).or_insert_with(|| StepChanges { keys: Keys::default(), changes: Vec::new() });
                 let key = before.keys.push(step.id.as_bytes());
-                before.changes.push((key, 0, Some(write_living(end, b""))));
+                before.changes.push((key, 0, Some(write_living(Lease { end, ttl: step.ttl.unwrap_or_default() }, b""))));
             }
             executed.scripts.extend(outcome.scripts);
             for (port, rows) in step.outputs.iter().zip(&outcome.ports) {

@@ -20,7 +20,7 @@ mod lives;
 mod timers;
 
 pub use call::{CallOutput, TIMER_CAUSE};
-pub use lives::{Lives, NEVER};
+pub use lives::Lives;
 pub use timers::{Due, LaneTimers};
 
 use super::causes::{Causes, Fired};
@@ -630,8 +630,9 @@ impl<'a> LaneRun<'a> {
 
     fn reject(&mut self, lane_row: usize, verdict: &Verdict) {
         let row = self.input_row(lane_row);
-        self.forget(&Batch::of_rows(lane_row..lane_row + 1));
-        self.keep(lane_row..lane_row + 1);
+        let alone = Batch::of_rows(lane_row..lane_row + 1);
+        self.forget(&alone);
+        self.keep(&alone);
         self.result.rejected.push(Rejected { row, code: verdict.code.clone(), reason: verdict.reason.clone() });
         self.at = lane_row + 1;
     }

@@ -258,7 +258,7 @@ impl StateReader for StateStore {
 
     fn end_before_ttl(&self, step: &str) -> Result<Option<i64>> {
         let kept = StateStore::get_many(self, BEFORE_TTL, 0, std::iter::once(step.as_bytes()))?.pop().flatten();
-        Ok(kept.and_then(|bytes| read_living(&bytes).map(|(end, _)| end)))
+        Ok(kept.and_then(|bytes| read_living(&bytes).map(|(lease, _)| lease.end)))
     }
 
     fn keeps_without_end(&self, step: &str, tables: usize) -> Result<bool> {

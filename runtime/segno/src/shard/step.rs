@@ -11,13 +11,13 @@
 mod merge;
 
 use super::causes::{Causes, Fired};
-use super::lane::{LaneResult, LaneRows, LaneRun, LaneState, LaneTimers, Lives, Mode, NEVER, Rejected, StepContext};
+use super::lane::{LaneResult, LaneRows, LaneRun, LaneState, LaneTimers, Lives, Mode, Rejected, StepContext};
 use super::program::StepProgram;
 use arrow_array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use segno_core::columns::frame::EffectsLimits;
 use segno_core::columns::key::{Keys, distinct, encode_keys, lane_of};
 use segno_core::columns::schema::column_type;
-use segno_core::persisted::{FOR_EVER, LaneScript, StoredTimer, has_ended, read_living, with_end};
+use segno_core::persisted::{FOR_EVER, LaneScript, Lease, StoredTimer, WITHOUT_VALUE, has_ended, read_living, with_end};
 use segno_core::pipeline::graph::GraphStep;
 use segno_core::protocol::time::Moves;
 use segno_core::{Code, Error, Result};
@@ -150,7 +150,7 @@ impl StepRun<'_> {
             return Ok(Some(Living { ttl, end_before, is_new: false }));
         }
         if !self.state.keeps_without_end(&self.graph.id, self.graph.tables.len())? {
-            return Ok(Some(Living { ttl, end_before: NEVER, is_new: true }));
+            return Ok(Some(Living { ttl, end_before: Lease::NONE.end, is_new: true }));
         }
         // Without a watermark nothing ends yet.
         let end = self.moves.before().map(|watermark| watermark.saturating_add(ttl));
@@ -323,7 +323,7 @@ impl StepRun<'_> {
         let Some(keys) = keys else { return Ok(LaneState::default()) };
         let ids = &keys.by_lane[lane];
         let mut state = LaneState::default();
-        let mut lives = living.map(|living| Lives { ttl: living.ttl, ends: vec![NEVER; ids.len()], ..Lives::default() });
+        let mut lives = living.map(|living| Lives { ttl: living.ttl, leases: vec![Lease::NONE; ids.len()], ..Lives::default() });
         for table in 0..self.graph.tables.len() as u16 {
             let values = match (&mut lives, living) {
                 (Some(lives), Some(living)) => self.load_living(table, &keys.keys, ids, living.end_before, lives)?,
@@ -333,7 +333,8 @@ impl StepRun<'_> {
             state.changed.push(vec![false; ids.len()]);
         }
         if let Some(lives) = &mut lives {
-            lives.stored.clone_from(&lives.ends);
+            self.load_without_value(&keys.keys, ids, &state.values, lives)?;
+            lives.stored.clone_from(&lives.leases);
         }
         state.lives = lives;
         Ok(state)
@@ -341,13 +342,12 @@ impl StepRun<'_> {
 
     /// What has ended before this epoch is not there: it may have been removed, and nothing may depend on that.
     fn load_living(&self, table: u16, keys: &Keys, ids: &[u32], end_before: i64, lives: &mut Lives) -> Result<Vec<Option<Vec<u8>>>> {
-        let is_there = |end: i64| self.moves.before().is_none_or(|watermark| !has_ended(end, watermark));
         let mut values = Vec::with_capacity(ids.len());
         for (at, bytes) in self.state.get_many(&self.graph.id, with_end(table), keys, ids)?.into_iter().enumerate() {
             let value = match bytes.as_deref().map(read_living) {
                 None => None,
-                Some(Some((end, value))) if is_there(end) => {
-                    lives.ends[at] = lives.ends[at].max(end);
+                Some(Some((lease, value))) if self.is_there(lease.end) => {
+                    lives.leases[at] = lease;
                     Some(value.to_vec())
                 }
                 Some(Some(_)) => None,
@@ -356,12 +356,15 @@ impl StepRun<'_> {
             values.push(value);
         }
         let mut without_end = vec![false; ids.len()];
-        if end_before != NEVER && is_there(end_before) {
+        if end_before != Lease::NONE.end && self.is_there(end_before) {
             let missing: Vec<usize> = (0..ids.len()).filter(|&at| values[at].is_none()).collect();
             let of_missing: Vec<u32> = missing.iter().map(|&at| ids[at]).collect();
             for (at, value) in missing.into_iter().zip(self.state.get_many(&self.graph.id, table, keys, &of_missing)?) {
                 if value.is_some() {
-                    lives.ends[at] = lives.ends[at].max(end_before);
+                    // That of a value with an end, if the key has one: a record gave it.
+                    if lives.leases[at] == Lease::NONE {
+                        lives.leases[at] = Lease { end: end_before, ttl: 0 };
+                    }
                     without_end[at] = true;
                     values[at] = value;
                 }
@@ -370,13 +373,34 @@ impl StepRun<'_> {
         lives.without_end.push(without_end);
         Ok(values)
     }
+
+    /// The leases of keys that have no value.
+    fn load_without_value(&self, keys: &Keys, ids: &[u32], values: &[Vec<Option<Vec<u8>>>], lives: &mut Lives) -> Result<()> {
+        let missing: Vec<usize> = (0..ids.len()).filter(|&at| values.iter().all(|table| table[at].is_none())).collect();
+        if lives.ttl == FOR_EVER {
+            // What comes now is kept, whatever ended before.
+            missing.into_iter().for_each(|at| lives.leases[at] = Lease::FOR_EVER);
+            return Ok(());
+        }
+        let of_missing: Vec<u32> = missing.iter().map(|&at| ids[at]).collect();
+        for (at, bytes) in missing.into_iter().zip(self.state.get_many(&self.graph.id, WITHOUT_VALUE, keys, &of_missing)?) {
+            if let Some((lease, _)) = bytes.as_deref().and_then(read_living).filter(|(lease, _)| self.is_there(lease.end)) {
+                lives.leases[at] = lease;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_there(&self, end: i64) -> bool {
+        self.moves.before().is_none_or(|watermark| !has_ended(end, watermark))
+    }
 }
 
 /// How long the values of a step live.
 struct Living {
     /// µs.
     ttl: i64,
-    /// When values end that it kept before it had a time to live; `NEVER`: there are none.
+    /// When values end that it kept before it had a time to live; that of `Lease::NONE`: there are none.
     end_before: i64,
     /// Said for the first time.
     is_new: bool,

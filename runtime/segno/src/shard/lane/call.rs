@@ -293,7 +293,7 @@ impl<'a> LaneRun<'a> {
                 }
             }
         }
-        self.keep(batch.rows.clone());
+        self.keep(batch);
         self.at = batch.rows.end;
         Ok(())
     }

@@ -4,54 +4,66 @@
 //! has ended (`segno_durable::state`).
 //!
 //! Invariants: a key is forgotten before the first event of it that sees a watermark which has reached its end, and no call holds two
-//! events of a key with its end between them. Only records move an end, whatever the plugin does with them.
+//! events of a key with its end between them. Only records move an end, whatever the plugin does with them, and whether the key has a
+//! value: the end is a function of the records.
 
 use super::{Batch, LaneRun};
-use segno_core::persisted::{FOR_EVER, end_of, has_ended};
-
-/// The end of a key that has none: nothing is kept of it.
-pub const NEVER: i64 = i64::MIN;
+use segno_core::persisted::{FOR_EVER, Lease, has_ended};
+use std::collections::{HashMap, HashSet};
 
 /// Of a lane's keys, by their number.
 #[derive(Clone, Debug, Default)]
 pub struct Lives {
-    /// Time to live, µs.
+    /// Time to live, µs; `FOR_EVER` of a step that has none any more.
     pub ttl: i64,
-    pub ends: Vec<i64>,
+    pub leases: Vec<Lease>,
     /// As they are stored.
-    pub stored: Vec<i64>,
+    pub stored: Vec<Lease>,
     /// `[table][key]`: the stored value has no end of its own, since it is older than the time to live.
     pub without_end: Vec<Vec<bool>>,
 }
 
 impl Lives {
-    /// The end of a key with another record.
-    fn moved(&self, end: i64, time: i64) -> i64 {
-        // What was kept for ever, while the step had no time to live, has an end again.
-        let kept = if end == FOR_EVER { NEVER } else { end };
-        kept.max(end_of(time, self.ttl))
+    /// Whether the state of a key is over for an event that sees this watermark. Of a key of which no record is known, too: what a timer
+    /// writes then nobody finds.
+    fn is_over(&self, lease: Lease, watermark: Option<i64>) -> bool {
+        watermark.is_some_and(|watermark| has_ended(lease.end, watermark))
+    }
+
+    /// The lease behind an event: records move it. Where nothing ends any more, every event does.
+    fn behind(&self, lease: Lease, time: Option<i64>) -> Lease {
+        match time {
+            _ if self.ttl == FOR_EVER => Lease::FOR_EVER,
+            Some(time) => lease.with_record(time, self.ttl),
+            None => lease,
+        }
     }
 }
 
-fn is_over(end: i64, watermark: Option<i64>) -> bool {
-    end != NEVER && watermark.is_some_and(|watermark| has_ended(end, watermark))
+/// An event as far as lives are concerned.
+struct LifeEvent {
+    key: usize,
+    /// The watermark that it sees.
+    watermark: Option<i64>,
+    /// Of a record.
+    time: Option<i64>,
 }
 
 impl LaneRun<'_> {
-    /// The key of each event of a batch, the watermark that it sees, and its time where it is a record.
-    fn lives_of(&self, batch: &Batch) -> Vec<(u32, Option<i64>, Option<i64>)> {
+    fn life_events(&self, batch: &Batch) -> Vec<LifeEvent> {
         let super::LaneRows::Picked { keys, .. } = self.rows else { return Vec::new() };
         let mut events = Vec::with_capacity(batch.events());
         let mut timers = batch.timers.iter().peekable();
         for row in batch.rows.start..=batch.rows.end {
             while let Some((_, due)) = timers.next_if(|(before, _)| *before <= row) {
                 if let Some(timers) = &self.timers {
-                    events.push((timers.key(due), Some(due.moment.instant), None));
+                    events.push(LifeEvent { key: timers.key(due) as usize, watermark: Some(due.moment.instant), time: None });
                 }
             }
             if row < batch.rows.end {
-                let input_row = self.input_row(row);
-                events.push((keys[row], self.context.moves.watermark(self.moment(row)), Some(self.context.time(input_row))));
+                let time = self.context.time(self.input_row(row));
+                let watermark = self.context.moves.watermark(self.moment(row));
+                events.push(LifeEvent { key: keys[row] as usize, watermark, time: Some(time) });
             }
         }
         events
@@ -62,62 +74,52 @@ impl LaneRun<'_> {
         if self.result.state.lives.is_none() {
             return batch;
         }
-        let events = self.lives_of(&batch);
-        let Some(lives) = self.result.state.lives.as_mut() else { return batch };
-        let mut before: Vec<(u32, i64)> = Vec::new();
-        let mut seen = std::collections::HashSet::new();
-        let mut fit = events.len();
-        for (number, (key, watermark, time)) in events.into_iter().enumerate() {
-            let end = lives.ends[key as usize];
-            let has_ended = is_over(end, watermark);
-            let is_new = seen.insert(key);
-            if has_ended && !is_new {
-                fit = number;
-                break;
-            }
-            if let Some(time) = time {
-                before.push((key, end));
-                lives.ends[key as usize] = lives.moved(if has_ended { NEVER } else { end }, time);
-            }
+        let events = self.life_events(&batch);
+        let Some(lives) = &self.result.state.lives else { return batch };
+        let mut now: HashMap<usize, Lease> = HashMap::new();
+        for (number, event) in events.iter().enumerate() {
+            let lease = match now.get(&event.key) {
+                Some(lease) if lives.is_over(*lease, event.watermark) => {
+                    // What comes next is as likely to be cut as short: it is not looked at as a whole each time.
+                    self.limit = number;
+                    return batch.prefix(number);
+                }
+                Some(lease) => *lease,
+                None => lives.leases[event.key],
+            };
+            now.insert(event.key, lives.behind(lease, event.time));
         }
-        for (key, end) in before.into_iter().rev() {
-            lives.ends[key as usize] = end;
-        }
-        if fit < batch.events() { batch.prefix(fit) } else { batch }
+        batch
     }
 
-    /// Forgets the keys of a batch that have ended before their first event in it. However often it is asked: there is no event of such
+    /// Forgets the keys of a batch that are over before their first event in it. However often it is asked: there is no event of such
     /// a key before.
     pub(super) fn forget(&mut self, batch: &Batch) {
         if self.result.state.lives.is_none() {
             return;
         }
-        let events = self.lives_of(batch);
+        let events = self.life_events(batch);
         let state = &mut self.result.state;
-        let Some(lives) = state.lives.as_mut() else { return };
-        let mut seen = std::collections::HashSet::new();
-        for (key, watermark, _) in events {
-            let key = key as usize;
-            if seen.insert(key) && is_over(lives.ends[key], watermark) {
-                lives.ends[key] = NEVER;
+        let Some(lives) = &state.lives else { return };
+        let mut seen = HashSet::new();
+        for event in events {
+            if seen.insert(event.key) && lives.is_over(lives.leases[event.key], event.watermark) {
                 for (values, changed) in state.values.iter_mut().zip(&mut state.changed) {
-                    changed[key] |= values[key].take().is_some();
+                    changed[event.key] |= values[event.key].take().is_some();
                 }
             }
         }
     }
 
-    /// The rows of a batch are done: they keep their keys.
-    pub(super) fn keep(&mut self, rows: std::ops::Range<usize>) {
-        let super::LaneRows::Picked { keys, .. } = self.rows else { return };
+    /// The events of a batch are done.
+    pub(super) fn keep(&mut self, batch: &Batch) {
         if self.result.state.lives.is_none() {
             return;
         }
-        let times: Vec<i64> = rows.clone().map(|row| self.context.time(self.input_row(row))).collect();
+        let events = self.life_events(batch);
         let Some(lives) = self.result.state.lives.as_mut() else { return };
-        for (row, time) in rows.zip(times) {
-            let key = keys[row] as usize;
-            lives.ends[key] = lives.moved(lives.ends[key], time);
+        for event in events {
+            lives.leases[event.key] = lives.behind(lives.leases[event.key], event.time);
         }
     }
 }

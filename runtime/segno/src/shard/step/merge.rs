@@ -8,40 +8,46 @@
 
 use super::{LaneKeys, StepChanges, StepOutcome, StepRun, StreamRows};
 use crate::shard::causes::Fired;
-use crate::shard::lane::{CallOutput, LaneResult, Lives, Rejected, StepContext, TIMER_CAUSE};
+use crate::shard::lane::{CallOutput, LaneResult, LaneState, Lives, Rejected, StepContext, TIMER_CAUSE};
 use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow_select::concat::concat;
 use arrow_select::interleave::interleave;
 use arrow_select::take::take;
 use segno_core::columns::key::decode_columns;
 use segno_core::columns::schema::arrow_type;
-use segno_core::persisted::{TIMERS_TABLE, timer_key, with_end, write_living};
+use segno_core::persisted::{Lease, TIMERS_TABLE, WITHOUT_VALUE, timer_key, with_end, write_living};
 use segno_core::pipeline::graph::GraphPort;
 use segno_core::{Code, Error, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The change of a value with an end: also where only its end moved.
-fn living(
-    changes: &mut Vec<(u32, u16, Option<Vec<u8>>)>,
-    lives: &Lives,
-    (key, index): (u32, usize),
-    table: usize,
-    value: Option<Vec<u8>>,
-    changed: bool,
-) {
-    let moved = lives.ends[index] != lives.stored[index] && value.is_some();
-    if !changed && !moved {
+/// The changes of a key with an end: of values, also where only their end moved; of the end alone, where there is no value.
+fn living(changes: &mut Vec<(u32, u16, Option<Vec<u8>>)>, key: u32, lives: &Lives, state: &LaneState, index: usize) {
+    let lease = lives.leases[index];
+    if lease == Lease::NONE {
+        // What timers wrote of a key that is over.
         return;
     }
-    // A value is in one of the two tables.
-    if lives.without_end[table][index] {
-        changes.push((key, table as u16, None));
-        if value.is_none() {
-            return;
+    let moved = lease != lives.stored[index];
+    let (mut has_value, mut deleted) = (false, false);
+    for (table, (values, changed)) in state.values.iter().zip(&state.changed).enumerate() {
+        let value = values[index].as_deref();
+        has_value |= value.is_some();
+        if !(changed[index] || moved && value.is_some()) {
+            continue;
+        }
+        deleted |= value.is_none();
+        // A value is in one of the two tables.
+        if lives.without_end[table][index] {
+            changes.push((key, table as u16, None));
+        }
+        if value.is_some() || !lives.without_end[table][index] {
+            changes.push((key, with_end(table as u16), value.map(|value| write_living(lease, value))));
         }
     }
-    changes.push((key, with_end(table as u16), value.map(|value| write_living(lives.ends[index], &value))));
+    if !has_value && (moved || deleted) && lease != Lease::FOR_EVER {
+        changes.push((key, WITHOUT_VALUE, Some(write_living(lease, b""))));
+    }
 }
 
 /// Rows and fired timers of a step in one order.
@@ -101,14 +107,17 @@ impl StepRun<'_> {
             }
             if let Some(keys) = &mut keys {
                 let of_lane = &keys.by_lane[lane];
-                for (table, (values, changed)) in result.state.values.into_iter().zip(result.state.changed).enumerate() {
-                    for (index, (value, changed)) in values.into_iter().zip(changed).enumerate() {
-                        match &result.state.lives {
-                            None if changed => changes.push((of_lane[index], table as u16, value)),
-                            None => {}
-                            Some(lives) => living(&mut changes, lives, (of_lane[index], index), table, value, changed),
+                match &result.state.lives {
+                    None => {
+                        for (table, (values, changed)) in result.state.values.into_iter().zip(result.state.changed).enumerate() {
+                            for (index, (value, changed)) in values.into_iter().zip(changed).enumerate() {
+                                if changed {
+                                    changes.push((of_lane[index], table as u16, value));
+                                }
+                            }
                         }
                     }
+                    Some(lives) => (0..of_lane.len()).for_each(|index| living(&mut changes, of_lane[index], lives, &result.state, index)),
                 }
                 for (key, time, number, set) in result.timer_changes {
                     let timer = timer_key(time, keys.keys.get(keys.by_lane[lane][key as usize] as usize), number);
