@@ -208,7 +208,7 @@ SEGNO_INPUT(order, ORDER)
 SEGNO_EMIT(out, SEEN)
 #define ITEM(COLUMN) COLUMN(i64, number)
 SEGNO_LIST(item, ITEM)
-#define ONE(COLUMN) COLUMN(utf8, text) COLUMN(list(item), items) COLUMN(nullable(i64), hidden)
+#define ONE(COLUMN) COLUMN(utf8, text) COLUMN(list(item), items) COLUMN(list(item), rest) COLUMN(nullable(i64), hidden)
 SEGNO_STATE(one, 1, ONE)
 #define OTHER(COLUMN) COLUMN(list(item), items)
 SEGNO_STATE(other, 1, OTHER)
@@ -231,8 +231,14 @@ static segno_outcome process(const struct order *order) {
     if (one->items.length == 0) {
         item_list_add(&one->items);
         other->items = one->items;
+        // Of a shorter copy, too, the items are its own.
+        one->rest = one->items;
+        one->rest.length = 0;
     }
     one->items.items[0].number = order->order;
+    if (out.text.length > 0) {
+        item_list_add(&one->rest)->number = 77;
+    }
     one->hidden.value = order->order;
     return SEGNO_OK;
 }

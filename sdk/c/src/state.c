@@ -38,7 +38,7 @@ void *segno_list_grow(void *items, uint32_t length, uint32_t *capacity, size_t s
 
 void *segno_list_copy(const void *items, uint32_t length, uint32_t *capacity, size_t size) {
     *capacity = length;
-    return memcpy(segno_take_raw(length * size), items, length * size);
+    return length == 0 ? NULL : memcpy(segno_take_raw(length * size), items, length * size);
 }
 
 enum segno_state_fault segno_state_read(const struct segno_table *table, segno_bytes bytes, void *into) {

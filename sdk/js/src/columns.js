@@ -131,7 +131,8 @@ function toWire({ name, kind }, value) {
     const where = `column ${name}: `;
     const plain = isDecimal(kind) ? digitsOf(kind, value, where) : value;
     if (!kind.fits(plain)) throw unfit(kind, plain, where);
-    return plain;
+    // Those of when they were given count: the plugin may write over them.
+    return kind === KINDS.binary ? plain.slice() : plain;
 }
 
 function digitsOf(kind, value, where) {

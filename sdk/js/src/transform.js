@@ -171,8 +171,8 @@ export function keyed(columns, { table = null, version = 1 } = {}) {
 export const stateOf = (shape, Kept) => new StateSpec(() => shape, Kept);
 
 /**
- * The values of an instance. A value may be changed in place: what is there when a record is done is kept. Only what its columns say
- * is kept, and each record gets an object of its own: one that a plugin holds on to is nothing to later records.
+ * The values of an instance. A value may be changed in place: what is there when a record is done is kept, and only what its columns
+ * say. Do not hold on to an object of state: whether a later record gets the same one or another is not said.
  */
 export class Keyed {
     #raw = [];

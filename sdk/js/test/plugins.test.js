@@ -182,6 +182,21 @@ test('a value of state is one of its own for the next record, whatever else hold
     ]);
 });
 
+test('bytes are those of when they were given', () => {
+    const scratch = Uint8Array.of(0);
+    const gives = transform({
+        input: { n: i32 },
+        ports: { out: emit({ raw: binary }) },
+        process({ n }, { out }) {
+            scratch[0] = n;
+            out.push({ raw: scratch });
+        },
+    });
+    const plugin = new Harness(gives);
+    for (const n of [1, 2, 3]) plugin.push({ n });
+    assert.deepEqual(plugin.run().rows().map(({ raw }) => raw[0]), [1, 2, 3]);
+});
+
 test('what no state holds is an error of the record that put it there', () => {
     const keeps = (columns, value) => transform({
         input: { n: i32 },

@@ -22,7 +22,8 @@ class Shape:
         names = [one.name for one in dataclasses.fields(cls)]
         self.fields: list[Field] = [field(name, hints[name], cls.__name__) for name in names]
         self.columns = [one for one in self.fields if not one.event_time]
-        self._to = [(at, to_wire(one.kind)) for at, one in enumerate(self.columns) if one.kind and to_wire(one.kind)]
+        # Bytes that can change are copied: those of when they were given count.
+        self._to = [(at, convert) for at, one in enumerate(self.columns) if one.kind and (convert := to_wire(one.kind))]
         self._attributes = [one.attribute for one in self.columns]
 
     def specs(self) -> list[dict]:

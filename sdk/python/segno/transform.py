@@ -164,8 +164,8 @@ class Timers:
 class Keyed:
     """One value for each key of the pipeline: `totals = Keyed(Total)`, where `Total` has `@state`.
 
-    A value may be changed in place: what is there when a record is done is kept. Only what its fields say is kept, and each
-    record gets an object of its own: one that a plugin holds on to is nothing to later records.
+    A value may be changed in place: what is there when a record is done is kept, and only what its fields say. Do not hold on to
+    an object of state: whether a later record gets the same one or another is not said.
     """
 
     timers: Timers

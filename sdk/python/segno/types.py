@@ -203,7 +203,7 @@ def field(attribute: str, hint, where: str) -> Field:
 
 
 _RANGES = {wire.I32: (-(1 << 31), (1 << 31) - 1), wire.U64: (0, (1 << 64) - 1), wire.DATE: (-(1 << 31), (1 << 31) - 1)}
-_CLASSES = {wire.BOOL: bool, wire.F64: float, wire.BINARY: bytes, wire.TIMESTAMP: Timestamp, wire.DATE: Date}
+_CLASSES = {wire.BOOL: bool, wire.BINARY: bytes, wire.TIMESTAMP: Timestamp, wire.DATE: Date}
 
 
 def exact(one: Field):
@@ -224,7 +224,13 @@ def exact(one: Field):
         def is_exact(value) -> bool:
             return type(value) is str and value.isascii()
 
-    elif kind in (wire.BOOL, wire.F64, wire.BINARY):
+    elif kind is wire.F64:
+
+        def is_exact(value) -> bool:
+            # A NaN may have other bits than the canonical one.
+            return type(value) is float and value == value
+
+    elif kind in (wire.BOOL, wire.BINARY):
         of = _CLASSES[kind]
 
         def is_exact(value) -> bool:
@@ -257,6 +263,8 @@ def to_wire(kind: wire.ColumnType):
     """The way back; `None`: nothing has to be done."""
     if kind.tag == wire.DECIMAL_TAG:
         return lambda value: _digits(value, kind)
+    if kind is wire.BINARY:
+        return lambda value: bytes(value) if isinstance(value, (bytearray, memoryview)) else value
     return None
 
 

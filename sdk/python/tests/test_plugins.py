@@ -1,6 +1,7 @@
 """Plugins of every kind, natively."""
 
 import dataclasses
+import struct
 import typing
 import unittest
 from datetime import timedelta
@@ -361,6 +362,39 @@ class Mistakes(unittest.TestCase):
                     texts += [row.row.text for row in plugin.run().rows()]
             self.assertIn("[3.0, 1, Decimal('1.50'), 'Timestamp', [", texts[1])
             self.assertEqual(texts[2].count("n=9"), 4, texts[2])
+
+    def test_bytes_are_those_of_when_they_were_given_and_a_nan_is_the_canonical_one(self):
+        @columns
+        class Number:
+            n: int
+
+        @columns
+        class Given:
+            raw: bytes
+            text: str
+
+        @state
+        class Kept:
+            real: float = 0.0
+
+        scratch = bytearray(b"-")
+
+        class Plugin(Transform):
+            out = Emit(Given)
+            kept = Keyed(Kept)
+
+            def process(self, record: Number) -> None:
+                kept = self.kept.or_default()
+                scratch[0] = 48 + record.n
+                self.out.push(Given(scratch, struct.pack(">d", kept.real).hex()))
+                kept.real = struct.unpack(">d", bytes.fromhex("fff8000000000123"))[0]
+
+        plugin = Harness(Plugin)
+        for n in range(3):
+            plugin.push(Number(n), key="a")
+        rows = [row.row for row in plugin.run().rows()]
+        self.assertEqual([row.raw for row in rows], [b"0", b"1", b"2"])
+        self.assertEqual([row.text for row in rows], ["0000000000000000", "7ff8000000000000", "7ff8000000000000"])
 
     def test_what_no_state_holds_is_an_error_of_the_record_that_put_it_there(self):
         @columns

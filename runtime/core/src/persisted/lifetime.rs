@@ -96,7 +96,6 @@ mod tests {
             }
         }
         assert_eq!(end_of(i64::MAX, 1_000), i64::MAX);
-        assert!([i64::MIN, -1, 0, 1_700_000_000_000_001].iter().all(|time| end_of(*time, FOR_EVER) == FOR_EVER));
         assert!(has_ended(5, 5) && !has_ended(5, 4) && !has_ended(FOR_EVER, i64::MAX));
     }
 

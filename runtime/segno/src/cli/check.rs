@@ -92,7 +92,7 @@ impl Answer {
         for line in self.output.get(REJECTIONS).into_iter().flat_map(|bytes| bytes.split(|&byte| byte == b'\n')) {
             let Ok(letter) = serde_json::from_slice::<Value>(line) else { continue };
             let text = |name: &str| letter[name].as_str().unwrap_or_default().to_owned();
-            *reasons.entry(format!("[{}] {}", text("code"), printable(&text("reason")))).or_default() += 1;
+            *reasons.entry(format!("[{}] {}", text("code"), text("reason").lines().map(printable).collect::<Vec<_>>().join(" "))).or_default() += 1;
         }
         let mut reasons: Vec<(u64, String)> = reasons.into_iter().map(|(reason, times)| (times, reason)).collect();
         reasons.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));

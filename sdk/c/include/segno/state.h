@@ -235,8 +235,9 @@ SEGNO_END
     }                                                                                                                            \
     static inline void NAME##_list_settle(const struct segno_column *column, struct NAME##_list *list) {                         \
         (void)column;                                                                                                            \
-        if (list->owner != list && list->length > 0) {                                                                           \
-            list->items = (struct NAME *)segno_list_copy(list->items, list->length, &list->capacity, sizeof(struct NAME));       \
+        if (list->owner != list) {                                                                                               \
+            void *items = segno_list_copy(list->items, list->length, &list->capacity, sizeof(struct NAME));                      \
+            list->items = (struct NAME *)items;                                                                                  \
             list->owner = list;                                                                                                  \
         }                                                                                                                        \
         for (uint32_t i = 0; i < list->length; i++) NAME##_settle(&list->items[i]);                                              \
