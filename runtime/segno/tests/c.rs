@@ -224,7 +224,7 @@ static segno_outcome process(const struct order *order) {
     out.other = other->items.length > 0 ? other->items.items[0].number : -1;
     out.hidden = one->hidden.value;
     buffer[0] = (char)('0' + order->order % 10);
-    out_push(&out);
+    out_push(out);
     if (one->text.length == 0) {
         one->text = (segno_text){buffer, 1};
     }

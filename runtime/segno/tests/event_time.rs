@@ -151,7 +151,7 @@ fn a_timer_that_traps_stops_the_shard_and_loses_nothing() {
     let output = lab.run(&["run", "-q"]);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("P027") && said.contains("step \"count\": timer 1 for time"), "{said}");
+    assert!(said.contains("P027") && said.contains("step \"count\": timer 1 for "), "{said}");
     let before = lab.output();
     lab.steps = TIMED.to_owned();
     lab.settings.push_str("# mended\n");
