@@ -199,8 +199,8 @@ export class Keyed {
     }
 
     /**
-     * The event is over. Between events a value is as if it had been written and read: what else an object has, and who else holds it,
-     * would depend on which events share a call.
+     * The event is over. Between events the columns of a value are as if it had been written and read, and no other value shares
+     * them: else what the next record finds would depend on which events share a call.
      */
     leave() {
         if (!this.#open) return;

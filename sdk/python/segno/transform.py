@@ -191,8 +191,8 @@ class Keyed:
         self._open = self._given = False
 
     def _leave(self) -> None:
-        """The event is over. Between events a value is as if it had been written and read: what else an object has, and who else
-        holds it, would depend on which events share a call."""
+        """The event is over. Between events the fields of a value are as if it had been written and read, and no other value shares
+        them: else what the next record finds would depend on which events share a call."""
         if self._open:
             value = self._values[self.key]
             if value is not None:
