@@ -1,6 +1,7 @@
 //! One lane of a step through one epoch: calls on an instance, effects applied between calls, failing calls split.
 //!
 //! - `call`: the message of a call, its answer, what becomes of its effects
+//! - `pace`: how many events a call takes, and how much fuel it gets
 //! - `lives`: time to live: which keys are forgotten before which event
 //! - `timers`: due timers in the order in which they fire
 //!
@@ -17,6 +18,7 @@
 
 mod call;
 mod lives;
+mod pace;
 mod timers;
 
 pub use call::{CallOutput, TIMER_CAUSE};
@@ -27,6 +29,7 @@ use super::causes::{Causes, Fired};
 use super::program::StepProgram;
 use arrow_array::ArrayRef;
 use call::Called;
+use pace::Pace;
 use segno_core::columns::ColumnType;
 use segno_core::columns::frame::EffectsLimits;
 use segno_core::columns::key::Keys;
@@ -47,15 +50,6 @@ pub const REJECTIONS_PER_EPOCH_MAX: u32 = 1_000;
 
 /// How often an epoch is aborted for an expired deadline before its calls are split like any other failure.
 pub const DEADLINE_ABORTS_MAX: u32 = 2;
-
-/// Events of a lane's first call at most: what an event costs is not known yet. Not remembered from the epoch before: the same epoch
-/// has the same calls when it is made again.
-const FIRST_EVENTS: usize = 64;
-
-/// While a record is looked for that uses up a call's fuel, calls of several events get so many times what theirs cost before, and this
-/// much: a call that fails costs little then. One event alone gets all that it may use.
-const SEARCH_TIMES: u64 = 8;
-const SEARCH_FUEL: u64 = 20_000_000;
 
 /// How calls are decided.
 #[derive(Clone, Copy, Debug)]
@@ -196,12 +190,7 @@ pub struct LaneRun<'a> {
     timers: Option<LaneTimers<'a>>,
     /// The step's keys, and which of them are the lane's, for keyed steps.
     keys: Option<(&'a Keys, &'a [u32])>,
-    /// Events of the next call at most.
-    limit: usize,
-    /// What an event of the last call cost.
-    event_fuel: u64,
-    /// A call used up its fuel, and no event has been found yet that does so alone.
-    searching: bool,
+    pace: Pace,
     message: Vec<u8>,
     /// For each lane key the call that last saw it, and its index in that call's batch.
     seen_in: Vec<u32>,
@@ -228,9 +217,7 @@ impl<'a> LaneRun<'a> {
             at: 0,
             timers,
             keys,
-            limit: FIRST_EVENTS.min(context.batch_rows.max(1) as usize),
-            event_fuel: 0,
-            searching: false,
+            pace: Pace::new(context.batch_rows, context.program.template.limits.fuel_per_record),
             message: Vec::new(),
             seen_in: vec![0; count],
             index_in: vec![0; count],
@@ -268,7 +255,7 @@ impl<'a> LaneRun<'a> {
     fn next_within_limit(&self) -> Option<Batch> {
         let step = self.context.batch_rows.max(1) as usize;
         if self.timers.is_some() {
-            return Some(self.next_events(self.limit)).filter(|batch| batch.events() > 0);
+            return Some(self.next_events(self.pace.events())).filter(|batch| batch.events() > 0);
         }
         let end = match self.rows {
             LaneRows::Picked { rows, .. } => ((self.at / step + 1) * step).min(rows.len()),
@@ -280,7 +267,7 @@ impl<'a> LaneRun<'a> {
                 ends.into_iter().find(|end| *end > self.at).unwrap_or(self.at)
             }
         };
-        let end = end.min(self.at + self.limit);
+        let end = end.min(self.at + self.pace.events());
         (end > self.at).then(|| Batch::of_rows(self.at..end))
     }
 
@@ -322,17 +309,8 @@ impl<'a> LaneRun<'a> {
 
     /// After a call that went too far: fewer events, and nothing that the instance kept.
     fn shorten(&mut self, events: usize) {
-        self.limit = events;
+        self.pace.shorten(events);
         self.instance = None;
-    }
-
-    /// After a call that went well: twice as many events, and not more than use half of what a call may.
-    fn widen(&mut self, events: usize, fuel: u64) {
-        self.event_fuel = fuel.div_ceil(events.max(1) as u64).max(1);
-        self.searching &= events > 1;
-        let within = self.context.program.template.limits.fuel_per_record / 2 / self.event_fuel;
-        let most = (self.context.batch_rows.max(1) as usize).min(usize::try_from(within).unwrap_or(usize::MAX));
-        self.limit = (self.limit * 2).min(most).max(1);
     }
 
     /// Whether a call that failed is to be made again with fewer events: they use too much together, or the calls before have left
@@ -340,19 +318,12 @@ impl<'a> LaneRun<'a> {
     fn retry(&mut self, batch: &Batch, failure: &CallFailure, fresh: bool) -> bool {
         let again = failure.is_shared() && (batch.events() > 1 || !fresh);
         if again {
-            self.searching |= matches!(failure, CallFailure::OutOfFuel { .. });
-            self.shorten((batch.events() / 2).max(1));
+            if matches!(failure, CallFailure::OutOfFuel { .. }) {
+                self.pace.search();
+            }
+            self.shorten(batch.events() / 2);
         }
         again
-    }
-
-    /// The fuel of a call.
-    fn fuel(&self, events: usize) -> u64 {
-        let all = self.context.program.template.limits.fuel_per_record;
-        if !self.searching || events <= 1 {
-            return all;
-        }
-        self.event_fuel.saturating_mul(events as u64).saturating_mul(SEARCH_TIMES).saturating_add(SEARCH_FUEL).min(all)
     }
 
     fn run_unscripted(&mut self) -> Result<()> {
@@ -368,7 +339,7 @@ impl<'a> LaneRun<'a> {
                 None => {
                     let fuel = called.fuel;
                     self.apply(&batch, called)?;
-                    self.widen(batch.events(), fuel);
+                    self.pace.widen(batch.events(), fuel);
                 }
             }
         }
@@ -455,7 +426,7 @@ impl<'a> LaneRun<'a> {
                         calls.push(ScriptedCall { rows: batch.events() as u32, fresh, rejected: None });
                         let fuel = called.fuel;
                         self.apply(&batch, called)?;
-                        self.widen(batch.events(), fuel);
+                        self.pace.widen(batch.events(), fuel);
                     }
                 },
                 Err(failure) if self.retry(&batch, &failure, fresh) => {}
@@ -534,7 +505,7 @@ impl<'a> LaneRun<'a> {
                     self.may_reject(&last)?;
                     let verdict = Verdict { code: last.code().name().to_owned(), reason: last.to_string() };
                     self.reject(alone.rows.start, &verdict);
-                    self.searching = false;
+                    self.pace.found();
                     calls.push(ScriptedCall { rows: 1, fresh: true, rejected: Some(verdict) });
                     return Ok(());
                 }

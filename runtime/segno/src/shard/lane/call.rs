@@ -96,7 +96,7 @@ impl<'a> LaneRun<'a> {
             watermarks: &watermarks,
         };
         let mut out = std::mem::take(&mut self.message);
-        let fuel = self.fuel(batch.events());
+        let fuel = self.pace.fuel(batch.events());
         self.write(&mut out, &message)
             .map_err(|error| CallFailure::Engine(format!("the batch cannot be written: {error}")))?;
         let instance = match &mut self.instance {

@@ -81,7 +81,7 @@ impl LaneRun<'_> {
             let lease = match now.get(&event.key) {
                 Some(lease) if lives.is_over(*lease, event.watermark) => {
                     // What comes next is as likely to be cut as short: it is not looked at as a whole each time.
-                    self.limit = number;
+                    self.pace.shorten(number);
                     return batch.prefix(number);
                 }
                 Some(lease) => *lease,
