@@ -114,7 +114,7 @@ fn what_differs_from_run_to_run_is_refused_with_what_to_do_instead() {
     folder.write("reach/reach.py", REACHES);
     refuses(&folder, "reach", &REFUSED, &ANSWERED);
     // What is printed is logged.
-    let ran = folder.shell("reach", "rm -r .segno && RUST_LOG=info segno run pipeline.yaml 2>&1 > /dev/null").good();
+    let ran = folder.shell("reach", "rm -r .segno && segno run --log off,plugin=trace pipeline.yaml 2>&1 > /dev/null").good();
     assert!(ran.out.contains("a line") && ran.out.contains("seen"), "{}", ran.out);
 }
 

@@ -94,6 +94,9 @@ class _Lines:
             self.write("\n")
 
 
+_OUT, _ERR = _Lines(observe.INFO), _Lines(observe.WARN)
+
+
 def restrict() -> None:
     """Takes from Python what differs from run to run. Before the plugin is imported, so that it cannot keep a reference."""
     for name in ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time", "process_time_ns",
@@ -125,7 +128,6 @@ def restrict() -> None:
         os.getrandom = os.urandom
     builtins.open = _refuse("a file", "hand rows in as a side table of the step")
     os.environ.clear()
-    sys.stdout, sys.stderr = _Lines(observe.INFO), _Lines(observe.WARN)
     builtins.input = _refuse("input()", "take values from the configuration of the step")
     # Rounding never depends on what other code did to the context; 38 digits and their products are exact.
     decimal.DefaultContext.prec = 76
@@ -162,6 +164,8 @@ def world(base, imports, name: str, version: str):
             return described
 
         def init(self, config):
+            # Not before: what is printed while the component is made, such as a mistake of the module, is for who makes it.
+            sys.stdout, sys.stderr = _OUT, _ERR
             try:
                 engine.init(config)
             except Refused as error:
@@ -180,8 +184,8 @@ def world(base, imports, name: str, version: str):
                 _log_failure(error)
                 raise RuntimeError from error
             finally:
-                sys.stdout.end()
-                sys.stderr.end()
+                _OUT.end()
+                _ERR.end()
 
     return WitWorld
 
