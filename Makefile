@@ -61,7 +61,7 @@ components:
 data: build
 	@[ -s $(FLIGHTS_DATA)/flights.parquet ] || $(CARGO_TARGET_DIR)/release/flights-prepare $(SEGNO_CACHE)/vega-datasets/data $(FLIGHTS_DATA)
 
-testing: build
+testing: data
 	@cargo build --release $(QUIET) --workspace --features segno/testing --bin segno
 	@install $(CARGO_TARGET_DIR)/release/segno $(SEGNO_TESTING_BIN)
 

@@ -115,13 +115,13 @@ impl fmt::Display for CallFailure {
         match self {
             CallFailure::Trap { name, said: Some(said) } => write!(f, "the plugin trapped ({name}): {said}"),
             CallFailure::Trap { name, said: None } => write!(f, "the plugin trapped ({name})"),
-            CallFailure::OutOfFuel { fuel } => write!(f, "the call used up its {fuel} units of fuel"),
+            CallFailure::OutOfFuel { fuel } => write!(f, "the call used up its {fuel} units of fuel (limits.fuel_per_record of the step)"),
             CallFailure::Deadline { milliseconds } => write!(f, "the call ran longer than {milliseconds} ms"),
-            CallFailure::Memory { bytes } => write!(f, "the plugin wanted more than {bytes} bytes of memory"),
+            CallFailure::Memory { bytes } => write!(f, "the plugin wanted more than {bytes} bytes of memory (limits.memory of the step)"),
             CallFailure::Table { elements } => write!(f, "the plugin wanted more than {elements} table elements"),
             CallFailure::StackOverflow => f.write_str("the plugin overflowed its stack"),
             CallFailure::OutputTooLarge { bytes, limit } => {
-                write!(f, "the plugin's answer has {bytes} bytes; {limit} are allowed")
+                write!(f, "the plugin's answer has {bytes} bytes; {limit} are allowed (limits.output_bytes of the step)")
             }
             CallFailure::TooMuch(why) | CallFailure::Malformed(why) => f.write_str(why),
             CallFailure::Fatal(why) => write!(f, "the plugin gave up: {why}"),
@@ -150,7 +150,7 @@ pub(crate) fn without_memory(error: &wasmtime::Error) -> bool {
 /// The name of a trap.
 pub(crate) fn name(trap: Trap) -> &'static str {
     match trap {
-        Trap::MemoryOutOfBounds => "out of bounds memory access",
+        Trap::MemoryOutOfBounds => "out of bounds memory access: a wrong pointer, or calls that are nested too deeply",
         Trap::TableOutOfBounds => "out of bounds table access",
         Trap::IndirectCallToNull => "call of an empty table element",
         Trap::BadSignature => "indirect call type mismatch",

@@ -356,15 +356,14 @@ fn a_difference_is_shown_line_by_line_until_it_is_recorded() {
     folder.write("differs/scenarios/first/scenario.yaml", "fuel_per_record: 3\n");
     let tested = folder.segno("differs", &["test"]).failed(1, &["[P060]"]);
     assert!(tested.out.contains("3 are allowed"), "{}", tested.out);
-    folder.write("differs/scenarios/first/scenario.yaml", "fuel: 3\n");
-    folder.segno("differs", &["test"]).failed(78, &["[P061]", "scenario.yaml"]);
     folder.segno("differs", &["test", "--scenario", "second"]).failed(78, &["[P061]", "second"]);
     // What is wrong in one scenario is said at that scenario, and the others are run.
     folder.write("differs/scenarios/first/scenario.yaml", "config: { discount_percent: 101 }\n");
-    folder.shell("differs", "cp -r scenarios/first scenarios/later && rm scenarios/later/scenario.yaml && cp -r scenarios/first scenarios/empty && : > scenarios/empty/input.jsonl").good();
-    folder.segno("differs", &["test", "--update"]).failed(1, &["[P060]", "2 of 3 scenarios failed", "nothing that could be recorded"]);
-    let tested = folder.segno("differs", &["test"]).failed(1, &["[P060]", "2 of 3 scenarios failed"]);
-    for words in ["FAILED scenarios/empty: it does not run", "[S005]", "scenarios/empty\n", "FAILED scenarios/first: it does not run", "[P009]", "0 to 100", "first/scenario.yaml", "passed scenarios/later"] {
+    folder.shell("differs", "cp -r scenarios/first scenarios/later && rm scenarios/later/scenario.yaml && cp -r scenarios/first scenarios/empty && : > scenarios/empty/input.jsonl && mkdir scenarios/bare && cp -r scenarios/later scenarios/unread && echo 'fuel: 3' > scenarios/unread/scenario.yaml").good();
+    folder.segno("differs", &["test", "--update"]).failed(1, &["[P060]", "4 of 5 scenarios failed", "nothing that could be recorded"]);
+    let tested = folder.segno("differs", &["test"]).failed(1, &["[P060]", "4 of 5 scenarios failed"]);
+    assert!(!tested.out.contains("follow: true"), "{}", tested.out);
+    for words in ["FAILED scenarios/empty: it does not run", "[S005]", "scenarios/empty\n", "FAILED scenarios/bare: it does not run", "has no input", "FAILED scenarios/unread: it does not run", "unread/scenario.yaml", "FAILED scenarios/first: it does not run", "[P009]", "0 to 100", "first/scenario.yaml", "passed scenarios/later"] {
         assert!(tested.out.contains(words), "no {words} in {}", tested.out);
     }
 }
@@ -381,8 +380,11 @@ fn a_check_on_given_records_says_why_none_came_through() {
     assert!(asked.code != 0 && asked.err.contains("add --time COLUMN"), "{} {}", asked.out, asked.err);
     let given = check(&["--input", &sample, "--time", "at"]).good();
     assert!(given.out.contains("may run") && !given.out.contains(" 0 rows"), "{}", given.out);
-    let vain = check(&["--input", &sample, "--time", "nosuch"]);
-    assert!(vain.code == 1 && vain.out.contains("no record came through") && vain.out.contains("nosuch"), "{} {}", vain.out, vain.err);
+    folder.write("checked/bad.jsonl", "{\"order\":\"x\",\"at\":\"2024-05-01T10:05:00Z\",\"total_cents\":900}\n");
+    let vain = check(&["--input", "bad.jsonl", "--time", "at"]);
+    assert!(vain.code == 1 && vain.out.contains("no record came through") && vain.out.contains("order"), "{} {}", vain.out, vain.err);
+    check(&["--input", &sample, "--time", "nosuch"]).failed(78, &["--time nosuch: no record has such a field", &sample]);
+    check(&["--input", &sample, "--time", "at", "--key", "nosuch"]).failed(78, &["--key nosuch: no record has such a field"]);
     check(&["--input", "not-there", "--time", "at"]).failed(78, &["--input:", "one JSON object on each line"]);
     folder.write("checked/empty.jsonl", "");
     check(&["--input", "empty.jsonl", "--time", "at"]).failed(78, &["it is empty"]);

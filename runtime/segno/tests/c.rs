@@ -133,6 +133,13 @@ fn a_mistake_of_the_plugin_names_its_line_its_record_and_the_command_that_repeat
             assert!(done.out.contains(said), "{mistake}: no {said:?} in {}", done.out);
         }
     }
+    // What the SDK finds wrong in what it is given has no line of its own.
+    folder.write("fails/fails.c", &good.replace("    int64_t full", "    if (order->quantity == 3) segno_log(SEGNO_INFO, \"%e\", 1.0);\n    int64_t full"));
+    let line = 1 + folder.read("fails/fails.c").lines().position(|line| line.contains("SEGNO_PLUGIN(")).unwrap();
+    let done = folder.segno("fails", &["dev", "--once"]).failed(1, &[]);
+    for said in [&*format!("[P020] the plugin panicked at fails.c:{line}"), "a conversion that there is not: %e", "{\"order\":4,"] {
+        assert!(done.out.contains(said), "no {said:?} in {}", done.out);
+    }
 }
 
 /// What is not there: a plugin that reaches for it does not compile, or is refused by the name of what it imports.

@@ -19,7 +19,7 @@ fn project(name: &str, template: &str) -> Folder {
 fn the_sdk_passes_its_own_tests() {
     let done = Command::new("node").args(["--test", "test/"]).current_dir("../../sdk/js").output().expect("node starts");
     let said = String::from_utf8_lossy(&done.stdout);
-    assert!(done.status.success() && said.contains("# pass 34") && said.contains("# fail 0"), "{said}");
+    assert!(done.status.success() && said.contains("# pass 35") && said.contains("# fail 0"), "{said}");
 }
 
 #[test]
@@ -153,6 +153,13 @@ fn an_error_names_its_line_its_record_and_the_command_that_repeats_it() {
     let line = 1 + folder.read("fails/fails.js").lines().position(|line| line.contains("1n / (")).unwrap();
     let done = folder.segno("fails", &["dev", "--once"]).failed(1, &[]);
     for said in [&*format!("[P020] the plugin panicked at fails.js:{line}\n"), "RangeError", "{\"order\":4,", "again   segno dev . --once"] {
+        assert!(done.out.contains(said), "no {said:?} in {}", done.out);
+    }
+    // What is wrong when the function is over has no line of its own.
+    folder.replace("fails/fails.js", "1n / (order.quantity - 3n);", "if (order.quantity === 3n) return [1];");
+    let line = 1 + folder.read("fails/fails.js").lines().position(|line| line.contains("transform({")).unwrap();
+    let done = folder.segno("fails", &["dev", "--once"]).failed(1, &[]);
+    for said in [&*format!("[P020] the plugin panicked at fails.js:{line}\n"), "`process` gives something back", "{\"order\":4,"] {
         assert!(done.out.contains(said), "no {said:?} in {}", done.out);
     }
 }

@@ -70,7 +70,7 @@ class Reach(Transform):
 "#;
 
 /// What differs from run to run, and what a plugin is told to do instead.
-const REFUSED: [(&str, &str); 24] = [
+const REFUSED: [(&str, &str); 25] = [
     ("time.time()", "EventTime"),
     ("time.monotonic_ns()", "EventTime"),
     ("time.localtime()", "EventTime"),
@@ -95,16 +95,18 @@ const REFUSED: [(&str, &str); 24] = [
     ("sys.exit(3)", "panicked at reach.py:"),
     ("self.out.push(Answer(7))", "panicked at reach.py:"),
     ("__import__('socket').socket()", ""),
+    ("__import__('subprocess')", "import it at the top of the file"),
 ];
 
 /// What is there, and the same for ever.
-const ANSWERED: [(&str, &str); 7] = [
+const ANSWERED: [(&str, &str); 8] = [
     ("print('seen', file=sys.stderr), print('a line')", "(None, None)"),
     ("random.Random('a').random()", "0.2720295377534757"),
     ("decimal.Decimal(1) / 3", "0.3333333333333333333333333333333333333333333333333333333333333333333333333333"),
     ("math.sin(1e22), 0.1 + 0.2, float('nan')", "(-0.8522008497671888, 0.30000000000000004, nan)"),
     ("list({'b': 1, 'a': 2})", "['b', 'a']"),
     ("datetime.datetime(2024, 2, 29) + datetime.timedelta(1)", "2024-03-01 00:00:00"),
+    ("datetime.datetime.strptime('2024-02-29', '%Y-%m-%d')", "2024-02-29 00:00:00"),
     ("(1 << 63) * 3", "27670116110564327424"),
 ];
 
@@ -125,6 +127,13 @@ fn an_exception_names_its_line_its_record_and_the_command_that_repeats_it() {
     let line = 1 + folder.read("fails/fails.py").lines().position(|line| line.contains("1 // (")).unwrap();
     let done = folder.segno("fails", &["dev", "--once"]).failed(1, &[]);
     for said in [&*format!("[P020] the plugin panicked at fails.py:{line}\n"), "ZeroDivisionError", "{\"order\":4,", "again   segno dev . --once"] {
+        assert!(done.out.contains(said), "no {said:?} in {}", done.out);
+    }
+    // What is wrong when the method is over has no line of its own.
+    folder.replace("fails/fails.py", "        1 // (order.quantity - 3)\n", "        if order.quantity == 3:\n            return 5\n");
+    let line = 1 + folder.read("fails/fails.py").lines().position(|line| line.contains("def process")).unwrap();
+    let done = folder.segno("fails", &["dev", "--once"]).failed(1, &[]);
+    for said in [&*format!("[P020] the plugin panicked at fails.py:{line}\n"), "`process` gives back int", "{\"order\":4,"] {
         assert!(done.out.contains(said), "no {said:?} in {}", done.out);
     }
 }

@@ -1,5 +1,5 @@
 /* Owns: how a column's builder grows. Invariant: a builder holds canonical values only. */
-#include "segno.h"
+#include "engine.h"
 
 void segno_builder_grow(struct segno_builder *b, uint32_t more) {
     uint32_t wanted = b->capacity * 2 > b->length + more ? b->capacity * 2 : b->length + more;
@@ -46,6 +46,6 @@ void segno_builder_text(struct segno_builder *b, uint32_t row, segno_text text) 
 }
 
 void segno_builder_decimal(struct segno_builder *b, segno_decimal value, int precision) {
-    if (!segno_decimal_fits(value, precision)) segno_panic("a decimal of more than %d digits", precision);
+    if (!segno_decimal_fits(value, precision)) segno_refuse("a decimal of more than %d digits", precision);
     segno_builder_i128(b, value);
 }

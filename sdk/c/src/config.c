@@ -196,7 +196,7 @@ static segno_text read_part(const struct segno_part *part, const struct segno_js
     segno_text wrong = check_members(part->settings, found, place);
     if (wrong.data != NULL) return wrong;
     for (uint32_t at = 0; part->settings[at].name != NULL; at++) {
-        if (at == SEGNO_SETTINGS_MAX) segno_panic("a configuration has %d fields at most in one object", SEGNO_SETTINGS_MAX);
+        if (at == SEGNO_SETTINGS_MAX) segno_refuse("a configuration has %d fields at most in one object", SEGNO_SETTINGS_MAX);
     }
     memcpy(into, part->defaults, part->size);
     part->places(into, places);

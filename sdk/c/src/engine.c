@@ -79,7 +79,7 @@ static void open_records(struct opened *batch, struct segno_batch *given, struct
     uint32_t number = 0;
     for (uint32_t i = 0; segno_plugin.input[i].name != NULL; i++) {
         const struct segno_column *one = &segno_plugin.input[i];
-        if (i >= COLUMNS_MAX) segno_panic("a plugin reads %d columns at most", COLUMNS_MAX);
+        if (i >= COLUMNS_MAX) segno_refuse("a plugin reads %d columns at most", COLUMNS_MAX);
         if (one->type == SEGNO_EVENT_TIME) {
             if (!open(batch, SEGNO_BATCH_TIMES, 0, &times)) return;
             column(batch, &times, 0, SEGNO_TIMESTAMP, false, &views[i]);

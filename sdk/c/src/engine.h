@@ -40,6 +40,9 @@ void segno_counts_flush(void);
 void segno_host_log(int level, const char *text, size_t length);
 void segno_host_count(const char *name, size_t length, uint64_t delta);
 
+/* What the SDK finds wrong in what a plugin gave it. The line that gave it is not known here: that of the plugin stands for it. */
+#define segno_refuse(...) segno_panic_at(segno_plugin.file, segno_plugin.line, __VA_ARGS__)
+
 static inline const char *segno_name_of(const struct segno_column *column) { return column->alias != NULL ? column->alias : column->name; }
 
 #endif

@@ -1,5 +1,5 @@
 /* Owns: formatting. Invariant: the same format gives the same text on every machine. */
-#include "wire.h"
+#include "engine.h"
 
 static void repeat(struct segno_builder *to, char byte, int times) {
     while (times-- > 0) segno_append(to, &byte, 1);
@@ -69,7 +69,7 @@ segno_text segno_vformat(const char *format, va_list arguments) {
             break;
         }
         case '%': segno_append(&out, "%", 1); break;
-        default: segno_panic("the format has a conversion that there is not: %%%c; there are d i u x X c s", *format);
+        default: segno_refuse("the format has a conversion that there is not: %%%c; there are d i u x X c s", *format);
         }
     }
     segno_text text = {(const char *)out.data, out.length};

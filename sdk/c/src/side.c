@@ -33,7 +33,7 @@ const struct segno_column *segno_side_key(const struct segno_side *side) {
 }
 
 const void *segno_side_find(const struct segno_side *side, const void *key) {
-    if (side->slots == NULL) segno_panic("side table `%s` is not one of the plugin's .side_tables", side->name);
+    if (side->slots == NULL) segno_refuse("side table `%s` is not one of the plugin's .side_tables", side->name);
     segno_bytes wanted = bytes_of(side->key_type, key);
     uint64_t hash = hash_of(wanted);
     for (uint32_t at = (uint32_t)(hash >> side->shift);; at++) {

@@ -86,8 +86,6 @@ void segno_table_collect(struct segno_table *table, const struct segno_view *sta
     }
 }
 
-static const char *name_of(const struct segno_column *column) { return column->alias != NULL ? column->alias : column->name; }
-
 void segno_state_settle(void) {
     for (uint32_t i = 0; segno_plugin.tables[i] != NULL; i++) {
         struct segno_table *table = segno_plugin.tables[i];
@@ -99,7 +97,7 @@ void segno_state_settle(void) {
 
 segno_bytes segno_state_settled_bytes(const struct segno_column *column, segno_bytes value) {
     if (column->type == SEGNO_UTF8 && !segno_is_utf8(value.data, value.length)) {
-        segno_panic("state column %s: a text that is no UTF-8", name_of(column));
+        segno_refuse("state column %s: a text that is no UTF-8", segno_name_of(column));
     }
     if (value.length == 0 || segno_is_of_call(value.data)) return value;
     uint8_t *copy = (uint8_t *)segno_take_raw(value.length);
@@ -109,5 +107,5 @@ segno_bytes segno_state_settled_bytes(const struct segno_column *column, segno_b
 }
 
 void segno_state_check_decimal(const struct segno_column *column, segno_decimal value) {
-    if (!segno_decimal_fits(value, column->precision)) segno_panic("state column %s: a decimal of more than %d digits", name_of(column), column->precision);
+    if (!segno_decimal_fits(value, column->precision)) segno_refuse("state column %s: a decimal of more than %d digits", segno_name_of(column), column->precision);
 }

@@ -8,7 +8,7 @@ static bool known;
 static segno_timestamp now;
 
 static void check(void) {
-    if (segno_plugin.on_timer == NULL) segno_panic("a plugin that uses timers or the watermark has an .on_timer");
+    if (segno_plugin.on_timer == NULL) segno_refuse("a plugin that uses timers or the watermark has an .on_timer");
 }
 
 static void change(segno_timestamp time, uint32_t number, bool set) {

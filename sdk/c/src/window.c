@@ -11,7 +11,7 @@ typedef const struct segno_window_layout layout_t;
 static segno_timestamp late_end;
 
 static void check(bool holds, const char *rule) {
-    if (!holds) segno_panic("%s", rule);
+    if (!holds) segno_refuse("%s", rule);
 }
 
 struct segno_windows segno_tumbling(int64_t size) {

@@ -15,7 +15,7 @@
 // | `decimal128(p, s)` | `decimal128(p,s)` | `Decimal` |
 // | `optional(c)` | nullable | the value, or `null` |
 
-import { emptyState, readState, writeState } from './state.js';
+import { emptyState, plainOf, readState, writeState } from './state.js';
 import { KINDS, Unfit, decimalKind, isDecimal, shown, unfit } from './wire.js';
 import { Decimal } from './values.js';
 
@@ -130,7 +130,7 @@ export class Shape {
 function toWire({ name, kind }, value) {
     const where = `column ${name}: `;
     const plain = isDecimal(kind) ? digitsOf(kind, value, where) : value;
-    if (!kind.fits(plain)) throw unfit(kind, plain, where);
+    if (!kind.fits(plain)) throw unfit(kind, value, where);
     // Those of when they were given count: the plugin may write over them.
     return kind === KINDS.binary ? plain.slice() : plain;
 }
@@ -176,26 +176,22 @@ export class StateShape extends Shape {
         }));
     }
 
-    /** The value as it is when it has been written and read. */
-    copied(value) {
-        return this.decode(this.encode(value));
-    }
-
-    /** The same, and the value itself where that is no other. */
-    settled(value) {
-        const { stored, shared } = this;
-        if (shared || Object.keys(value).length !== stored.length) return this.copied(value);
+    /** An object that nobody has yet: the one that is read when this one has been written. */
+    kept(value) {
+        const { stored } = this;
+        if (this.shared || Object.keys(value).length !== stored.length) this.refuseOthers(value);
+        if (this.shared) return this.read(this.write(value));
+        const kept = {};
         for (let number = 0; number < stored.length; number++) {
-            const { attribute, kind, nullable } = stored[number];
+            const column = stored[number];
+            const { attribute, kind } = column;
             const one = value[attribute];
-            if (one === null && nullable) continue;
             const { type, least } = kind;
             const fits = typeof one === type && least !== null && kind.more === null && one >= least && one <= kind.most;
-            if (!fits && !kind.fits(one)) return this.copied(value);
-            // A zero without a sign is another number only as a double.
-            if (one === 0 && kind !== KINDS.f64 && Object.is(one, -0)) return this.copied(value);
+            // A zero has a sign only as a double.
+            kept[attribute] = !fits ? plainOf(column, one) : one === 0 && kind !== KINDS.f64 ? 0 : one;
         }
-        return value;
+        return kept;
     }
 
     stateSpecs() {
@@ -224,12 +220,11 @@ export class StateShape extends Shape {
         });
     }
 
-    encode(value) {
-        this.refuseOthers(value);
-        return writeState(this.version, this.stored, value);
+    write(kept) {
+        return writeState(this.version, this.stored, kept);
     }
 
-    decode(bytes) {
+    read(bytes) {
         return readState(this.version, this.stored, bytes);
     }
 }

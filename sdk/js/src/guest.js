@@ -27,7 +27,7 @@ export function world(plugin, observe, name, version, lines) {
         } catch (error) {
             // What a component throws as a string is the error of its `result`.
             if (error instanceof Refused) throw error.message;
-            logFailure(error, lines());
+            logFailure(error, plugin.declared, lines());
             throw trapped(error);
         }
     };
@@ -43,17 +43,16 @@ function ours(bytes) {
     return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-function logFailure(error, lines) {
+function logFailure(error, declared, lines) {
     const what = error instanceof Error ? `${error.name}: ${error.message}` : `thrown: ${String(error)}`;
-    log(ERROR, `panicked at ${placeOf(error, lines)}:\n${what}`);
+    log(ERROR, `panicked at ${placeOf(error, declared, lines)}:\n${what}`);
 }
 
-/** The innermost line of the author's own files. */
-function placeOf(error, lines) {
-    const found = [...String(error?.stack ?? '').matchAll(/:(\d+):\d+\)?$/gm)].map(([, line]) => lines[Number(line) - 1]);
-    const own = found.find((place) => place && !place[2]);
-    const place = own ?? found.find((one) => one);
-    return place ? `${place[0]}:${place[1]}` : 'a line that is not known, since what was thrown is no Error';
+/** The innermost line of the author's own files; where there is none, the one that declares the plugin. */
+function placeOf(error, declared, lines) {
+    const placesOf = (stack) => [...String(stack ?? '').matchAll(/:(\d+):\d+\)?$/gm)].map(([, line]) => lines[Number(line) - 1]).filter((one) => one);
+    const [place] = [...placesOf(error?.stack), ...placesOf(declared.stack)].filter((one) => !one[2]);
+    return place ? `${place[0]}:${place[1]}` : 'a line that is not known';
 }
 
 /** What is thrown on, so that the call traps and gives no `result`. */

@@ -77,12 +77,15 @@ function writeRow(columns, row) {
 }
 
 /** The value as it is written. */
-function plainOf(column, value) {
+export function plainOf(column, value) {
     const { kind, nullable } = column;
     const where = `state column ${column.name}: `;
-    if (!nullable && (value === null || value === undefined)) throw new Unfit(`${where}${value}, and the column is not nullable`);
+    if (value === null || value === undefined) {
+        if (nullable) return null;
+        throw new Unfit(`${where}${value}, and the column is not nullable`);
+    }
     const plain = column.plainOf ? column.plainOf(value, where) : value;
-    if (!kind.fits(plain)) throw unfit(kind, plain, where);
+    if (!kind.fits(plain)) throw unfit(kind, value, where);
     return plain;
 }
 
@@ -230,16 +233,4 @@ function readValue(kind, reader) {
             return value;
         }
     }
-}
-
-/** A value that later changes of the first one do not reach. */
-export function copiedState(columns, row) {
-    const copy = {};
-    for (const { attribute, items, inside } of columns) {
-        const value = row[attribute];
-        copy[attribute] = items ? value.map((item) => copiedState(items, item))
-            : inside ? copiedState(inside, value)
-                : value instanceof Uint8Array ? value.slice() : value;
-    }
-    return copy;
 }

@@ -147,7 +147,7 @@ export class Harness {
         const at = this.#plan.state.findIndex((one) => one.shape.table === table);
         if (at < 0) throw new RangeError(`the plugin has no table ${table}`);
         const raw = this.#states.get(key)?.[at] ?? null;
-        return raw === null ? null : this.#plan.state[at].shape.decode(raw);
+        return raw === null ? null : this.#plan.state[at].shape.read(raw);
     }
 
     #run(until) {

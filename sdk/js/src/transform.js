@@ -8,7 +8,7 @@
 import { Shape, StateShape, converted } from './columns.js';
 import { Setting } from './settings.js';
 import { StateError } from './state.js';
-import { KINDS, checked, readFrame, writeFrame } from './wire.js';
+import { KINDS, checked, readFrame, shown, writeFrame } from './wire.js';
 
 /**
  * Rejects the current record: it causes no output, and goes the way of the step's `on_error`. What it changed
@@ -172,14 +172,17 @@ export const stateOf = (shape, Kept) => new StateSpec(() => shape, Kept);
 
 /**
  * The values of an instance. A value may be changed in place: what is there when a record is done is kept, and only what its columns
- * say. Do not hold on to an object of state: whether a later record gets the same one or another is not said.
+ * say. Every record gets an object of its own: changes of one that is held on to are not kept.
  */
 export class Keyed {
     #raw = [];
-    #values = new Map();
-    /** The event has looked at the value; the value is an object that the plugin made. */
-    #open = false;
-    #given = false;
+    /**
+     * Between events a value is an object that nobody else has, as if it had been written and read: what the next record finds does
+     * not depend on which events share a call.
+     */
+    #kept = new Map();
+    /** What the event has of it; not there before it asked. */
+    #value;
 
     constructor(shape, timers) {
         this.shape = shape;
@@ -189,42 +192,35 @@ export class Keyed {
 
     start(raw) {
         this.#raw = raw;
-        this.#values.clear();
+        this.#kept.clear();
     }
 
     /** An event of this key begins. */
     enter(key) {
         this.key = key;
-        this.#open = this.#given = false;
+        this.#value = undefined;
     }
 
-    /**
-     * The event is over. Between events the columns of a value are as if it had been written and read, and no other value shares
-     * them: else what the next record finds would depend on which events share a call.
-     */
+    /** The event is over. */
     leave() {
-        if (!this.#open) return;
-        const value = this.#values.get(this.key);
-        if (value === null) return;
-        const settled = this.settled(value, this.#given);
-        if (settled !== value) this.#values.set(this.key, settled);
-    }
-
-    settled(value, given) {
-        return given ? this.shape.copied(value) : this.shape.settled(value);
+        const value = this.#value;
+        if (value !== undefined) this.#kept.set(this.key, value === null ? null : this.shape.kept(value));
     }
 
     /** The key's value, or `null` for a new key. */
     get() {
-        this.#open = true;
-        let value = this.#values.get(this.key);
-        if (value === undefined) this.#values.set(this.key, (value = this.#read(this.#raw[this.key])));
+        let value = this.#value;
+        if (value === undefined) {
+            value = this.#kept.get(this.key);
+            if (value === undefined) value = this.#read(this.#raw[this.key]);
+            this.#value = value;
+        }
         return value;
     }
 
     #read(raw) {
         try {
-            return raw === null ? null : this.shape.decode(raw);
+            return raw === null ? null : this.shape.read(raw);
         } catch (error) {
             if (!(error instanceof StateError)) throw error;
             throw new StateUnreadable(`the state of table \`${this.shape.table}\` cannot be read at version ${this.shape.version}: ${error.message}`);
@@ -243,30 +239,27 @@ export class Keyed {
     orDefault() {
         const value = this.get();
         if (value !== null) return value;
-        const first = this.shape.first();
-        this.#values.set(this.key, first);
-        return first;
+        this.#value = this.shape.first();
+        return this.#value;
     }
 
     /** Replaces the key's value. */
     set(value) {
-        if (value === undefined) throw new TypeError('a value of state is an object; undefined is none');
-        this.#open = this.#given = true;
-        this.#values.set(this.key, value);
+        if (typeof value !== 'object') throw new TypeError(`a value of state is an object; ${shown(value)} is none`);
+        this.#value = value;
     }
 
     /** Forgets the key. */
     clear() {
-        this.#open = true;
-        this.#values.set(this.key, null);
+        this.#value = null;
     }
 
     /** `[key, new value or null]` of what differs, in the order of keys. */
     changed() {
         const changes = [];
-        for (const key of [...this.#values.keys()].sort((a, b) => a - b)) {
-            const value = this.#values.get(key);
-            const after = value === null ? null : this.shape.encode(value);
+        for (const key of [...this.#kept.keys()].sort((a, b) => a - b)) {
+            const value = this.#kept.get(key);
+            const after = value === null ? null : this.shape.write(value);
             if (!same(after, this.#raw[key])) changes.push([key, after]);
         }
         return changes;
@@ -374,6 +367,8 @@ export class Plan {
         }
         if (typeof spec.process !== 'function') throw new TypeError('a plugin has a function `process`');
         this.spec = spec;
+        /** Its stack tells where in the author's files. */
+        this.declared = new Error('declared');
         this.input = new Shape(spec.input ?? {}, 'input').flat();
         this.eventTime = this.input.fields.find((one) => one.eventTime)?.attribute ?? null;
         this.hasTimers = typeof spec.onTimer === 'function';

@@ -8,7 +8,7 @@
 
 import { StateShape, bool, timestamp } from './columns.js';
 import { count } from './observe.js';
-import { copiedState, readState, writeState } from './state.js';
+import { readState, writeState } from './state.js';
 import { Keyed, Reject, stateOf } from './transform.js';
 import { after, floor, timeText } from './values.js';
 
@@ -36,17 +36,21 @@ class PanesShape {
         this.table = 'windows';
         this.version = version;
         this.head = new StateShape(HEAD, 'window', version);
-        this.kept = new StateShape(columns, 'window', version);
-        const value = { attribute: 'value', kind: null, inside: this.kept.stored, items: null, valueOf: null };
+        this.value = new StateShape(columns, 'window', version);
+        const value = { attribute: 'value', kind: null, inside: this.value.stored, items: null, valueOf: null };
         this.stored = [{ name: 'windows', attribute: 'panes', kind: null, since: 1, items: [...this.head.stored, value], inside: null, valueOf: null }];
     }
 
-    encode(panes) {
-        for (const pane of panes) this.kept.refuseOthers(pane.value);
+    /** Of the list and the panes in it an author sees nothing: they stay from one event to the next. */
+    kept(panes) {
+        return panes;
+    }
+
+    write(panes) {
         return writeState(this.version, this.stored, { panes });
     }
 
-    decode(bytes) {
+    read(bytes) {
         return readState(this.version, this.stored, bytes).panes;
     }
 
@@ -56,27 +60,36 @@ class PanesShape {
     }
 
     stateSpecs() {
-        return [{ name: 'windows', type: 'list', nullable: false, columns: [...this.head.stateSpecs(), ...this.kept.stateSpecs()] }];
+        return [{ name: 'windows', type: 'list', nullable: false, columns: [...this.head.stateSpecs(), ...this.value.stateSpecs()] }];
     }
 }
 
 class Panes extends Keyed {
-    /** The panes whose values the author was given. */
-    #givenOut = [];
+    /** The panes whose values the author has. */
+    #given = [];
 
     enter(key) {
         super.enter(key);
-        this.#givenOut.length = 0;
+        this.#given.length = 0;
     }
 
-    /** Of the list and the panes in it an author sees nothing. */
-    settled(panes) {
-        const { kept } = this.shape;
-        for (let at = 0; at < this.#givenOut.length; at++) {
-            const pane = this.#givenOut[at];
-            pane.value = kept.settled(pane.value);
+    leave() {
+        for (let at = 0; at < this.#given.length; at++) {
+            const pane = this.#given[at];
+            pane.value = this.copy(pane);
         }
-        return panes;
+        super.leave();
+    }
+
+    /** What is kept for a window, to be changed in place. */
+    value(pane) {
+        this.#given.push(pane);
+        return pane.value;
+    }
+
+    /** What is kept for a window, as an object of its own. */
+    copy(pane) {
+        return this.shape.value.kept(pane.value);
     }
 
     at(start, end, closed) {
@@ -84,25 +97,16 @@ class Panes extends Keyed {
         let at = panes.length;
         while (at > 0 && panes[at - 1].start > start) at--;
         const isNew = at === 0 || panes[at - 1].start !== start;
-        if (isNew) panes.splice(at, 0, { start, end, changed: false, closed, value: this.shape.kept.first() });
-        const pane = panes[isNew ? at : at - 1];
-        this.#givenOut.push(pane);
-        return [pane, isNew];
+        if (isNew) panes.splice(at, 0, { start, end, changed: false, closed, value: this.shape.value.first() });
+        return [panes[isNew ? at : at - 1], isNew];
     }
 
     letGo(over) {
         const panes = this.get();
         if (panes === null) return [];
-        // `merge` may have had them.
-        this.#givenOut.push(...panes);
         panes.splice(0, panes.length, ...panes.filter((pane) => !over(pane)));
         if (!panes.length) this.clear();
         return panes;
-    }
-
-    /** A copy of a value, which later records do not change. */
-    copied(value) {
-        return copiedState(this.shape.kept.stored, value);
     }
 }
 
@@ -188,7 +192,7 @@ export class Tumbling extends Windows {
         }
         if (isNew || (over && !pane.changed)) this.timers.set(end, this.number);
         pane.changed = true;
-        return pane.value;
+        return this.panes.value(pane);
     }
 
     /** The results that a timer gives: `{ start, end, kind, value }`; none for timers of other numbers. */
@@ -202,7 +206,7 @@ export class Tumbling extends Windows {
         for (const pane of panes) {
             // An early result changes nothing about the one on time.
             if (pane.end === timer.time && (pane.changed || !pane.closed)) {
-                fired.push({ start: pane.start, end: pane.end, kind: pane.closed ? 'update' : 'on_time', value: this.panes.copied(pane.value) });
+                fired.push({ start: pane.start, end: pane.end, kind: pane.closed ? 'update' : 'on_time', value: this.panes.copy(pane) });
                 pane.changed = false;
             }
             pane.closed ||= this.timers.reached(pane.end);
@@ -217,7 +221,7 @@ export class Tumbling extends Windows {
         for (const pane of panes) {
             if (!pane.closed && pane.changed && pane.end > now) {
                 pane.changed = false;
-                fired.push({ start: pane.start, end: pane.end, kind: 'early', value: this.panes.copied(pane.value) });
+                fired.push({ start: pane.start, end: pane.end, kind: 'early', value: this.panes.copy(pane) });
             }
         }
         if (this.early !== null && panes.some((pane) => !pane.closed && pane.end > now)) {
@@ -285,7 +289,7 @@ export class Sliding extends Windows {
         }
         if (isNew) this.setEarly(time, last);
         pane.changed = true;
-        return pane.value;
+        return this.panes.value(pane);
     }
 
     /** The results that a timer gives, as of `Tumbling`. Early results are those of the next window that ends. */
@@ -334,8 +338,8 @@ export class Sliding extends Windows {
         const start = after(end, -this.size);
         const slices = panes.filter((pane) => pane.start >= start && pane.end <= end);
         if (!slices.length) return [];
-        const value = this.panes.copied(slices[0].value);
-        for (const other of slices.slice(1)) this.merge(value, other.value);
+        const value = this.panes.copy(slices[0]);
+        for (const other of slices.slice(1)) this.merge(value, this.panes.value(other));
         return [{ start, end, kind, value }];
     }
 }

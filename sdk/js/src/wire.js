@@ -11,6 +11,8 @@
 // The engine interprets, and much of its own library with it: what runs for each value uses few calls, and none of `map`, `from`
 // and their like, where a constructor or a loop does.
 
+import { Decimal } from './values.js';
+
 /** Types of wit/frame.md: tag, bytes of a value for types that have a width. */
 const TYPES = {
     bool: { tag: 1 },
@@ -93,13 +95,15 @@ export const encoder = new TextEncoder();
 export function shown(value) {
     if (typeof value === 'bigint') return `${value}n`;
     if (typeof value === 'string') return JSON.stringify(value);
-    if (value === null || typeof value !== 'object') return String(value);
+    if (value === null || typeof value !== 'object' || value instanceof Decimal) return String(value);
     return value.constructor?.name ?? 'an object';
 }
 
 /** The error about a value that does not fit. */
 export function unfit(kind, value, where = '') {
-    const hint = kind.type === 'bigint' && typeof value === 'number' ? ': 64-bit values are BigInt, as in 5n' : '';
+    const hint = kind.precision
+        ? value instanceof Decimal ? '' : ": decimals are made with Decimal.of('1.50')"
+        : kind.type === 'bigint' && typeof value === 'number' ? ': 64-bit values are BigInt, as in 5n' : '';
     return new Unfit(`${where}${shown(value)} is no ${kind}${hint}`);
 }
 

@@ -15,6 +15,9 @@ from .transform import ConfigRefused, Plan, Reject, StateUnreadable, Timer, load
 from .types import Timestamp
 
 
+NO_REASON = "the plugin gives no reason: Reject(\"...\") has it"
+
+
 class Refused(Exception):
     """`init` refuses its configuration or its side tables; or a batch as a whole cannot be processed."""
 
@@ -26,6 +29,8 @@ class Engine:
         self.plan = plan
         self.event = 0
         self.instance = None
+        #: The author's method that runs, or ran last: what it left behind is looked at when it is over.
+        self.entry = None
 
     def describe(self) -> bytes:
         return json.dumps(self.plan.description()).encode()
@@ -67,7 +72,7 @@ class Engine:
         rejects: list[tuple[int, str]] = []
         try:
             records = self._records(sections, rows, values)
-            process = instance.process
+            process = self.entry = instance.process
             for row, record in enumerate(records):
                 if due:
                     for fired in due.before(row, timers):
@@ -86,7 +91,7 @@ class Engine:
                 except Reject as reject:
                     for port, mark in zip(ports, marks):
                         del port.causes[mark:], port.rows[mark:]
-                    rejects.append((self.event, str(reject)))
+                    rejects.append((self.event, str(reject) or NO_REASON))
                 for table in tables:
                     table._leave()
             if due:
@@ -113,6 +118,7 @@ class Engine:
         self.event = event
         for table in tables:
             table._enter(key)
+        self.entry = instance.on_timer
         try:
             given = instance.on_timer(timer)
             if given is not None:
@@ -121,6 +127,7 @@ class Engine:
             raise RuntimeError(f"a timer is no record that could be rejected: {reject}") from reject
         for table in tables:
             table._leave()
+        self.entry = instance.process
 
     @staticmethod
     def _answer(ports, tables, timers, rejects) -> bytes:

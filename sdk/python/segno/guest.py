@@ -7,6 +7,7 @@ Invariants: nothing that a plugin can call gives it what a replay could not give
 raise an error that says what to use instead. An exception is logged with its place before the call traps. What is printed is logged.
 """
 
+import _strptime  # noqa: F401: what `datetime.strptime` imports when it is first called
 import builtins
 import datetime
 import decimal
@@ -14,6 +15,7 @@ import os
 import random
 import sys
 import time
+from importlib.machinery import BuiltinImporter, FrozenImporter
 
 import segno
 from componentize_py_types import Err
@@ -134,20 +136,31 @@ def restrict() -> None:
     decimal.setcontext(decimal.Context(prec=76))
 
 
-def _place(error: BaseException) -> str:
-    """The innermost line of the author's own files."""
+class _NoFiles:
+    """Finds no module: those that are imported while the component is made are all there are."""
+
+    @staticmethod
+    def find_spec(name: str, *_):
+        raise ImportError(f"module {name} is not there for a record: import it at the top of the file, which makes it a part of the component")
+
+
+def _place(error: BaseException, entry) -> str:
+    """The innermost line of the author's own files; where there is none, that of the method that ran."""
     # Not by the module traceback: it looks for the text of lines in files.
     places, at = [], error.__traceback__
     while at is not None:
         places.append((at.tb_frame.f_code.co_filename, at.tb_lineno))
         at = at.tb_next
     own = [place for place in places if place[0].startswith(_OWN) and not place[0].startswith(_SDK)]
+    code = getattr(entry, "__code__", None)
+    if not own and code:
+        own = [(code.co_filename, code.co_firstlineno)]
     file, line = own[-1] if own else places[-1]
     return f"{file.removeprefix(_OWN)}:{line}"
 
 
-def _log_failure(error: BaseException) -> None:
-    observe.log(observe.ERROR, f"panicked at {_place(error)}:\n{type(error).__name__}: {error}")
+def _log_failure(error: BaseException, entry=None) -> None:
+    observe.log(observe.ERROR, f"panicked at {_place(error, entry)}:\n{type(error).__name__}: {error}")
 
 
 def world(base, imports, name: str, version: str):
@@ -166,6 +179,7 @@ def world(base, imports, name: str, version: str):
         def init(self, config):
             # Not before: what is printed while the component is made, such as a mistake of the module, is for who makes it.
             sys.stdout, sys.stderr = _OUT, _ERR
+            sys.meta_path[:] = [BuiltinImporter, FrozenImporter, _NoFiles]
             try:
                 engine.init(config)
             except Refused as error:
@@ -181,7 +195,7 @@ def world(base, imports, name: str, version: str):
                 raise Err(str(error)) from None
             except BaseException as error:
                 # Also `sys.exit()`, which would end the call without a word.
-                _log_failure(error)
+                _log_failure(error, engine.entry)
                 raise RuntimeError from error
             finally:
                 _OUT.end()

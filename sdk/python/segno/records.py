@@ -102,8 +102,9 @@ class StateShape(Shape):
                 )
             newest = one.since
         self.items = [shape_of(one.item) if one.item else None for one in self.fields]
-        # Fields that are exact need not be copied; a list may hold what others hold, too.
-        self._exact = None if any(self.items) else [(one.attribute, exact(one)) for one in self.fields]
+        self._lists = [(at, items) for at, items in enumerate(self.items) if items]
+        self._from = [(at, convert) for at, one in enumerate(self.fields) if one.kind and (convert := from_wire(one.kind))]
+        self._exact = [exact(one, items) for one, items in zip(self.fields, self.items)]
         self.wire = tuple(
             wire.StateColumn(one.name, one.kind, one.nullable, one.since, items.wire if items else ())
             for one, items in zip(self.fields, self.items)
@@ -122,40 +123,47 @@ class StateShape(Shape):
 
     def to_plain(self, value) -> list:
         values = self.plain(value)
-        for at, items in enumerate(self.items):
-            if items:
-                values[at] = [items.to_plain(item) for item in values[at]]
-            elif values[at] is None and not self.fields[at].nullable:
-                raise wire.Unfit(f"state column {self.fields[at].name}: None, and the column is not nullable")
+        for at, items in self._lists:
+            values[at] = [items.to_plain(item) for item in values[at]]
+        for one, plain in zip(self.fields, values):
+            if plain is None and not one.nullable:
+                raise wire.Unfit(f"state column {one.name}: None, and the column is not nullable")
         return values
 
     def of_plain(self, values):
+        """An object that nobody has yet."""
         values = list(values)
-        for at, (one, items) in enumerate(zip(self.fields, self.items)):
-            if items:
-                values[at] = [items.of_plain(item) for item in values[at]]
-            elif values[at] is not None and (convert := from_wire(one.kind)):
+        for at, items in self._lists:
+            values[at] = [items.of_plain(item) for item in values[at]]
+        for at, convert in self._from:
+            if values[at] is not None:
                 values[at] = convert(values[at])
         return self.cls(*values)
 
-    def copied(self, value):
-        """The value as it is when it has been written and read."""
-        return self.decode(self.encode(value))
+    def is_exact(self, values: list) -> bool:
+        """Whether plain values are those that are read when they are written."""
+        for is_exact, value in zip(self._exact, values):
+            if not is_exact(value):
+                return False
+        return True
 
-    def settled(self, value):
-        """The same, and the value itself where that is no other."""
-        if self._exact is None or type(value) is not self.cls:
-            return self.copied(value)
-        for attribute, is_exact in self._exact:
-            if not is_exact(getattr(value, attribute)):
-                return self.copied(value)
-        return value
+    def kept(self, value) -> list:
+        """The plain values that are read when an object has been written."""
+        values = self.to_plain(value)
+        return values if self.is_exact(values) else self.read(self.write(values))
+
+    def write(self, values: list) -> bytes:
+        return wire.write_state(self.version, self.wire, values)
+
+    def read(self, raw) -> list:
+        """Raises `ValueError` where the bytes are no value of this version."""
+        return wire.read_state(self.version, self.wire, raw)
 
     def encode(self, value) -> bytes:
-        return wire.write_state(self.version, self.wire, self.to_plain(value))
+        return self.write(self.to_plain(value))
 
     def decode(self, raw):
-        return self.of_plain(wire.read_state(self.version, self.wire, raw))
+        return self.of_plain(self.read(raw))
 
 
 @typing.dataclass_transform()

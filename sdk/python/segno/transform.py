@@ -161,11 +161,14 @@ class Timers:
 # Keyed state -----------------------------------------------------------------------------------------------------------
 
 
+_NOT_ASKED = object()
+
+
 class Keyed:
     """One value for each key of the pipeline: `totals = Keyed(Total)`, where `Total` has `@state`.
 
-    A value may be changed in place: what is there when a record is done is kept, and only what its fields say. Do not hold on to
-    an object of state: whether a later record gets the same one or another is not said.
+    A value may be changed in place: what is there when a record is done is kept, and only what its fields say. Every record gets
+    an object of its own: changes of one that is held on to are not kept.
     """
 
     timers: Timers
@@ -181,39 +184,41 @@ class Keyed:
         self._load([])
 
     def _load(self, raw: list) -> None:
-        self._raw, self._values = raw, {}
+        # Between events a value is plain values, as if it had been written and read, that nobody else has: what the next record
+        # finds does not depend on which events share a call.
+        self._raw, self._kept = raw, {}
         self._enter(0)
 
     def _enter(self, key: int) -> None:
         """An event of this key begins."""
         self.key = key
-        # The event has looked at the value; the value is an object that the plugin made.
-        self._open = self._given = False
+        self._value = _NOT_ASKED
 
     def _leave(self) -> None:
-        """The event is over. Between events the fields of a value are as if it had been written and read, and no other value shares
-        them: else what the next record finds would depend on which events share a call."""
-        if self._open:
-            value = self._values[self.key]
-            if value is not None:
-                self._values[self.key] = self._settled(value)
+        """The event is over."""
+        value = self._value
+        if value is not _NOT_ASKED:
+            self._kept[self.key] = None if value is None else self.shape.kept(value)
 
-    def _settled(self, value):
-        return self.shape.copied(value) if self._given else self.shape.settled(value)
+    def _found(self):
+        """The plain values of before the event."""
+        key = self.key
+        if key in self._kept:
+            return self._kept[key]
+        raw = self._raw[key]
+        try:
+            return None if raw is None else self.shape.read(raw)
+        except ValueError as error:
+            raise StateUnreadable(
+                f"the state of table `{self.shape.table}` cannot be read at version {self.shape.version}: {error}"
+            ) from None
 
     def get(self):
         """The key's value, or `None` for a new key."""
-        self._open = True
-        key = self.key
-        if key not in self._values:
-            raw = self._raw[key]
-            try:
-                self._values[key] = None if raw is None else self.shape.decode(raw)
-            except ValueError as error:
-                raise StateUnreadable(
-                    f"the state of table `{self.shape.table}` cannot be read at version {self.shape.version}: {error}"
-                ) from None
-        return self._values[key]
+        if self._value is _NOT_ASKED:
+            found = self._found()
+            self._value = None if found is None else self.shape.of_plain(found)
+        return self._value
 
     def or_insert(self, first):
         """The key's value; made by `first()` for a new key."""
@@ -227,18 +232,16 @@ class Keyed:
         """The key's value; one whose fields have their defaults for a new key."""
         value = self.get()
         if value is None:
-            value = self._values[self.key] = self.shape.cls()
+            value = self._value = self.shape.cls()
         return value
 
     def set(self, value) -> None:
         """Replaces the key's value."""
-        self._open = self._given = True
-        self._values[self.key] = value
+        self._value = value
 
     def clear(self) -> None:
         """Forgets the key."""
-        self._open = True
-        self._values[self.key] = None
+        self._value = None
 
     def describe(self) -> dict:
         return {"name": self.shape.table, "version": self.shape.version, "columns": self.shape.state_specs()}
@@ -246,9 +249,9 @@ class Keyed:
     def changed(self) -> list[tuple]:
         """(key, new value or `None`) of what differs, in the order of keys."""
         changes = []
-        for key in sorted(self._values):
-            value = self._values[key]
-            after = None if value is None else self.shape.encode(value)
+        for key in sorted(self._kept):
+            kept = self._kept[key]
+            after = None if kept is None else self.shape.write(kept)
             if after != self._raw[key]:
                 changes.append((key, after))
         return changes

@@ -203,21 +203,16 @@ def field(attribute: str, hint, where: str) -> Field:
 
 
 _RANGES = {wire.I32: (-(1 << 31), (1 << 31) - 1), wire.U64: (0, (1 << 64) - 1), wire.DATE: (-(1 << 31), (1 << 31) - 1)}
-_CLASSES = {wire.BOOL: bool, wire.BINARY: bytes, wire.TIMESTAMP: Timestamp, wire.DATE: Date}
 
 
-def exact(one: Field):
-    """What tells whether a value of a field is what is read when it is written: of its type and no other, and in its range."""
+def exact(one: Field, items):
+    """What tells whether a plain value of a field is what is read when it is written: of its type and no other, and in its range.
+    `items`: of a list, the class of state that it holds."""
     kind = one.kind
-    if kind is None:
-        return lambda _: False
-    if kind.tag == wire.DECIMAL_TAG:
+    if items is not None:
 
         def is_exact(value) -> bool:
-            if type(value) is not Decimal or not value.is_finite():
-                return False
-            sign, digits, exponent = value.as_tuple()
-            return exponent == -kind.scale and len(digits) <= kind.precision and not (sign and digits == (0,))
+            return all(map(items.is_exact, value))
 
     elif kind is wire.UTF8:
 
@@ -231,17 +226,22 @@ def exact(one: Field):
             return type(value) is float and value == value
 
     elif kind in (wire.BOOL, wire.BINARY):
-        of = _CLASSES[kind]
+        of = bool if kind is wire.BOOL else bytes
 
         def is_exact(value) -> bool:
             return type(value) is of
 
     else:
-        of = _CLASSES.get(kind, int)
-        least, most = _RANGES.get(kind, (_I64_MIN, _I64_MAX))
+        of = {wire.TIMESTAMP: Timestamp, wire.DATE: Date}.get(kind, int)
+        if kind.tag == wire.DECIMAL_TAG:
+            most = 10**kind.precision - 1
+            least = -most
+        else:
+            least, most = _RANGES.get(kind, (_I64_MIN, _I64_MAX))
 
         def is_exact(value) -> bool:
-            return type(value) is of and least <= value <= most
+            # A time that was just read is an `int` yet.
+            return (type(value) is of or type(value) is int) and least <= value <= most
 
     if one.nullable:
         return lambda value: value is None or is_exact(value)
@@ -288,4 +288,6 @@ def _digits(value: Decimal, kind: wire.ColumnType) -> int:
         number, rest = divmod(number, 10 ** min(-shift, len(digits) + 1))
         if rest:
             raise wire.Unfit(f"{value!r} is no {kind}: it has more digits behind the point; round it")
+    if number >= 10**kind.precision:
+        raise wire.Unfit(f"{value!r} is no {kind}: it has more digits than that")
     return -number if sign else number

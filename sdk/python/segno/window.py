@@ -7,7 +7,6 @@ Invariant: a window takes the records from its start up to its end, without the 
 watermark reaches the end, and again for each instant at which late records that are allowed changed it.
 """
 
-import copy
 import dataclasses
 import typing
 from datetime import timedelta
@@ -59,7 +58,9 @@ class _Pane:
     changed: bool
     #: Its end was reached.
     closed: bool
-    value: typing.Any
+    #: The plain values of before the event; what the event has of them, if it asked.
+    kept: list | None
+    value: typing.Any = None
 
 
 class _PaneShape(StateShape):
@@ -82,11 +83,11 @@ class _PaneShape(StateShape):
         return super().state_specs() + self.value.state_specs()
 
     def to_plain(self, pane):
-        return [pane.start, pane.end, pane.changed, pane.closed, *self.value.to_plain(pane.value)]
+        return [pane.start, pane.end, pane.changed, pane.closed, *pane.kept]
 
     def of_plain(self, values):
         start, end, changed, closed, *rest = values
-        return _Pane(Timestamp(start), Timestamp(end), changed, closed, self.value.of_plain(rest))
+        return _Pane(Timestamp(start), Timestamp(end), changed, closed, rest)
 
 
 class _PanesShape(StateShape):
@@ -101,8 +102,8 @@ class _PanesShape(StateShape):
     def state_specs(self):
         return [{"name": "windows", "type": "list", "nullable": False, "columns": self.pane.state_specs()}]
 
-    def to_plain(self, panes):
-        return [[self.pane.to_plain(pane) for pane in panes]]
+    def write(self, panes):
+        return super().write([[self.pane.to_plain(pane) for pane in panes]])
 
     def of_plain(self, values):
         return [self.pane.of_plain(pane) for pane in values[0]]
@@ -113,48 +114,57 @@ class Panes(Keyed):
     Panes(Sum)`, and handed to `Tumbling` or `Sliding`. `Sum` is a class with `@state` whose fields have defaults."""
 
     def __init__(self, kept: type):
-        self._kept = kept
+        self._first = kept
         super().__init__(_PanesShape(shape_of(kept)))
 
     def _enter(self, key: int) -> None:
         super()._enter(key)
-        #: The panes whose values the author was given.
-        self._given_out: list = []
+        #: The panes whose values the author has.
+        self._given: list = []
 
-    def _settled(self, panes):
-        # Of the list and the panes in it an author sees nothing.
+    def _leave(self) -> None:
+        # Of the list and the panes in it an author sees nothing: they stay from one event to the next.
+        for pane in self._given:
+            pane.kept, pane.value = self.shape.pane.value.kept(pane.value), None
+
+    def get(self) -> list | None:
+        """The panes of the key, by their starts."""
+        if self.key not in self._kept:
+            found = self._found()
+            self._kept[self.key] = None if found is None else self.shape.of_plain(found)
+        return self._kept[self.key]
+
+    def value(self, pane: _Pane):
+        """What is kept for a window, to be changed in place."""
+        if pane.value is None:
+            pane.value = self._first() if pane.kept is None else self.shape.pane.value.of_plain(pane.kept)
+            self._given.append(pane)
+        return pane.value
+
+    def copy(self, pane: _Pane):
+        """What is kept for a window, as an object of its own."""
         shape = self.shape.pane.value
-        for pane in self._given_out:
-            pane.value = shape.settled(pane.value)
-        return panes
-
-    def or_default(self):
-        panes = self.get()
-        if panes is None:
-            panes = self._values[self.key] = []
-        return panes
+        return shape.of_plain(pane.kept if pane.value is None else shape.kept(pane.value))
 
     def at(self, start: Timestamp, end: Timestamp, closed: bool):
-        panes = self.or_default()
+        panes = self.get()
+        if panes is None:
+            panes = self._kept[self.key] = []
         at = len(panes)
         while at and panes[at - 1].start > start:
             at -= 1
         new = not (at and panes[at - 1].start == start)
         if new:
-            panes.insert(at, _Pane(start, end, False, closed, self._kept()))
-        pane = panes[at if new else at - 1]
-        self._given_out.append(pane)
-        return pane, new
+            panes.insert(at, _Pane(start, end, False, closed, None))
+        return panes[at if new else at - 1], new
 
     def let_go(self, over) -> list:
         panes = self.get()
         if panes is None:
             return []
-        # `merge` may have had them.
-        self._given_out += panes
         panes[:] = [pane for pane in panes if not over(pane)]
         if not panes:
-            self.clear()
+            self._kept[self.key] = None
         return panes
 
 
@@ -237,7 +247,7 @@ class Tumbling(_Windows):
         if new or (over and not pane.changed):
             self._timers.set(window.end, self.number)
         pane.changed = True
-        return pane.value
+        return self.panes.value(pane)
 
     def fire(self, timer: Timer) -> list[Fired]:
         """The results that a timer gives; none for timers of other numbers."""
@@ -254,7 +264,7 @@ class Tumbling(_Windows):
             # An early result changes nothing about the one on time.
             if pane.end == timer.time and (pane.changed or not pane.closed):
                 kind_of = "update" if pane.closed else "on_time"
-                fired.append(Fired(Window(pane.start, pane.end), kind_of, copy.deepcopy(pane.value)))
+                fired.append(Fired(Window(pane.start, pane.end), kind_of, self.panes.copy(pane)))
                 pane.changed = False
             pane.closed = pane.closed or self._timers.reached(pane.end)
         self.panes.let_go(lambda pane: self._over(pane.end))
@@ -265,7 +275,7 @@ class Tumbling(_Windows):
         for pane in panes:
             if not pane.closed and pane.changed and pane.end > now:
                 pane.changed = False
-                fired.append(Fired(Window(pane.start, pane.end), "early", copy.deepcopy(pane.value)))
+                fired.append(Fired(Window(pane.start, pane.end), "early", self.panes.copy(pane)))
         if self.early is not None and any(not pane.closed and pane.end > now for pane in panes):
             self._timers.set(self._next_early(now), self.number + _EARLY)
         return fired
@@ -331,7 +341,7 @@ class Sliding(_Windows):
         if new:
             self._set_early(time, last)
         pane.changed = True
-        return pane.value
+        return self.panes.value(pane)
 
     def fire(self, timer: Timer) -> list[Fired]:
         """The results that a timer gives; none for timers of other numbers. Early results are those of the next window that
@@ -377,10 +387,10 @@ class Sliding(_Windows):
 
     def _put_together(self, panes: list, end: Timestamp, kind) -> list[Fired]:
         window = Window(end.after(-self.size), end)
-        slices = [pane.value for pane in panes if pane.start >= window.start and pane.end <= window.end]
+        slices = [pane for pane in panes if pane.start >= window.start and pane.end <= window.end]
         if not slices:
             return []
-        value = copy.deepcopy(slices[0])
+        value = self.panes.copy(slices[0])
         for other in slices[1:]:
-            value.merge(other)
+            value.merge(self.panes.value(other))
         return [Fired(window, kind, value)]

@@ -363,6 +363,68 @@ class Mistakes(unittest.TestCase):
             self.assertIn("[3.0, 1, Decimal('1.50'), 'Timestamp', [", texts[1])
             self.assertEqual(texts[2].count("n=9"), 4, texts[2])
 
+    def test_an_object_that_is_held_on_to_is_the_record_s_that_asked_for_it(self):
+        @columns
+        class Number:
+            n: int
+
+        @columns
+        class Reading:
+            n: int
+            at: EventTime
+
+        @state
+        class Item:
+            n: int
+
+        @state
+        class Flat:
+            n: int = 0
+
+            def __post_init__(self):
+                self.n += 1
+
+        @state
+        class Deep:
+            items: list[Item] = dataclasses.field(default_factory=list)
+
+        class Plugin(Transform):
+            out = Emit(Number)
+            flat = Keyed(Flat)
+            deep = Keyed(Deep)
+            panes = Panes(Flat)
+
+            def __init__(self):
+                self.windows = Tumbling(self.panes, 10 * SECOND)
+                self.held = []
+
+            def process(self, record: Reading) -> None:
+                for flat, deep, pane in self.held:
+                    flat.n = pane.n = 100
+                    deep.items.append(Item(100))
+                flat, deep, pane = self.flat.or_default(), self.deep.or_default(), self.windows.add(record.at)
+                deep.items.append(Item(record.n))
+                self.held.append((flat, deep, pane))
+                self.out.push(Number(flat.n * 10_000 + pane.n * 100 + sum(one.n for one in deep.items)))
+
+            def on_timer(self, timer: Timer) -> None:
+                for fired in self.windows.fire(timer):
+                    self.out.push(Number(fired.value.n))
+
+        given = []
+        for cut in (1, 2, 6):
+            plugin = Harness(Plugin)
+            rows = []
+            for n in range(6):
+                plugin.push(Reading(n, Timestamp(n)), key="ab"[n % 2])
+                if (n + 1) % cut == 0:
+                    rows += [row.row.n for row in plugin.run().rows()]
+            rows += [row.row.n for row in plugin.run_to_end().rows()]
+            given.append(rows)
+        # `__post_init__` runs for each object that is made.
+        self.assertEqual(given[0][:6], [10100, 10101, 20202, 20204, 30306, 30309])
+        self.assertEqual(given, [given[0]] * 3)
+
     def test_bytes_are_those_of_when_they_were_given_and_a_nan_is_the_canonical_one(self):
         @columns
         class Number:

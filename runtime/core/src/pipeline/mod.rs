@@ -13,7 +13,7 @@ mod shape;
 mod show;
 mod spec;
 mod tree;
-mod units;
+pub mod units;
 pub mod variables;
 
 pub use fields::{list, nearest};

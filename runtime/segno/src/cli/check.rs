@@ -22,6 +22,8 @@ use segno_wire::Description;
 use segno_wire::describe::ColumnSpec;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -106,6 +108,11 @@ pub fn check(console: &Console, args: &CheckArgs) -> Outcome {
     let description = &component.description;
     if let Some(input) = &args.input {
         readable(input)?;
+        for (flag, column) in args.key.iter().map(|key| ("--key", key)).chain(args.time.iter().map(|time| ("--time", time))) {
+            if no_record_has(input, column)? {
+                return Err(wrong(input, format!("{flag} {column}: no record has such a field"), "name a field of the records").into());
+            }
+        }
     }
     let progress = console.progress();
     let ran = match runnable(args, description)? {
@@ -226,6 +233,25 @@ fn readable(input: &Path) -> Result<()> {
         Ok(found) if found.len() == 0 => Err(failed("it is empty".to_owned())),
         Ok(_) => Ok(()),
     }
+}
+
+/// Whether a field, as `price` or `bid.price`, is in none of the lines that are JSON objects. An array is not looked into.
+fn no_record_has(input: &Path, field: &str) -> Result<bool> {
+    let failed = |error: std::io::Error| Error::new(Code::FileUnreadable, "--input cannot be read").with_cause(error).with_place(Place::file(input));
+    let pointer = format!("/{}", field.replace('.', "/"));
+    for line in BufReader::new(File::open(input).map_err(failed)?).split(b'\n') {
+        let line = line.map_err(failed)?;
+        let Ok(record) = serde_json::from_slice::<Value>(&line) else {
+            if line.trim_ascii_start().starts_with(b"[") {
+                return Ok(false);
+            }
+            continue;
+        };
+        if record.is_array() || record.get(field).or_else(|| record.pointer(&pointer)).is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The columns to make up, or why the plugin cannot be run without the user's help.

@@ -9,6 +9,7 @@ use crate::worker::stages::check_topic;
 use crate::worker::tables::Databases;
 use segno_core::columns::{ColumnType, Schema};
 use segno_core::pipeline::graph::{Graph, GraphPort, GraphStep, PortRef};
+use segno_core::pipeline::units::show_duration;
 use segno_core::pipeline::{Pipeline, SinkKind};
 use segno_core::shard::ShardId;
 use segno_core::source::{FormatSpec, SourceSpec};
@@ -259,6 +260,10 @@ fn describe(pipeline: &Pipeline, graph: &Graph) -> String {
         text.push_str(&format!("    reads {} from {from}\n", columns(&step.read_schema)));
         if !spec.key.is_empty() {
             text.push_str(&format!("    by    {} in {} lanes\n", spec.key.join(", "), step.lanes));
+        }
+        if let Some(ttl) = spec.ttl {
+            let ttl = show_duration(ttl);
+            text.push_str(&format!("    keeps a key for {ttl} of event time after its last record (ttl)\n"));
         }
         for port in &step.outputs {
             let what = if port.used { columns(&port.schema) } else { "nothing that anybody reads".to_owned() };

@@ -42,6 +42,9 @@ struct segno_plugin {
     void (*on_timer)(struct segno_timer timer);
     /* Of the SDK. */
     const char *name, *version;
+    /* Where the plugin is declared. */
+    const char *file;
+    int line;
     const struct segno_column *input;
     void (*run)(const struct segno_batch *batch);
     void (*run_one)(const struct segno_batch *batch, uint32_t row);
@@ -77,7 +80,7 @@ SEGNO_END
         }                                                                                                                         \
     }                                                                                                                             \
     SEGNO_EXTERN_ const struct segno_plugin segno_plugin = {                                                                      \
-        __VA_ARGS__ __VA_OPT__(,).name = SEGNO_NAME, .version = SEGNO_VERSION, .input = INPUT##_columns, .run = segno_run, .run_one = segno_run_one};
+        __VA_ARGS__ __VA_OPT__(,).name = SEGNO_NAME, .version = SEGNO_VERSION, .file = __FILE__, .line = __LINE__, .input = INPUT##_columns, .run = segno_run, .run_one = segno_run_one};
 
 #ifdef __cplusplus
 #define SEGNO_EXTERN_ extern "C"

@@ -129,7 +129,7 @@ impl<'a> Flow<'a> {
                     "put the step before the repartition; or write the rows to a topic of your own, and read it with another pipeline whose source says time: and watermark_delay:",
                 );
             }
-            if (description.event_time || description.timers) && self.pipeline.sources.iter().any(|source| source.time.is_none()) {
+            if self.wants_time(number) && self.pipeline.sources.iter().any(|source| source.time.is_none()) {
                 self.error(
                     Code::EventTimeMissing,
                     &format!("steps[{number}].plugin"),
@@ -199,6 +199,11 @@ impl<'a> Flow<'a> {
         }
     }
 
+    fn wants_time(&self, number: usize) -> bool {
+        let description = &self.descriptions[number];
+        description.event_time || description.timers
+    }
+
     /// State ends by the watermark, so there must be one.
     fn time_to_live(&mut self, number: usize) {
         let step = &self.pipeline.steps[number];
@@ -217,7 +222,7 @@ impl<'a> Flow<'a> {
                 message,
                 "put the step before the repartition; or write the rows to a topic of your own, and read it with another pipeline whose source says time: and watermark_delay:",
             );
-        } else if self.pipeline.sources.iter().any(|source| source.time.is_none()) {
+        } else if self.pipeline.sources.iter().any(|source| source.time.is_none()) && !self.wants_time(number) {
             let message = format!("step \"{}\" has a ttl, which counts event time, and the source has none", step.id);
             self.error(Code::EventTimeMissing, &at, message, "say on the source which column holds it: time: column; or time: segno.processing_time");
         }

@@ -7,7 +7,7 @@
 use super::language::{self, Language, Profile};
 use super::play::Play;
 use super::project::Project;
-use super::scenario::{self, Scenario};
+use super::scenario;
 use super::test::show;
 use crate::cli::console::{Console, count};
 use crate::cli::run::stop_on_signals;
@@ -116,7 +116,10 @@ fn round(console: &Console, args: &DevArgs, language: &dyn Language) -> std::res
     let playing = Instant::now();
     let (inputs, config) = match &args.scenario {
         None => (BTreeMap::new(), Value::Null),
-        Some(name) => scenario::all(&project, Some(name))?.into_iter().next().map(Scenario::into_given).unwrap_or_default(),
+        Some(name) => {
+            let given = scenario::all(&project, Some(name))?[0].given()?.clone();
+            (given.inputs, given.config)
+        }
     };
     let batch_rows = segno_core::pipeline::BATCH_ROWS_DEFAULT;
     let played = Play { project: &project, component: &component, inputs, only: args.record, config, batch_rows }.run()?;

@@ -37,8 +37,18 @@ struct Settings {
 pub struct Scenario {
     pub name: String,
     folder: PathBuf,
-    settings: Settings,
-    inputs: BTreeMap<String, PathBuf>,
+    /// An error of one scenario does not keep the others from running.
+    given: Result<Given>,
+}
+
+/// What a scenario brings in.
+#[derive(Clone)]
+pub struct Given {
+    /// The file of each source.
+    pub inputs: BTreeMap<String, PathBuf>,
+    /// Laid over the configuration.
+    pub config: Value,
+    fuel_per_record: Option<u64>,
 }
 
 /// What came of a scenario.
@@ -69,13 +79,17 @@ pub fn all(project: &Project, only: Option<&str>) -> std::result::Result<Vec<Sce
         return Err(unfit(&root, what, "make a folder in scenarios/ with an input.jsonl, then run `segno test --update`").into());
     }
     let pipeline = project.pipeline()?;
-    Ok(folders.iter().map(|folder| Scenario::read(folder, &pipeline)).collect::<Result<_>>()?)
+    let scenario = |folder: PathBuf| {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Scenario { name, given: Given::read(&folder, &pipeline), folder }
+    };
+    Ok(folders.into_iter().map(scenario).collect())
 }
 
-impl Scenario {
-    fn read(folder: &Path, pipeline: &Pipeline) -> Result<Scenario> {
+impl Given {
+    fn read(folder: &Path, pipeline: &Pipeline) -> Result<Given> {
         let file = folder.join(SCENARIO);
-        let settings = match std::fs::read_to_string(&file) {
+        let Settings { config, fuel_per_record } = match std::fs::read_to_string(&file) {
             Ok(text) if text.lines().all(|line| line.trim().is_empty() || line.trim().starts_with('#')) => Settings::default(),
             Ok(text) => serde_saphyr::from_str(&text).map_err(|error| {
                 unfit(&file, "the scenario's settings cannot be read", "it may have `config`, a map, and `fuel_per_record`, a number")
@@ -102,21 +116,21 @@ impl Scenario {
             let help = format!("put its records into input.jsonl; with several sources, a file for each by its name: {}", names.join(", "));
             return Err(unfit(folder, "the scenario has no input", &help));
         }
-        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Scenario { name, folder: folder.to_owned(), settings, inputs })
+        Ok(Given { inputs, config, fuel_per_record })
     }
+}
 
-    /// The file of each source, and what is laid over the configuration.
-    pub fn into_given(self) -> (BTreeMap<String, PathBuf>, Value) {
-        (self.inputs, self.settings.config)
+impl Scenario {
+    pub fn given(&self) -> Result<&Given> {
+        self.given.as_ref().map_err(Error::clone)
     }
 
     /// Runs the scenario with calls of both sizes and compares. With `only`, just this record, once, compared with nothing.
     pub fn run(&self, project: &Project, component: &Path, only: Option<u64>, update: bool) -> std::result::Result<Verdict, Failure> {
+        let given = self.given()?;
         let play = |batch_rows| {
-            let inputs = self.inputs.clone();
-            let play = Play { project, component, inputs, only, config: self.settings.config.clone(), batch_rows };
-            play.run().map_err(|Failure(errors)| Failure(errors.into_iter().map(|error| self.own(error)).collect()))
+            let play = Play { project, component, inputs: given.inputs.clone(), only, config: given.config.clone(), batch_rows };
+            play.run().map_err(|Failure(errors)| Failure(errors.into_iter().map(|error| self.own(given, error)).collect()))
         };
         let played = play(BATCH_ROWS[0])?;
         let fuel_per_record = played.fuel.div_ceil(played.records.max(1));
@@ -140,7 +154,7 @@ impl Scenario {
                 differences.extend(self.compare(&first)?);
             }
         }
-        if let Some(budget) = self.settings.fuel_per_record
+        if let Some(budget) = given.fuel_per_record
             && fuel_per_record > budget
             && only.is_none()
         {
@@ -153,10 +167,15 @@ impl Scenario {
     }
 
     /// What the scenario brings in is wrong in its own files, not in the pipeline's.
-    fn own(&self, error: Error) -> Error {
+    fn own(&self, given: &Given, error: Error) -> Error {
         match error.code() {
-            Code::PluginConfiguration if !self.settings.config.is_null() => error.with_place(Place::file(self.folder.join(SCENARIO))),
-            Code::SourceEmpty | Code::SourceFormat => error.with_place(Place::file(&self.folder)),
+            Code::PluginConfiguration if !given.config.is_null() => error.with_place(Place::file(self.folder.join(SCENARIO))),
+            Code::SourceEmpty => error.with_help("an input of a scenario has at least one record").with_place(Place::file(&self.folder)),
+            Code::SourceFormat => error.with_place(Place::file(&self.folder)),
+            // Nothing runs that could go on with the mended plugin.
+            Code::TimerFailed => error
+                .with_help("mend the plugin: what its timer finds is what the records before it left")
+                .with_place(Place::file(&self.folder)),
             _ => error,
         }
     }
