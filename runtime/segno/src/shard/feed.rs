@@ -3,7 +3,7 @@
 //! Owns: the reader threads and the bounded number of chunks in flight.
 //! Does not own: the order of records (`plan`), nor what a source is (`segno-input`).
 //!
-//! Invariants: a slot has at most `CHUNKS_AHEAD` chunks asked for and not consumed, so memory is bounded whatever the
+//! Invariants: a slot has at most `chunks_ahead` chunks asked for and not consumed, so memory is bounded whatever the
 //! size of the input. Replies of one slot arrive in the order of its requests.
 
 use segno_core::source::{Next, PartitionReader, ReadLimit};
@@ -12,8 +12,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Chunks of a partition that are read ahead: one being consumed, one being decoded.
-pub const CHUNKS_AHEAD: usize = 2;
+/// Chunks of a partition that are read ahead at least: one being consumed, one being decoded.
+const CHUNKS_LEAST: usize = 2;
+
+/// Chunks of all partitions that are read ahead where there is a core for it: about an epoch of the default size. The next
+/// epoch is decoded while this one is executed.
+const CHUNKS_OF_EPOCH: usize = 12;
 
 /// Size of a chunk: large enough to amortise a request, small enough that hundreds of partitions fit in memory.
 pub const CHUNK_LIMIT: ReadLimit = ReadLimit { rows: 16_384, bytes: 4 << 20 };
@@ -54,6 +58,12 @@ impl Feed {
             handles.push(handle);
         }
         Feed { requests, replies, threads: handles }
+    }
+
+    /// How many chunks of a partition are read ahead: more where it has more to read, as have so many partitions.
+    pub fn chunks_ahead(&self, has_more: bool, partitions: usize) -> usize {
+        let all = if has_more && self.threads.len() > 1 { CHUNKS_OF_EPOCH } else { CHUNKS_LEAST };
+        (all / partitions.max(1)).max(CHUNKS_LEAST)
     }
 
     fn send(&self, slot: SlotId, request: Request) {

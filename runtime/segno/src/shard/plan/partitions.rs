@@ -7,7 +7,7 @@
 //! between two epochs.
 
 use super::{PUT_BACK, Planner};
-use crate::shard::feed::{CHUNKS_AHEAD, SlotId};
+use crate::shard::feed::{CHUNK_LIMIT, SlotId};
 use crate::shard::slot::{Loaded, Slot};
 use segno_core::persisted::{LostRange, PartitionPosition, Position};
 use segno_core::source::Next;
@@ -118,8 +118,10 @@ impl Planner {
 
     pub(super) fn ask_for_missing(&mut self) -> Result<()> {
         let now = Instant::now();
+        let behind = self.slots.iter().filter(|slot| slot.full && !slot.ended).count();
         for slot in &mut self.slots {
-            if slot.ended || slot.position.offset >= slot.bound || slot.queue.len() + slot.asked >= CHUNKS_AHEAD {
+            let ahead = self.feed.chunks_ahead(slot.full, behind);
+            if slot.ended || slot.position.offset >= slot.bound || slot.queue.len() + slot.asked >= ahead {
                 continue;
             }
             if slot.ask_again_at.is_some_and(|at| now < at) {
@@ -134,8 +136,8 @@ impl Planner {
                 slot.opened = true;
             }
             slot.ask_again_at = None;
-            // One request at a time to a partition that last had nothing, else both.
-            let wanted = if slot.waiting_since.is_some() { 1 } else { CHUNKS_AHEAD };
+            // One request at a time to a partition that last had nothing, else all.
+            let wanted = if slot.waiting_since.is_some() { 1 } else { ahead };
             while slot.queue.len() + slot.asked < wanted {
                 self.feed.ask(slot.id);
                 slot.asked += 1;
@@ -155,6 +157,8 @@ impl Planner {
                     return Ok(());
                 }
                 slot.waiting_since = None;
+                let bytes = chunk.raw.as_ref().map_or(0, |raw| raw.bytes.len());
+                slot.full = chunk.offsets.len() >= CHUNK_LIMIT.rows || bytes >= CHUNK_LIMIT.bytes / 2;
                 slot.queue.push_back(Loaded { chunk: Arc::new(chunk), row: 0, bad: 0 });
             }
             Next::Waiting => {
