@@ -15,18 +15,21 @@ use super::step::{StateReader, StepChanges, StepRun, StreamRows};
 use super::tap::{Passing, Taps};
 use arrow_array::BooleanArray;
 use arrow_select::filter::filter_record_batch;
-use segno_core::columns::digest::{RowsDigest, changes_digest};
+use segno_core::columns::digest::{Finished, RowsDigest, changes_digest};
 use segno_core::columns::json::row_to_json;
 use segno_core::columns::key::Keys;
 use segno_core::persisted::{BEFORE_TTL, Digests, LaneScript, Lease, Redrive, write_living};
 use segno_core::pipeline::{OnError, SinkKind};
-use segno_core::pipeline::graph::PortRef;
+use segno_core::pipeline::graph::{Graph, GraphSink, PortRef};
 use segno_core::protocol::time::Moment;
 use segno_core::sink::{DeadLetter, SinkRows};
 use segno_core::{Code, Error, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+
+/// Rows of a step from which on a thread of its own for the digest of their changes is worth its start.
+const ROWS_APART_MIN: usize = 1_000;
 
 /// Everything an epoch did, not yet visible anywhere.
 pub struct Executed {
@@ -113,6 +116,7 @@ impl Execution<'_> {
         self.judge_undecodable(&mut letters)?;
         let source = StreamRows { batch: self.input.batch.clone(), lineage: None };
         let mut streams: Vec<Vec<Option<StreamRows>>> = Vec::new();
+        let mut digests: Vec<Vec<Option<Finished>>> = Vec::new();
         let mut executed = Executed {
             sinks: Vec::new(),
             dead_letters: Vec::new(),
@@ -179,24 +183,17 @@ impl Execution<'_> {
                 before.changes.push((key, 0, Some(write_living(Lease { end, ttl: step.ttl.unwrap_or_default() }, b""))));
             }
             executed.scripts.extend(outcome.scripts);
-            for (port, rows) in step.outputs.iter().zip(&outcome.ports) {
-                if let Some(rows) = rows {
-                    let mut blocks = RowsDigest::of_blocks(self.block_rows);
-                    blocks.update(&rows.batch);
-                    let blocks = blocks.finish().blocks;
+            let (of_ports, of_changes) = self.digests(number, &outcome.ports, outcome.changes.as_ref());
+            for ((port, rows), digest) in step.outputs.iter().zip(&outcome.ports).zip(&of_ports) {
+                if let (Some(rows), Some(digest)) = (rows, digest) {
                     let name = format!("{}.{}", step.id, port.name);
-                    executed.blocks.insert(name.clone(), blocks);
+                    executed.blocks.insert(name.clone(), digest.blocks.clone());
                     executed.lineages.insert(name.clone(), rows.lineage.clone());
                     executed.stream_order.push(name);
                 }
             }
-            if let Some(changes) = outcome.changes {
-                let (digest, blocks) = changes_digest(
-                    changes.changes.iter().map(|(key, table, value)| {
-                        (changes.keys.get(*key as usize), *table, value.as_deref())
-                    }),
-                    self.block_rows,
-                );
+            digests.push(of_ports);
+            if let (Some(changes), Some((digest, blocks))) = (outcome.changes, of_changes) {
                 executed.digests.state.insert(step.id.clone(), digest);
                 executed.blocks.insert(format!("state:{}", step.id), blocks);
                 executed.changes.insert(step.id.clone(), changes);
@@ -211,14 +208,19 @@ impl Execution<'_> {
             };
             let unserved = (!served).then(|| nothing(rows));
             let rows = unserved.as_ref().unwrap_or(rows);
+            let all = rows.batch.num_rows();
             let batch = rows.batch.project(&sink.columns).map_err(|error| {
                 Error::new(Code::Internal, format!("sink \"{name}\": columns could not be selected")).with_cause(error)
             })?;
             let causes = Causes { input: self.input, fired: &executed.fired };
             let rows = self.within_limit(number, causes, StreamRows { batch, lineage: rows.lineage.clone() }, &mut letters)?;
-            let (digest, blocks) = self.digest(&rows);
-            executed.digests.output.insert(name.clone(), digest);
-            executed.blocks.insert(format!("sink:{name}"), blocks);
+            let known = match sink.input {
+                PortRef::Step { step, port } if served && rows.batch.num_rows() == all && takes_all(sink, graph) => digests[step][port].clone(),
+                _ => None,
+            };
+            let digest = known.unwrap_or_else(|| digest(&rows, RowsDigest::with_block_rows(self.block_rows)));
+            executed.digests.output.insert(name.clone(), digest.digest);
+            executed.blocks.insert(format!("sink:{name}"), digest.blocks);
             executed.lineages.insert(format!("sink:{name}"), rows.lineage.clone());
             executed.sinks.push(SinkOutput { name: name.clone(), rows });
         }
@@ -255,11 +257,35 @@ impl Execution<'_> {
         Ok(entering)
     }
 
-    fn digest(&self, rows: &StreamRows) -> (String, Vec<u64>) {
-        let mut digest = RowsDigest::with_block_rows(self.block_rows);
-        digest.update(&rows.batch);
-        let finished = digest.finish();
-        (finished.digest, finished.blocks)
+    /// Of what a step gave: of each port that is read, the blocks, and the whole where a sink takes all of it; of the changes.
+    #[allow(clippy::type_complexity)]
+    fn digests(&self, step: usize, ports: &[Option<StreamRows>], changes: Option<&StepChanges>) -> (Vec<Option<Finished>>, Option<(String, Vec<u64>)>) {
+        let (graph, block_rows) = (&self.program.graph, self.block_rows);
+        let of_port = |(port, rows): (usize, &Option<StreamRows>)| {
+            let port = PortRef::Step { step, port };
+            let whole = graph.sinks.iter().any(|sink| sink.input == port && takes_all(sink, graph));
+            let of = if whole { RowsDigest::with_block_rows } else { RowsDigest::of_blocks };
+            rows.as_ref().map(|rows| digest(rows, of(block_rows)))
+        };
+        let of_ports = || ports.iter().enumerate().map(of_port).collect();
+        let of_changes = || {
+            let changes = changes?;
+            let changed = changes.changes.iter().map(|(key, table, value)| (changes.keys.get(*key as usize), *table, value.as_deref()));
+            Some(changes_digest(changed, block_rows))
+        };
+        if self.threads <= 1 || changes.is_none_or(|changes| changes.changes.len() < ROWS_APART_MIN) {
+            return (of_ports(), of_changes());
+        }
+        std::thread::scope(|scope| {
+            // Where a thread cannot start, this one works in its place.
+            let apart = std::thread::Builder::new().spawn_scoped(scope, &of_changes).ok();
+            let of_ports = of_ports();
+            let of_changes = match apart {
+                Some(apart) => apart.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                None => of_changes(),
+            };
+            (of_ports, of_changes)
+        })
     }
 
     fn judge_undecodable(&self, letters: &mut Letters) -> Result<()> {
@@ -376,6 +402,19 @@ impl Execution<'_> {
             },
         ));
         Ok(())
+    }
+}
+
+fn digest(rows: &StreamRows, mut digest: RowsDigest) -> Finished {
+    digest.update(&rows.batch);
+    digest.finish()
+}
+
+/// Whether a sink is given all columns of the port that it reads, as they stand there.
+fn takes_all(sink: &GraphSink, graph: &Graph) -> bool {
+    match sink.input {
+        PortRef::Step { step, port } => (0..graph.steps[step].outputs[port].schema.columns.len()).eq(sink.columns.iter().copied()),
+        PortRef::Source => false,
     }
 }
 
