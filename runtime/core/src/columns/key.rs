@@ -15,7 +15,6 @@ use arrow_array::types::{
     Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType, UInt32Type, UInt64Type,
 };
 use arrow_array::{Array, ArrayRef};
-use std::hash::Hasher;
 use twox_hash::XxHash3_64;
 
 pub use decode::{decode_columns, decode_key};
@@ -166,9 +165,7 @@ pub fn distinct(keys: &Keys) -> Distinct {
     let mut table = vec![(0u64, EMPTY); 1024];
     for row in 0..keys.len() {
         let key = keys.get(row);
-        let mut hasher = XxHash3_64::with_seed(0);
-        hasher.write(key);
-        let hash = hasher.finish();
+        let hash = XxHash3_64::oneshot(key);
         if found.first_rows.len() * 2 >= table.len() {
             let larger = table.len() * 4;
             let old = std::mem::replace(&mut table, vec![(0, EMPTY); larger]);

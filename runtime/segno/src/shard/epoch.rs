@@ -21,7 +21,7 @@ use std::sync::Arc;
 use twox_hash::XxHash3_128;
 
 /// Assumed size of a record whose original bytes are not kept (Parquet, generators), bytes: epochs are bounded by it.
-const RECORD_BYTES_ASSUMED: usize = 64;
+pub const RECORD_BYTES_ASSUMED: usize = 64;
 
 /// Runs shorter than this on average are gathered row by row, longer ones are copied whole.
 const RUN_ROWS_LONG: usize = 16;

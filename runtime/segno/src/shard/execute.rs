@@ -28,8 +28,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-/// Rows of a step from which on a thread of its own for the digest of their changes is worth its start.
-const ROWS_APART_MIN: usize = 1_000;
+/// Changes of a step from which on a thread of its own for their digest is worth its start.
+const CHANGES_APART_MIN: usize = 1_000;
 
 /// Everything an epoch did, not yet visible anywhere.
 pub struct Executed {
@@ -273,7 +273,7 @@ impl Execution<'_> {
             let changed = changes.changes.iter().map(|(key, table, value)| (changes.keys.get(*key as usize), *table, value.as_deref()));
             Some(changes_digest(changed, block_rows))
         };
-        if self.threads <= 1 || changes.is_none_or(|changes| changes.changes.len() < ROWS_APART_MIN) {
+        if self.threads <= 1 || changes.is_none_or(|changes| changes.changes.len() < CHANGES_APART_MIN) {
             return (of_ports(), of_changes());
         }
         std::thread::scope(|scope| {

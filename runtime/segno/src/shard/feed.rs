@@ -15,9 +15,12 @@ use std::time::Duration;
 /// Chunks of a partition that are read ahead at least: one being consumed, one being decoded.
 const CHUNKS_LEAST: usize = 2;
 
-/// Chunks of all partitions that are read ahead where there is a core for it: about an epoch of the default size. The next
-/// epoch is decoded while this one is executed.
-const CHUNKS_OF_EPOCH: usize = 12;
+/// Bytes of all partitions that are read ahead where there is a core for it: an epoch of the default size, so that the next one is
+/// decoded while this one is executed.
+const BYTES_AHEAD: usize = 32 << 20;
+
+/// A partition whose chunks are smaller has nothing more to read.
+pub const CHUNK_BYTES_MORE: usize = 64 << 10;
 
 /// Size of a chunk: large enough to amortise a request, small enough that hundreds of partitions fit in memory.
 pub const CHUNK_LIMIT: ReadLimit = ReadLimit { rows: 16_384, bytes: 4 << 20 };
@@ -60,10 +63,12 @@ impl Feed {
         Feed { requests, replies, threads: handles }
     }
 
-    /// How many chunks of a partition are read ahead: more where it has more to read, as have so many partitions.
-    pub fn chunks_ahead(&self, has_more: bool, partitions: usize) -> usize {
-        let all = if has_more && self.threads.len() > 1 { CHUNKS_OF_EPOCH } else { CHUNKS_LEAST };
-        (all / partitions.max(1)).max(CHUNKS_LEAST)
+    /// How many chunks of a partition are read ahead, whose last one had so many bytes; so many partitions have more to read.
+    pub fn chunks_ahead(&self, bytes: usize, partitions: usize) -> usize {
+        match bytes >= CHUNK_BYTES_MORE && self.threads.len() > 1 {
+            true => (BYTES_AHEAD / bytes / partitions.max(1)).max(CHUNKS_LEAST),
+            false => CHUNKS_LEAST,
+        }
     }
 
     fn send(&self, slot: SlotId, request: Request) {

@@ -32,8 +32,8 @@ pub(super) struct Slot {
     pub(super) opened: bool,
     pub(super) ended: bool,
     pub(super) waiting_since: Option<Instant>,
-    /// The last chunk was full: there is more behind it.
-    pub(super) full: bool,
+    /// Bytes of the last chunk.
+    pub(super) chunk_bytes: usize,
     pub(super) ask_again_at: Option<Instant>,
     pub(super) idle: bool,
     /// No record lies before this offset that is not in the queue: it runs over what holds no record.
@@ -59,7 +59,7 @@ impl Slot {
             opened: false,
             ended: false,
             waiting_since: None,
-            full: false,
+            chunk_bytes: 0,
             ask_again_at: None,
             idle: false,
             reached: 0,

@@ -7,7 +7,8 @@
 //! between two epochs.
 
 use super::{PUT_BACK, Planner};
-use crate::shard::feed::{CHUNK_LIMIT, SlotId};
+use crate::shard::epoch::RECORD_BYTES_ASSUMED;
+use crate::shard::feed::{CHUNK_BYTES_MORE, SlotId};
 use crate::shard::slot::{Loaded, Slot};
 use segno_core::persisted::{LostRange, PartitionPosition, Position};
 use segno_core::source::Next;
@@ -118,9 +119,9 @@ impl Planner {
 
     pub(super) fn ask_for_missing(&mut self) -> Result<()> {
         let now = Instant::now();
-        let behind = self.slots.iter().filter(|slot| slot.full && !slot.ended).count();
+        let behind = self.slots.iter().filter(|slot| slot.chunk_bytes >= CHUNK_BYTES_MORE && !slot.ended).count();
         for slot in &mut self.slots {
-            let ahead = self.feed.chunks_ahead(slot.full, behind);
+            let ahead = self.feed.chunks_ahead(slot.chunk_bytes, behind);
             if slot.ended || slot.position.offset >= slot.bound || slot.queue.len() + slot.asked >= ahead {
                 continue;
             }
@@ -157,8 +158,7 @@ impl Planner {
                     return Ok(());
                 }
                 slot.waiting_since = None;
-                let bytes = chunk.raw.as_ref().map_or(0, |raw| raw.bytes.len());
-                slot.full = chunk.offsets.len() >= CHUNK_LIMIT.rows || bytes >= CHUNK_LIMIT.bytes / 2;
+                slot.chunk_bytes = chunk.raw.as_ref().map_or(chunk.offsets.len() * RECORD_BYTES_ASSUMED, |raw| raw.bytes.len());
                 slot.queue.push_back(Loaded { chunk: Arc::new(chunk), row: 0, bad: 0 });
             }
             Next::Waiting => {
