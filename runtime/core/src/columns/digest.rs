@@ -276,7 +276,7 @@ fn write_columns(columns: &[Canonical<'_>], first: usize, count: usize, out: &mu
 pub fn changes_digest<'a>(
     changes: impl Iterator<Item = (&'a [u8], u16, Option<&'a [u8]>)>,
     block_rows: usize,
-) -> (String, Vec<u64>) {
+) -> Finished {
     let mut digest = RowsDigest::with_block_rows(block_rows);
     for (key, table, value) in changes {
         digest.update_bytes(|out| {
@@ -293,6 +293,5 @@ pub fn changes_digest<'a>(
             }
         });
     }
-    let finished = digest.finish();
-    (finished.digest, finished.blocks)
+    digest.finish()
 }

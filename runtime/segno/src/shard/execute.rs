@@ -77,6 +77,12 @@ pub struct StepRejects {
     pub causes: Vec<u32>,
 }
 
+/// Of what a step gave.
+struct StepDigests {
+    ports: Vec<Option<Finished>>,
+    changes: Option<Finished>,
+}
+
 pub struct SinkOutput {
     pub name: String,
     pub rows: StreamRows,
@@ -183,7 +189,7 @@ impl Execution<'_> {
                 before.changes.push((key, 0, Some(write_living(Lease { end, ttl: step.ttl.unwrap_or_default() }, b""))));
             }
             executed.scripts.extend(outcome.scripts);
-            let (of_ports, of_changes) = self.digests(number, &outcome.ports, outcome.changes.as_ref());
+            let StepDigests { ports: of_ports, changes: of_changes } = self.digests(number, &outcome.ports, outcome.changes.as_ref());
             for ((port, rows), digest) in step.outputs.iter().zip(&outcome.ports).zip(&of_ports) {
                 if let (Some(rows), Some(digest)) = (rows, digest) {
                     let name = format!("{}.{}", step.id, port.name);
@@ -193,7 +199,7 @@ impl Execution<'_> {
                 }
             }
             digests.push(of_ports);
-            if let (Some(changes), Some((digest, blocks))) = (outcome.changes, of_changes) {
+            if let (Some(changes), Some(Finished { digest, blocks })) = (outcome.changes, of_changes) {
                 executed.digests.state.insert(step.id.clone(), digest);
                 executed.blocks.insert(format!("state:{}", step.id), blocks);
                 executed.changes.insert(step.id.clone(), changes);
@@ -258,8 +264,7 @@ impl Execution<'_> {
     }
 
     /// Of what a step gave: of each port that is read, the blocks, and the whole where a sink takes all of it; of the changes.
-    #[allow(clippy::type_complexity)]
-    fn digests(&self, step: usize, ports: &[Option<StreamRows>], changes: Option<&StepChanges>) -> (Vec<Option<Finished>>, Option<(String, Vec<u64>)>) {
+    fn digests(&self, step: usize, ports: &[Option<StreamRows>], changes: Option<&StepChanges>) -> StepDigests {
         let (graph, block_rows) = (&self.program.graph, self.block_rows);
         let of_port = |(port, rows): (usize, &Option<StreamRows>)| {
             let port = PortRef::Step { step, port };
@@ -274,17 +279,17 @@ impl Execution<'_> {
             Some(changes_digest(changed, block_rows))
         };
         if self.threads <= 1 || changes.is_none_or(|changes| changes.changes.len() < CHANGES_APART_MIN) {
-            return (of_ports(), of_changes());
+            return StepDigests { ports: of_ports(), changes: of_changes() };
         }
         std::thread::scope(|scope| {
             // Where a thread cannot start, this one works in its place.
             let apart = std::thread::Builder::new().spawn_scoped(scope, &of_changes).ok();
-            let of_ports = of_ports();
-            let of_changes = match apart {
+            let ports = of_ports();
+            let changes = match apart {
                 Some(apart) => apart.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
                 None => of_changes(),
             };
-            (of_ports, of_changes)
+            StepDigests { ports, changes }
         })
     }
 

@@ -15,6 +15,18 @@ fn digest(batches: &[RecordBatch], block_rows: usize) -> Finished {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn rows_that_are_written_together_have_the_bytes_of_each_alone(columns in columns(250..600), block in 64usize..300) {
+        let whole = batch(&columns);
+        let alone: Vec<RecordBatch> = (0..whole.num_rows()).map(|row| whole.slice(row, 1)).collect();
+        prop_assert_eq!(digest(std::slice::from_ref(&whole), block), digest(&alone, block));
+        prop_assert_eq!(digest(&[whole], usize::MAX), digest(&alone, usize::MAX));
+    }
+}
+
+proptest! {
     #[test]
     fn batching_slicing_and_blocks_do_not_change_a_digest(columns in columns(1..40), cut in any::<prop::sample::Index>(),
             skip in 0usize..10, block in 1usize..10) {
@@ -93,7 +105,7 @@ fn values_do_not_run_into_each_other() {
     };
     assert_ne!(rows("ab", "c"), rows("a", "bc"));
     let change = |key: &[u8], table, value: Option<&[u8]>| {
-        changes_digest([(key, table, value)].into_iter(), usize::MAX).0
+        changes_digest([(key, table, value)].into_iter(), usize::MAX).digest
     };
     let all = [
         change(b"k", 0, Some(b"v")), change(b"kv", 0, Some(b"")), change(b"k", 1, Some(b"v")), change(b"k", 0, None),
@@ -125,7 +137,7 @@ fn the_fixture_of_digests_holds_for_ever() {
         let changes: Vec<_> = case["changes"].as_array().unwrap().iter()
             .map(|change| (unhex(&change["key"]).unwrap(), change["table"].as_u64().unwrap() as u16, unhex(&change["value"])))
             .collect();
-        let (digest, blocks) = changes_digest(
+        let Finished { digest, blocks } = changes_digest(
             changes.iter().map(|(key, table, value)| (key.as_slice(), *table, value.as_deref())),
             case["block_rows"].as_u64().unwrap() as usize,
         );
