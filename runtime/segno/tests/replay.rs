@@ -60,7 +60,7 @@ fn files_without_event_time_follow_each_other_within_an_epoch_whichever_was_read
     lab.command(plain(), &["run"]);
     let path = lab.path("no-time.yaml");
     let pipeline = std::fs::read_to_string(lab.path("pipeline.yaml")).expect("the pipeline file");
-    let pipeline = pipeline.replace("  time: /at\n", "").replace("replay_debt: 1ms", "replay_debt: 1h");
+    let pipeline = pipeline.replace("  time: /at\n  watermark_delay: 0s\n", "").replace("replay_debt: 1ms", "replay_debt: 1h");
     std::fs::write(&path, pipeline).expect("the pipeline file");
     let segno = |args: &[&str]| {
         let output = Command::new(plain()).args(args).arg(&path).output().expect("segno starts");
