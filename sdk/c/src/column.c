@@ -45,7 +45,9 @@ void segno_builder_text(struct segno_builder *b, uint32_t row, segno_text text) 
     segno_builder_bytes(b, row, text.data, text.length);
 }
 
-void segno_builder_decimal(struct segno_builder *b, segno_decimal value, int precision) {
-    if (!segno_decimal_fits(value, precision)) segno_refuse("a decimal of more than %d digits", precision);
+void segno_builder_decimal(struct segno_builder *b, segno_decimal value, const struct segno_column *column) {
+    if (!segno_decimal_fits(value, column->precision)) {
+        segno_refuse("column %s: a decimal of more than %d digits", segno_name_of(column), column->precision);
+    }
     segno_builder_i128(b, value);
 }

@@ -162,6 +162,21 @@ static segno_bytes answer(const struct segno_view *states, uint32_t keys) {
     return given;
 }
 
+/* A text that is none is the host's error, which names no file: here it is the plugin's. An event alone is looked at, as one is in the
+ * end where the answer of many is refused. */
+static void check_texts(void) {
+    for (uint32_t i = 0; segno_plugin.ports[i] != NULL; i++) {
+        const struct segno_port *port = segno_plugin.ports[i];
+        for (uint32_t c = 0; c < port->width; c++) {
+            const struct segno_builder *texts = &port->builders[1 + c];
+            for (uint32_t row = 0; row < port->rows && port->columns[c].type == SEGNO_UTF8; row++) {
+                uint32_t start = texts->offsets[row], end = texts->offsets[row + 1];
+                if (!segno_is_utf8(texts->data + start, end - start)) segno_refuse("column %s: a text that is no UTF-8", segno_name_of(&port->columns[c]));
+            }
+        }
+    }
+}
+
 struct segno_answer segno_engine_process(segno_bytes bytes, enum segno_check check) {
     static struct segno_view views[COLUMNS_MAX], states[SEGNO_PORTS_MAX], keyed;
     const struct segno_plugin *plugin = &segno_plugin;
@@ -195,6 +210,7 @@ struct segno_answer segno_engine_process(segno_bytes bytes, enum segno_check che
     ports_begin();
     if (plugin->on_timer != NULL) segno_run_events(&given, &due);
     else plugin->run(&given);
+    if (given.rows + due.timers == 1) check_texts();
     struct segno_answer done = {false, answer(states, keys)};
     segno_counts_flush();
     return done;
@@ -224,5 +240,9 @@ void segno_take_back(void) {
         for (uint32_t c = 0; c < port->width; c++) truncate(&port->builders[1 + c], port->columns[c].type, port->rows);
     }
     segno_builder_u32(&rejects[0], segno_now.event);
-    segno_builder_text(&rejects[1], rejected++, segno_reason);
+    static const char none[] = "the plugin gives no reason: segno_reject(\"...\") has it";
+    static const segno_text unsaid = {none, sizeof none - 1};
+    segno_builder_text(&rejects[1], rejected++, segno_reason.length > 0 ? segno_reason : unsaid);
+    /* The next record has none before it says one. */
+    segno_reason = (segno_text){NULL, 0};
 }

@@ -14,6 +14,10 @@ void segno_log(enum segno_level level, const char *format, ...) {
     va_start(arguments, format);
     segno_text text = segno_vformat(format, arguments);
     va_end(arguments);
+    /* The host takes text only. */
+    if (!segno_is_utf8((const uint8_t *)text.data, text.length)) {
+        for (uint32_t at = 0; at < text.length; at++) if ((uint8_t)text.data[at] >= 0x80) ((char *)text.data)[at] = '?';
+    }
     segno_host_log((int)level, text.data, text.length);
 }
 
@@ -47,6 +51,7 @@ segno_outcome segno_reject(const char *format, ...) {
     va_start(arguments, format);
     segno_reason = segno_vformat(format, arguments);
     va_end(arguments);
+    if (!segno_is_utf8((const uint8_t *)segno_reason.data, segno_reason.length)) segno_refuse("the reason of a rejection is no UTF-8");
     return SEGNO_REJECTED;
 }
 

@@ -188,8 +188,9 @@ export class StateShape extends Shape {
             const one = value[attribute];
             const { type, least } = kind;
             const fits = typeof one === type && least !== null && kind.more === null && one >= least && one <= kind.most;
+            const plain = fits ? one : plainOf(column, one);
             // A zero has a sign only as a double.
-            kept[attribute] = !fits ? plainOf(column, one) : one === 0 && kind !== KINDS.f64 ? 0 : one;
+            kept[attribute] = plain === 0 && kind !== KINDS.f64 ? 0 : plain;
         }
         return kept;
     }
@@ -216,7 +217,7 @@ export class StateShape extends Shape {
         }
         this.lists.forEach((list, at) => {
             const items = value[this.attributes[at]];
-            if (list && Array.isArray(items)) for (const item of items) list.refuseOthers(item);
+            if (list && Array.isArray(items)) for (const item of items) if (item !== null && typeof item === 'object') list.refuseOthers(item);
         });
     }
 

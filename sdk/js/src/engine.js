@@ -81,7 +81,7 @@ export class Engine {
                 } catch (error) {
                     if (!(error instanceof Reject)) throw error;
                     for (const port of ports) port.forget();
-                    rejects.push([now.event, error.message.toWellFormed() || NO_REASON]);
+                    rejects.push([now.event, String(error.message).toWellFormed() || NO_REASON]);
                 }
                 for (let at = 0; at < state.length; at++) state[at].leave();
             }

@@ -44,7 +44,7 @@ function ours(bytes) {
 }
 
 function logFailure(error, declared, lines) {
-    const what = error instanceof Error ? `${error.name}: ${error.message}` : `thrown: ${String(error)}`;
+    const what = error instanceof Error ? `${error.name}: ${error.message}` : `thrown: ${textOf(error)}`;
     log(ERROR, `panicked at ${placeOf(error, declared, lines)}:\n${what}`);
 }
 
@@ -55,7 +55,15 @@ function placeOf(error, declared, lines) {
     return place ? `${place[0]}:${place[1]}` : 'a line that is not known';
 }
 
+function textOf(thrown) {
+    try {
+        return String(thrown);
+    } catch {
+        return 'something that has no text';
+    }
+}
+
 /** What is thrown on, so that the call traps and gives no `result`. */
 function trapped(error) {
-    return error instanceof Error ? error : new Error(String(error));
+    return error instanceof Error ? error : new Error(textOf(error));
 }

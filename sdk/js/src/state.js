@@ -11,7 +11,7 @@
 // - `inside`: the columns of one object, which stand in the place of this column
 // - `kind`, for others; `plainOf` and `valueOf` make a plain value of one of the plugin's and back, where they differ
 
-import { KINDS, Unfit, encoder, readDecimal, unfit, utf8, writeDecimal, zeroOf } from './wire.js';
+import { KINDS, Unfit, encoder, readDecimal, shown, unfit, utf8, writeDecimal, zeroOf } from './wire.js';
 
 /** A value of state that is none of its table. */
 export class StateError extends Error {}
@@ -92,7 +92,10 @@ export function plainOf(column, value) {
 function writeList(column, items) {
     if (!Array.isArray(items)) throw new Unfit(`state column ${column.name}: a list is an array, not ${items}`);
     const at = writer.place(4);
-    for (const item of items) writeRow(column.items, item);
+    for (const item of items) {
+        if (item === null || typeof item !== 'object') throw new Unfit(`state column ${column.name}: an item of a list is an object, not ${shown(item)}`);
+        writeRow(column.items, item);
+    }
     writer.view.setUint32(at, writer.at - at - 4, true);
 }
 

@@ -75,7 +75,7 @@ export class Result {
 /** For comparing, and for people. */
 function shown(value) {
     return JSON.stringify(value, (_, one) =>
-        typeof one === 'bigint' ? `${one}n` : one instanceof Uint8Array ? `bytes ${one.join()}` : typeof one === 'number' && !Number.isFinite(one) ? String(one) : one,
+        typeof one === 'bigint' ? `${one}n` : one instanceof Uint8Array ? `bytes ${one.join()}` : typeof one === 'number' && !Number.isFinite(one) ? String(one) : Object.is(one, -0) ? '-0' : one,
     );
 }
 

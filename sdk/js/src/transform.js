@@ -231,8 +231,10 @@ export class Keyed {
     orInsert(first) {
         const value = this.get();
         if (value !== null) return value;
-        this.set(first());
-        return this.get();
+        const made = first();
+        if (made === null) throw new TypeError('orInsert: a function that makes a value is expected, and it made null');
+        this.set(made);
+        return made;
     }
 
     /** The key's value; for a new key one whose columns are null, zero, false or empty. */

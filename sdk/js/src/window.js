@@ -81,6 +81,10 @@ class Panes extends Keyed {
         super.leave();
     }
 
+    set() {
+        throw new TypeError('windows are changed through Tumbling or Sliding; clear() forgets those of the key');
+    }
+
     /** What is kept for a window, to be changed in place. */
     value(pane) {
         this.#given.push(pane);
@@ -339,7 +343,7 @@ export class Sliding extends Windows {
         const slices = panes.filter((pane) => pane.start >= start && pane.end <= end);
         if (!slices.length) return [];
         const value = this.panes.copy(slices[0]);
-        for (const other of slices.slice(1)) this.merge(value, this.panes.value(other));
+        for (const other of slices.slice(1)) this.merge(value, this.panes.copy(other));
         return [{ start, end, kind, value }];
     }
 }

@@ -227,6 +227,51 @@ test('an object that is held on to is of the record that asked for it, and has c
     assert.deepEqual(given, [given[0], given[0], given[0]]);
 });
 
+test('a zero that is kept as a whole number has no sign for the next record', () => {
+    const negates = transform({
+        input: { n: i32 },
+        ports: { out: emit({ is: bool, real: bool }) },
+        state: { kept: keyed({ n: i32, real: f64 }) },
+        process({ n }, { out, kept }) {
+            const one = kept.orDefault();
+            out.push({ is: Object.is(one.n, -0), real: Object.is(one.real, -0) });
+            one.n = one.real = -n % 2;
+        },
+    });
+    const plugin = new Harness(negates);
+    for (const n of [0, 2, 4]) plugin.push({ n }, { key: 'a' });
+    assert.deepEqual(plugin.run().rows(), [{ is: false, real: false }, { is: false, real: true }, { is: false, real: true }]);
+});
+
+test('parts of a window stay what they are, whatever its merge and its results do', () => {
+    const merges = transform({
+        input: { n: i64, at: eventTime },
+        ports: { out: emit({ text: utf8 }) },
+        state: { sums: panes({ items: list({ n: i64 }) }) },
+        setup: ({ sums }) => ({
+            windows: new Sliding(sums, 30n * SECOND, 10n * SECOND, {
+                merge(whole, part) {
+                    if (whole.items.length) whole.items.push(...part.items);
+                    else whole.items = part.items;
+                    part.items.push({ n: 1000n });
+                },
+            }),
+        }),
+        process({ n, at }, { windows }) {
+            windows.add(at).items.push({ n });
+        },
+        onTimer(timer, { out, windows }) {
+            for (const { value } of windows.fire(timer)) {
+                out.push({ text: value.items.map(({ n }) => n).join() });
+                for (const one of value.items) one.n += 100n;
+            }
+        },
+    });
+    const plugin = new Harness(merges);
+    for (const n of [0n, 1n, 2n]) plugin.push({ n, at: 10n * SECOND * n }, { key: 'a' });
+    assert.deepEqual(plugin.runToEnd().rows().map(({ text }) => text), ['0', '0,1', '0,1,2', '1,2', '2']);
+});
+
 test('bytes are those of when they were given', () => {
     const scratch = Uint8Array.of(0);
     const gives = transform({

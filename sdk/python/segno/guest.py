@@ -9,12 +9,14 @@ raise an error that says what to use instead. An exception is logged with its pl
 
 import _strptime  # noqa: F401: what `datetime.strptime` imports when it is first called
 import builtins
+import codecs
 import datetime
 import decimal
 import os
 import random
 import sys
 import time
+import warnings
 from importlib.machinery import BuiltinImporter, FrozenImporter
 
 import segno
@@ -136,6 +138,27 @@ def restrict() -> None:
     decimal.setcontext(decimal.Context(prec=76))
 
 
+def _no_codec(name: str):
+    raise LookupError(f"the codec {name} is not there for a record: `import encodings.{name}` at the top of the file, which makes it a part of the component")
+
+
+#: They would end the call without a word.
+_OF_THE_SYSTEM = ("abort", "_exit", "access", "chdir", "chmod", "getcwd", "kill", "link", "listdir", "lstat", "mkdir", "open", "readlink",
+                  "remove", "rename", "replace", "rmdir", "scandir", "stat", "symlink", "unlink", "utime")  # fmt: skip
+
+
+def _seal() -> None:
+    """Takes what is needed while the component is made, and by no record."""
+    # Not before: what is printed while it is made, such as a mistake of the module, is for who makes it.
+    sys.stdout, sys.stderr = _OUT, _ERR
+    sys.meta_path[:] = [BuiltinImporter, FrozenImporter, _NoFiles]
+    codecs.register(_no_codec)
+    for name in _OF_THE_SYSTEM:
+        if hasattr(os, name):
+            setattr(os, name, _refuse(f"os.{name}()", "hand rows in as a side table of the step"))
+    warnings.showwarning = lambda message, category, file, line, *_: observe.log(observe.WARN, f"{file}:{line}: {category.__name__}: {message}")
+
+
 class _NoFiles:
     """Finds no module: those that are imported while the component is made are all there are."""
 
@@ -160,7 +183,11 @@ def _place(error: BaseException, entry) -> str:
 
 
 def _log_failure(error: BaseException, entry=None) -> None:
-    observe.log(observe.ERROR, f"panicked at {_place(error, entry)}:\n{type(error).__name__}: {error}")
+    try:
+        text = str(error)
+    except Exception:
+        text = "it has no text"
+    observe.log(observe.ERROR, f"panicked at {_place(error, entry)}:\n{type(error).__name__}: {text}")
 
 
 def world(base, imports, name: str, version: str):
@@ -177,9 +204,7 @@ def world(base, imports, name: str, version: str):
             return described
 
         def init(self, config):
-            # Not before: what is printed while the component is made, such as a mistake of the module, is for who makes it.
-            sys.stdout, sys.stderr = _OUT, _ERR
-            sys.meta_path[:] = [BuiltinImporter, FrozenImporter, _NoFiles]
+            _seal()
             try:
                 engine.init(config)
             except Refused as error:

@@ -23,7 +23,8 @@ send_count = _nowhere
 def log(level: int, message: str) -> None:
     """Writes a line to the host's log, at once. `level` is one of `TRACE`, `DEBUG`, `INFO`, `WARN`, `ERROR`. The host limits
     the number and the length of lines."""
-    send_log(level, message)
+    # Half of a pair of surrogates has no bytes.
+    send_log(level, str(message).encode("utf-8", "backslashreplace").decode())
 
 
 def debug(message: str) -> None:
@@ -40,6 +41,8 @@ def warn(message: str) -> None:
 
 def count(name: str, delta: int = 1) -> None:
     """Adds to a counter of this step. Sent at the end of the batch; a batch that fails counts nothing."""
+    if not isinstance(name, str) or not isinstance(delta, int) or delta < 0:
+        raise TypeError(f"count(name, delta): a text and a whole number from 0 on, not {name!r} and {delta!r}")
     _counts[name] = min(_counts.get(name, 0) + delta, _U64_MAX)
 
 

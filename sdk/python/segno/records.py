@@ -10,11 +10,14 @@ import re
 import typing
 
 from . import wire
-from .types import Field, exact, field, from_wire, to_wire
+from .types import Field, exact, field, from_wire, number_of, to_wire
 
 
 class Shape:
     """The columns of a class, and how its objects are made of plain values and the other way round."""
+
+    #: What stands before `column` in errors.
+    what = ""
 
     def __init__(self, cls):
         self.cls = cls
@@ -25,6 +28,8 @@ class Shape:
         # Bytes that can change are copied: those of when they were given count.
         self._to = [(at, convert) for at, one in enumerate(self.columns) if one.kind and (convert := to_wire(one.kind))]
         self._attributes = [one.attribute for one in self.columns]
+        numbers = [(at, number_of(one.kind)) for at, one in enumerate(self.columns) if one.kind]
+        self._numbers = [(at, number) for at, number in numbers if number]
 
     def specs(self) -> list[dict]:
         """The columns as a description has them."""
@@ -33,15 +38,24 @@ class Shape:
     def plain(self, row) -> list:
         """The plain values of an object, in the order of the columns."""
         if type(row) is not self.cls:
-            raise TypeError(f"a {self.cls.__name__} is expected, not {row!r}")
+            # Not by `repr`, which may hold an address.
+            raise TypeError(f"an object of {self.cls.__name__} is expected, not of {type(row).__name__}")
         values = [getattr(row, attribute) for attribute in self._attributes]
+        for at, number in self._numbers:
+            if not isinstance(values[at], number):
+                self._not_a_number(at, values[at])
         for at, convert in self._to:
             if values[at] is not None:
                 try:
                     values[at] = convert(values[at])
                 except wire.Unfit as error:
-                    raise wire.Unfit(f"column {self.columns[at].name}: {error}") from None
+                    raise wire.Unfit(f"{self.what}column {self.columns[at].name}: {error}") from None
         return values
+
+    def _not_a_number(self, at: int, value) -> None:
+        # What only becomes a number when it is written may be another one by then.
+        if value is not None:
+            raise wire.Unfit(f"{self.what}column {self.columns[at].name}: {value!r} is no {self.columns[at].kind}")
 
     def check_nulls(self, values) -> None:
         for one, value in zip(self.columns, values):
@@ -88,6 +102,8 @@ def snake_case(name: str) -> str:
 class StateShape(Shape):
     """A class of state, and of what it holds lists of."""
 
+    what = "state "
+
     def __init__(self, cls, table: str, version: int):
         super().__init__(cls)
         self.table, self.version = table, version
@@ -124,6 +140,8 @@ class StateShape(Shape):
     def to_plain(self, value) -> list:
         values = self.plain(value)
         for at, items in self._lists:
+            if not hasattr(values[at], "__iter__"):
+                raise wire.Unfit(f"state column {self.fields[at].name}: a list is expected, not {values[at]!r}")
             values[at] = [items.to_plain(item) for item in values[at]]
         for one, plain in zip(self.fields, values):
             if plain is None and not one.nullable:

@@ -150,6 +150,8 @@ class Timers:
 
     def _change(self, time: Timestamp, number: int, set_: bool) -> None:
         self._check()
+        if not isinstance(time, int) or not isinstance(number, int) or not 0 <= number < 1 << 32:
+            raise TypeError(f"a timer has a Timestamp and a number from 0 to 2^32-1, not {time!r} and {number!r}")
         self.changes.append((self._event(), time, number, set_))
 
     def write(self) -> bytes:
@@ -225,6 +227,8 @@ class Keyed:
         value = self.get()
         if value is None:
             value = first()
+            if value is None:
+                raise TypeError("or_insert: a function that makes a value is expected, and it made None")
             self.set(value)
         return value
 

@@ -248,6 +248,13 @@ def exact(one: Field, items):
     return is_exact
 
 
+def number_of(kind: wire.ColumnType):
+    """What the numbers of a column are instances of; `None`: it has no numbers, or makes them of other objects."""
+    if kind is wire.F64:
+        return (int, float)
+    return int if kind in (wire.I32, wire.I64, wire.U64, wire.TIMESTAMP, wire.DATE) else None
+
+
 def from_wire(kind: wire.ColumnType):
     """What turns a column's plain values into those of its annotation; `None`: nothing has to be done."""
     if kind is wire.TIMESTAMP:

@@ -127,6 +127,15 @@ class Panes(Keyed):
         for pane in self._given:
             pane.kept, pane.value = self.shape.pane.value.kept(pane.value), None
 
+    def clear(self) -> None:
+        """Forgets the windows of the key."""
+        self._kept[self.key] = None
+
+    def set(self, value) -> None:
+        raise TypeError("windows are changed through Tumbling or Sliding; clear() forgets those of the key")
+
+    or_insert = or_default = set
+
     def get(self) -> list | None:
         """The panes of the key, by their starts."""
         if self.key not in self._kept:
@@ -164,7 +173,7 @@ class Panes(Keyed):
             return []
         panes[:] = [pane for pane in panes if not over(pane)]
         if not panes:
-            self._kept[self.key] = None
+            self.clear()
         return panes
 
 
@@ -392,5 +401,5 @@ class Sliding(_Windows):
             return []
         value = self.panes.copy(slices[0])
         for other in slices[1:]:
-            value.merge(self.panes.value(other))
+            value.merge(self.panes.copy(other))
         return [Fired(window, kind, value)]

@@ -425,6 +425,100 @@ class Mistakes(unittest.TestCase):
         self.assertEqual(given[0][:6], [10100, 10101, 20202, 20204, 30306, 30309])
         self.assertEqual(given, [given[0]] * 3)
 
+    def test_parts_of_a_window_stay_what_they_are_whatever_its_merge_and_its_results_do(self):
+        @columns
+        class Reading:
+            n: int
+            at: EventTime
+
+        @columns
+        class Text:
+            text: str
+
+        @state
+        class Item:
+            n: int
+
+        @state
+        class Sum:
+            items: list[Item] = dataclasses.field(default_factory=list)
+
+            def merge(self, other):
+                if self.items:
+                    self.items.extend(other.items)
+                else:
+                    self.items = other.items
+                other.items.append(Item(1000))
+
+        class Plugin(Transform):
+            out = Emit(Text)
+            panes = Panes(Sum)
+            windows = property(lambda self: Sliding(self.panes, 30 * SECOND, 10 * SECOND))
+
+            def process(self, reading: Reading) -> None:
+                self.windows.add(reading.at).items.append(Item(reading.n))
+
+            def on_timer(self, timer: Timer) -> None:
+                for fired in self.windows.fire(timer):
+                    self.out.push(Text(repr([one.n for one in fired.value.items])))
+                    for one in fired.value.items:
+                        one.n += 100
+
+        plugin = Harness(Plugin)
+        for n in range(3):
+            plugin.push(Reading(n, Timestamp(10 * SECOND * n)), key="a")
+        texts = [row.row.text for row in plugin.run_to_end().rows()]
+        self.assertEqual(texts, ["[0]", "[0, 1]", "[0, 1, 2]", "[1, 2]", "[2]"])
+
+        class Clears(Plugin):
+            def process(self, reading: Reading) -> None:
+                self.windows.add(reading.at).items.append(Item(reading.n))
+                self.panes.clear()
+
+        plugin = Harness(Clears)
+        plugin.push(Reading(1, Timestamp(0)), key="a")
+        self.assertEqual(plugin.run_to_end().rows(), [])
+
+    def test_what_is_given_wrongly_is_refused_where_it_is_given(self):
+        @columns
+        class Number:
+            n: int
+
+        @state
+        class Kept:
+            n: int = 0
+
+        class Index:
+            def __index__(self):
+                return 1
+
+        class Plugin(Transform):
+            out = Emit(Number)
+            kept = Keyed(Kept)
+
+            def process(self, number: Number) -> None:
+                wrong[number.n](self)
+
+            def on_timer(self, timer: Timer) -> None:
+                pass
+
+        wrong = [
+            lambda plugin: plugin.out.push(Number(Index())),
+            lambda plugin: plugin.kept.or_insert(lambda: None),
+            lambda plugin: plugin.kept.set(Kept(Index())),
+            lambda plugin: plugin.timers.set(None),
+            lambda plugin: plugin.timers.set(1.5),
+            lambda plugin: plugin.timers.set(Timestamp(1), -1),
+            lambda plugin: observe.count("x", -1),
+            lambda plugin: observe.count("x", 1.5),
+        ]
+        for at in range(len(wrong)):
+            harness = Harness(Plugin)
+            harness.push(Number(at), key="a")
+            harness.push(Number(at), key="a")
+            with self.assertRaises((TypeError, Unfit), msg=str(at)):
+                harness.run()
+
     def test_bytes_are_those_of_when_they_were_given_and_a_nan_is_the_canonical_one(self):
         @columns
         class Number:
@@ -488,7 +582,7 @@ class Mistakes(unittest.TestCase):
             def process(self, record: Flight) -> None:
                 self.out.push(Enriched(None) if record.origin == "class" else Sum(Timestamp(0), None, 1))
 
-        for origin, said in (("class", "a Sum is expected"), ("none", "column kind: None, and the column is not nullable")):
+        for origin, said in (("class", "an object of Sum is expected, not of Enriched"), ("none", "column kind: None, and the column is not nullable")):
             plugin = Harness(Wrong)
             plugin.push(Flight(origin))
             with self.assertRaisesRegex((TypeError, Unfit), said):

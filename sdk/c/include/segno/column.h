@@ -56,7 +56,7 @@ void segno_builder_null(struct segno_builder *builder, uint32_t row);
 void segno_builder_valid(struct segno_builder *builder, uint32_t row);
 void segno_builder_bytes(struct segno_builder *builder, uint32_t row, const void *data, uint32_t length);
 void segno_builder_text(struct segno_builder *builder, uint32_t row, segno_text text);
-void segno_builder_decimal(struct segno_builder *builder, segno_decimal value, int precision);
+void segno_builder_decimal(struct segno_builder *builder, segno_decimal value, const struct segno_column *column);
 
 static inline bool segno_bit(const uint8_t *bits, uint32_t row) { return bits[row / 8] >> (row % 8) & 1; }
 static inline bool segno_valid(const struct segno_view *view, uint32_t row) {
@@ -248,7 +248,7 @@ SEGNO_INLINE void segno_push(const struct segno_column *column, struct segno_bui
         segno_builder_bytes(builder, row, value.data, value.length);
         break;
     }
-    case SEGNO_DECIMAL: segno_builder_decimal(builder, segno_load_i128(at), column->precision); break;
+    case SEGNO_DECIMAL: segno_builder_decimal(builder, segno_load_i128(at), column); break;
     default: segno_builder_i64(builder, segno_load_i64(at)); break;
     }
 }

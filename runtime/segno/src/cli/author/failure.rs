@@ -33,7 +33,7 @@ fn panic(reason: &str) -> Option<(&str, &str)> {
 pub fn describe(letter: &Value, again: &str) -> String {
     let reason = text(letter, "reason");
     let head = match panic(&reason) {
-        Some((place, said)) => format!("[{}] the plugin panicked at {place}\n  says    {}\n", text(letter, "code"), printable(said)),
+        Some((place, said)) => format!("[{}] the plugin panicked at {place}\n  says    {}\n", text(letter, "code"), said.lines().map(printable).collect::<Vec<_>>().join("\n          ")),
         None => format!("[{}] {}\n", text(letter, "code"), printable(&reason)),
     };
     let bytes = match &letter["value"] {
