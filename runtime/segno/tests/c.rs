@@ -134,11 +134,16 @@ fn a_mistake_of_the_plugin_names_its_line_its_record_and_the_command_that_repeat
         }
     }
     // What the SDK finds wrong in what it is given has no line of its own.
-    folder.write("fails/fails.c", &good.replace("    int64_t full", "    if (order->quantity == 3) segno_log(SEGNO_INFO, \"%e\", 1.0);\n    int64_t full"));
-    let line = 1 + folder.read("fails/fails.c").lines().position(|line| line.contains("SEGNO_PLUGIN(")).unwrap();
-    let done = folder.segno("fails", &["dev", "--once"]).failed(1, &[]);
-    for said in [&*format!("[P020] the plugin panicked at fails.c:{line}"), "a conversion that there is not: %e", "{\"order\":4,"] {
-        assert!(done.out.contains(said), "no {said:?} in {}", done.out);
+    for (given, said) in [
+        ("segno_log(SEGNO_INFO, \"%e\", 1.0);", "a conversion that there is not: %e"),
+        ("return segno_reject(\"\\xff\");", "the reason of a rejection is no UTF-8"),
+    ] {
+        folder.write("fails/fails.c", &good.replace("    int64_t full", &format!("    if (order->quantity == 3) {given}\n    int64_t full")));
+        let line = 1 + folder.read("fails/fails.c").lines().position(|line| line.contains("SEGNO_PLUGIN(")).unwrap();
+        let done = folder.segno("fails", &["dev", "--once"]).failed(1, &[]);
+        for said in [&*format!("[P020] the plugin panicked at fails.c:{line}"), said, "{\"order\":4,"] {
+            assert!(done.out.contains(said), "no {said:?} in {}", done.out);
+        }
     }
 }
 
