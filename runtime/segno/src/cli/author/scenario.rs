@@ -93,7 +93,7 @@ impl Given {
             Ok(text) if text.lines().all(|line| line.trim().is_empty() || line.trim().starts_with('#')) => Settings::default(),
             Ok(text) => serde_saphyr::from_str(&text).map_err(|error| {
                 unfit(&file, "the scenario's settings cannot be read", "it may have `config`, a map, and `fuel_per_record`, a number")
-                    .with_cause(error)
+                    .with_cause(error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: "))
             })?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Settings::default(),
             Err(error) => return Err(unfit(&file, "the scenario's settings cannot be read", "is it UTF-8 text?").with_cause(error)),
