@@ -11,6 +11,7 @@ use crate::engine::Engine;
 use crate::failure::{CallFailure, without_memory};
 use crate::instance::{Host, Instance, failure, linker, prepare};
 use crate::limits::{FUEL_DESCRIBE, Limits};
+use crate::parts::interpreter;
 use crate::start::start;
 use segno_core::{Code, Error, Result};
 use segno_wire::Description;
@@ -122,13 +123,13 @@ impl Engine {
 
     fn compile(&self, bytes: &[u8]) -> Result<wasmtime::component::Component> {
         let cache = self.cache.as_deref().map(Cache::open).transpose()?;
-        let name = format!("parts-{}", self.compatibility());
         if let Some(cache) = &cache {
-            self.parts.load(cache, &name);
+            let name = interpreter(bytes).map(|interpreter| format!("parts-{interpreter}-{}", self.compatibility()));
+            self.parts.load(cache, name.as_deref());
         }
         let component = wasmtime::component::Component::new(&self.wasm, bytes).map_err(|error| refused(&error))?;
         if let Some(cache) = &cache {
-            self.parts.save(cache, &name);
+            self.parts.save(cache);
         }
         Ok(component)
     }
