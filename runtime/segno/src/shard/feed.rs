@@ -19,8 +19,8 @@ const CHUNKS_LEAST: usize = 2;
 /// decoded while this one is executed.
 const BYTES_AHEAD: usize = 32 << 20;
 
-/// A partition whose chunks are smaller has nothing more to read.
-pub const CHUNK_BYTES_MORE: usize = 64 << 10;
+/// A partition whose chunks are smaller gives what has come so far: asked more often it would give less each time.
+pub const CHUNK_BYTES_MORE: usize = 768 << 10;
 
 /// Size of a chunk: large enough to amortise a request, small enough that hundreds of partitions fit in memory.
 pub const CHUNK_LIMIT: ReadLimit = ReadLimit { rows: 16_384, bytes: 4 << 20 };

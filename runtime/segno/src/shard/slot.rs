@@ -32,7 +32,7 @@ pub(super) struct Slot {
     pub(super) opened: bool,
     pub(super) ended: bool,
     pub(super) waiting_since: Option<Instant>,
-    /// Bytes of the last chunk.
+    /// Bytes of the last chunk: how much more there is to read.
     pub(super) chunk_bytes: usize,
     pub(super) ask_again_at: Option<Instant>,
     pub(super) idle: bool,

@@ -8,7 +8,7 @@
 
 use super::{PUT_BACK, Planner};
 use crate::shard::epoch::RECORD_BYTES_ASSUMED;
-use crate::shard::feed::{CHUNK_BYTES_MORE, SlotId};
+use crate::shard::feed::{CHUNK_BYTES_MORE, CHUNK_LIMIT, SlotId};
 use crate::shard::slot::{Loaded, Slot};
 use segno_core::persisted::{LostRange, PartitionPosition, Position};
 use segno_core::source::Next;
@@ -158,7 +158,9 @@ impl Planner {
                     return Ok(());
                 }
                 slot.waiting_since = None;
-                slot.chunk_bytes = chunk.raw.as_ref().map_or(chunk.offsets.len() * RECORD_BYTES_ASSUMED, |raw| raw.bytes.len());
+                let bytes = chunk.raw.as_ref().map_or(chunk.offsets.len() * RECORD_BYTES_ASSUMED, |raw| raw.bytes.len());
+                let is_full = chunk.offsets.len() >= CHUNK_LIMIT.rows;
+                slot.chunk_bytes = if is_full { bytes.max(CHUNK_BYTES_MORE) } else { bytes };
                 slot.queue.push_back(Loaded { chunk: Arc::new(chunk), row: 0, bad: 0 });
             }
             Next::Waiting => {
