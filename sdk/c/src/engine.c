@@ -240,9 +240,7 @@ void segno_take_back(void) {
         for (uint32_t c = 0; c < port->width; c++) truncate(&port->builders[1 + c], port->columns[c].type, port->rows);
     }
     segno_builder_u32(&rejects[0], segno_now.event);
-    static const char none[] = "the plugin gives no reason: segno_reject(\"...\") has it";
-    static const segno_text unsaid = {none, sizeof none - 1};
-    segno_builder_text(&rejects[1], rejected++, segno_reason.length > 0 ? segno_reason : unsaid);
+    segno_builder_text(&rejects[1], rejected++, segno_reason);
     /* The next record has none before it says one. */
     segno_reason = (segno_text){NULL, 0};
 }

@@ -11,8 +11,6 @@ import { ConfigError, readConfig } from './settings.js';
 import { ConfigRefused, Reject, StateUnreadable, loadTable } from './transform.js';
 import { BATCH, EFFECTS, INIT, KINDS, readFrame, readMessage, writeFrame, writeMessage } from './wire.js';
 
-const NO_REASON = "the plugin gives no reason: new Reject('...') has it";
-
 /** `init` refuses its configuration or its side tables; or a batch as a whole cannot be processed. */
 export class Refused extends Error {}
 
@@ -81,7 +79,7 @@ export class Engine {
                 } catch (error) {
                     if (!(error instanceof Reject)) throw error;
                     for (const port of ports) port.forget();
-                    rejects.push([now.event, String(error.message).toWellFormed() || NO_REASON]);
+                    rejects.push([now.event, String(error.message).toWellFormed()]);
                 }
                 for (let at = 0; at < state.length; at++) state[at].leave();
             }

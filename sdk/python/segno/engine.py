@@ -15,9 +15,6 @@ from .transform import ConfigRefused, Plan, Reject, StateUnreadable, Timer, load
 from .types import Timestamp
 
 
-NO_REASON = "the plugin gives no reason: Reject(\"...\") has it"
-
-
 class Refused(Exception):
     """`init` refuses its configuration or its side tables; or a batch as a whole cannot be processed."""
 
@@ -91,7 +88,7 @@ class Engine:
                 except Reject as reject:
                     for port, mark in zip(ports, marks):
                         del port.causes[mark:], port.rows[mark:]
-                    rejects.append((self.event, str(reject) or NO_REASON))
+                    rejects.append((self.event, str(reject)))
                 for table in tables:
                     table._leave()
             if due:
