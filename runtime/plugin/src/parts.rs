@@ -1,8 +1,8 @@
 //! Compiled functions, by what they were compiled from: an interpreter's are the same in each plugin that it runs, before
 //! and after `init`, and compiling them takes most of a minute.
 //!
-//! Owns: these parts in memory, those of one interpreter at a time, and as an entry of the cache for each interpreter. Does not own: the entry's file and its MAC (`cache`), what a
-//! key is made of (the engine: a digest of the function and of every setting that decides code).
+//! Owns: these parts in memory, those of one interpreter at a time, and as an entry of the cache for each interpreter. Does not
+//! own: the entry's file and its MAC (`cache`), what a key is made of (the engine: a digest of the function and of every setting that decides code).
 //!
 //! Invariants: a part that is not there is compiled: losing all of them costs time only. What the cache's MAC does not
 //! vouch for is never read. The parts are read when something has to be compiled, and not before. Plugins that bring no
