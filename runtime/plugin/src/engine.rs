@@ -6,7 +6,7 @@
 //! Invariant: every switch that can change an answer is set here, whatever its default; a test reads wasmtime's source
 //! and fails when a switch appears that is neither set nor known to be without influence.
 
-use crate::limits::STACK_BYTES;
+use crate::limits::{FRAMES, STACK_BYTES};
 use crate::parts::Parts;
 use segno_core::{Code, Error, Result};
 use std::hash::{Hash, Hasher};
@@ -77,7 +77,7 @@ pub fn config() -> Config {
     config.signals_based_traps(true);
     config.strategy(Strategy::Cranelift);
     config.table_lazy_init(true);
-    config.wasm_backtrace_max_frames(None);
+    config.wasm_backtrace_max_frames(std::num::NonZeroUsize::new(FRAMES));
     config.wasm_branch_hinting(false);
     config.wasm_bulk_memory(true);
     config.wasm_component_model(true);

@@ -6,20 +6,20 @@
 //! Invariants: a failure says nothing about which record caused it. Words that may reach a dead letter are Segno's own or
 //! the plugin's, never the engine's: they must not change with its version.
 
-use crate::limits::ERROR_TEXT_BYTES;
+use crate::limits::{ERROR_TEXT_BYTES, FUNCTION_NAME_BYTES, FUNCTIONS_SHOWN};
 use segno_core::Code;
 use std::fmt;
-use wasmtime::Trap;
+use wasmtime::{Trap, WasmBacktrace};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallFailure {
-    /// The plugin trapped; the name of the trap, and the last line that it logged as an error.
-    Trap { name: String, said: Option<String> },
+    /// The plugin trapped; the name of the trap, the last line that it logged as an error, and the functions that it was in.
+    Trap { name: String, said: Option<String>, within: Option<String> },
     OutOfFuel { fuel: u64 },
     Deadline { milliseconds: u64 },
     Memory { bytes: u64 },
     Table { elements: u64 },
-    StackOverflow,
+    StackOverflow { within: Option<String> },
     OutputTooLarge { bytes: u64, limit: u64 },
     /// The answer has more of something than a limit allows.
     TooMuch(String),
@@ -66,7 +66,7 @@ impl CallFailure {
             CallFailure::Deadline { .. }
             | CallFailure::Memory { .. }
             | CallFailure::Table { .. }
-            | CallFailure::StackOverflow
+            | CallFailure::StackOverflow { .. }
             | CallFailure::NoMemory(_)
             | CallFailure::Engine(_) => false,
         }
@@ -101,7 +101,7 @@ impl CallFailure {
             CallFailure::Deadline { .. } => Code::DeadlineExpired,
             CallFailure::Memory { .. } => Code::PluginOutOfMemory,
             CallFailure::Table { .. } => Code::PluginTableLimit,
-            CallFailure::StackOverflow => Code::PluginStackOverflow,
+            CallFailure::StackOverflow { .. } => Code::PluginStackOverflow,
             CallFailure::OutputTooLarge { .. } | CallFailure::TooMuch(_) | CallFailure::Malformed(_) => Code::PluginAnswer,
             CallFailure::Fatal(_) => Code::PluginFatal,
             CallFailure::NoMemory(_) => Code::MachineMemory,
@@ -113,13 +113,13 @@ impl CallFailure {
 impl fmt::Display for CallFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CallFailure::Trap { name, said: Some(said) } => write!(f, "the plugin trapped ({name}): {said}"),
-            CallFailure::Trap { name, said: None } => write!(f, "the plugin trapped ({name})"),
+            CallFailure::Trap { name, said: Some(said), .. } => write!(f, "the plugin trapped ({name}): {said}"),
+            CallFailure::Trap { name, within, .. } => write!(f, "the plugin trapped ({name}){}", placed(within.as_deref())),
             CallFailure::OutOfFuel { fuel } => write!(f, "the call used up its {fuel} units of fuel (limits.fuel_per_record of the step)"),
             CallFailure::Deadline { milliseconds } => write!(f, "the call ran longer than {milliseconds} ms"),
             CallFailure::Memory { bytes } => write!(f, "the plugin wanted more than {bytes} bytes of memory (limits.memory of the step)"),
             CallFailure::Table { elements } => write!(f, "the plugin wanted more than {elements} table elements"),
-            CallFailure::StackOverflow => f.write_str("the plugin overflowed its stack"),
+            CallFailure::StackOverflow { within } => write!(f, "the plugin overflowed its stack{}", placed(within.as_deref())),
             CallFailure::OutputTooLarge { bytes, limit } => {
                 write!(f, "the plugin's answer has {bytes} bytes; {limit} are allowed (limits.output_bytes of the step)")
             }
@@ -132,6 +132,27 @@ impl fmt::Display for CallFailure {
 }
 
 impl std::error::Error for CallFailure {}
+
+fn placed(within: Option<&str>) -> String {
+    within.map_or_else(String::new, |within| format!(" in {within}"))
+}
+
+/// The innermost functions of a trap by the component's own names: `deep, called by process`. `None` where it has no names.
+pub(crate) fn within(error: &wasmtime::Error) -> Option<String> {
+    let trace = error.downcast_ref::<WasmBacktrace>()?;
+    let names = trace.frames().iter().filter_map(|frame| frame.func_name());
+    let mut names: Vec<String> = names.map(readable).collect();
+    names.dedup();
+    names.truncate(FUNCTIONS_SHOWN);
+    (!names.is_empty()).then(|| names.join(", called by "))
+}
+
+/// A function's name as its author knows it.
+fn readable(name: &str) -> String {
+    let mut name = format!("{:#}", rustc_demangle::demangle(&name[..cut(name, FUNCTION_NAME_BYTES)]));
+    name.truncate(cut(&name, FUNCTION_NAME_BYTES));
+    name
+}
 
 /// The largest length up to `max` at which `text` can be cut.
 pub(crate) fn cut(text: &str, max: usize) -> usize {

@@ -5,7 +5,7 @@
 //! Invariants: fuel is set for each call. After a failure the instance is not called again. Nothing that the plugin
 //! imports gives it anything back.
 
-use crate::failure::{CallFailure, cut, name, without_memory};
+use crate::failure::{CallFailure, cut, name, within, without_memory};
 use crate::limits::{COUNTER_NAME_BYTES, COUNTERS, FUEL_INSTANTIATE, INSTANCES, LOG_LINE_BYTES, Limits};
 use crate::engine::DEADLINE_TICK;
 use crate::start::start;
@@ -244,12 +244,13 @@ pub(crate) fn failure(store: &mut Store<Host>, limits: &Limits, fuel: u64, error
     match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => CallFailure::OutOfFuel { fuel },
         Some(Trap::Interrupt) => CallFailure::Deadline { milliseconds: limits.deadline.as_millis() as u64 },
-        Some(Trap::StackOverflow) => CallFailure::StackOverflow,
+        Some(Trap::StackOverflow) => CallFailure::StackOverflow { within: within(&error) },
         Some(trap) => {
             let said = store.data().observed.logs.iter().rev().find(|line| line.level == 4);
             CallFailure::Trap {
                 name: name(*trap).to_owned(),
                 said: said.map(|line| line.message.clone()),
+                within: within(&error),
             }
         }
         None if without_memory(&error) => CallFailure::of_engine(&error),

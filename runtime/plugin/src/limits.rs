@@ -32,6 +32,11 @@ pub const LOG_LINE_BYTES: usize = 4096;
 pub const COUNTERS: usize = 64;
 /// Stack of a call, bytes.
 pub const STACK_BYTES: usize = 512 << 10;
+/// Functions that are looked at where a plugin traps, and those that are named; of a recursion many are the same.
+pub const FRAMES: usize = 16;
+pub const FUNCTIONS_SHOWN: usize = 3;
+/// Bytes of a function's name; the rest is cut.
+pub const FUNCTION_NAME_BYTES: usize = 200;
 /// Instances, memories and tables of one component: a plugin in Rust is one module and a few shims; an interpreter comes as
 /// a dozen libraries that share a memory, and a shim for each interface that it would like to have.
 pub const INSTANCES: usize = 128;

@@ -88,7 +88,22 @@ fn deep_recursion_overflows_the_guests_stack_only() {
         "",
         "(call $deep (i32.const 0))",
     );
-    assert_eq!(failure(&guest, Limits::default()), CallFailure::StackOverflow);
+    let failure = failure(&guest, Limits::default());
+    assert_eq!(failure.code(), Code::PluginStackOverflow);
+    assert_eq!(failure.to_string(), "the plugin overflowed its stack in deep");
+}
+
+#[test]
+fn a_trap_without_words_names_the_functions() {
+    let innermost = "(func $inner (drop (i32.load (i32.const -4)))) (func $outer (call $inner)) (func $_RNvCs1234_7mycrate4deep (call $outer))";
+    let guest = guest(innermost, "", "(call $_RNvCs1234_7mycrate4deep) (i32.const 0)");
+    let said = failure(&guest, Limits::default()).to_string();
+    assert!(said.starts_with("the plugin trapped (out of bounds") && said.ends_with(") in inner, called by outer, called by mycrate::deep"), "{said}");
+    // A name is the plugin's: of any length, and never more than is shown.
+    let long = "n".repeat(100_000);
+    let long = self::guest(&format!("(func ${long} (unreachable))"), "", &format!("(call ${long}) (i32.const 0)"));
+    let said = failure(&long, Limits::default()).to_string();
+    assert!(said.contains("nnn") && said.len() < 600, "{}", said.len());
 }
 
 #[test]

@@ -388,6 +388,14 @@ fn a_check_on_given_records_says_why_none_came_through() {
     check(&["--input", "not-there", "--time", "at"]).failed(78, &["--input:", "one JSON object on each line"]);
     folder.write("checked/empty.jsonl", "");
     check(&["--input", "empty.jsonl", "--time", "at"]).failed(78, &["it is empty"]);
+    // A plugin without event time: what is named is read as one all the same.
+    let folder = Folder::with("plain", "map");
+    folder.segno("plain", &["build", "-q"]).good();
+    folder.write("plain/text.jsonl", "{\"order\":1,\"customer\":\"a\",\"at\":\"2024-05-01T10:05:00Z\",\"quantity\":1,\"price_cents\":100}\n");
+    let check = |column: &str| folder.segno("plain", &["check", "plain.wasm", "--input", "text.jsonl", "--time", column]);
+    check("at").good();
+    let vain = check("customer");
+    assert!(vain.code == 1 && vain.out.contains("no record came through"), "{} {}", vain.out, vain.err);
 }
 
 #[test]

@@ -133,6 +133,19 @@ fn a_mistake_of_the_plugin_names_its_line_its_record_and_the_command_that_repeat
             assert!(done.out.contains(said), "{mistake}: no {said:?} in {}", done.out);
         }
     }
+    // What no check sees ends at the edge of the memory: the function is named.
+    let wild = "__attribute__((noinline)) static void scribble(char *at) { *(volatile char *)at = 1; }\nstatic segno_outcome process(";
+    let deep = "static int64_t deep(int64_t n, volatile char *up) {\n    volatile char big[512];\n    big[n % 512] = up ? up[0] : 1;\n    return n < 0 ? 0 : 1 + deep(n + 1, big) + big[5];\n}\nstatic segno_outcome process(";
+    for (function, call, said) in [
+        (wild, "if (order->quantity == 3) scribble((char *)-5);", ") in scribble, called by "),
+        (deep, "if (order->quantity == 3 && deep(0, 0) == 5) return SEGNO_OK;", ") in deep, called by "),
+    ] {
+        folder.write("fails/fails.c", &good.replace("static segno_outcome process(", function).replace("    int64_t full", &format!("    {call}\n    int64_t full")));
+        let done = folder.segno("fails", &["dev", "--once"]).failed(1, &[]);
+        for said in ["[P020] the plugin trapped (out of bounds memory access", said, "{\"order\":4,"] {
+            assert!(done.out.contains(said), "no {said:?} in {}", done.out);
+        }
+    }
     // What the SDK finds wrong in what it is given has no line of its own.
     for (given, said) in [
         ("segno_log(SEGNO_INFO, \"%e\", 1.0);", "a conversion that there is not: %e"),

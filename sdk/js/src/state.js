@@ -94,7 +94,11 @@ function writeList(column, items) {
     const at = writer.place(4);
     for (const item of items) {
         if (item === null || typeof item !== 'object') throw new Unfit(`state column ${column.name}: an item of a list is an object, not ${shown(item)}`);
-        writeRow(column.items, item);
+        try {
+            writeRow(column.items, item);
+        } catch (error) {
+            throw error instanceof Unfit ? new Unfit(`list ${column.name}: ${error.message}`) : error;
+        }
     }
     writer.view.setUint32(at, writer.at - at - 4, true);
 }

@@ -304,6 +304,7 @@ test('what no state holds is an error of the record that put it there', () => {
     };
     assert.throws(() => run(keeps({ value: i32 }, (n) => (n ? n : 2 ** 31))), /state column value: 2147483648 is no i32/);
     assert.throws(() => run(keeps({ value: list({ n: i32 }) }, (n) => (n ? [] : null))), /state column value: a list is an array, not null/);
+    assert.throws(() => run(keeps({ value: list({ n: i32 }) }, () => [{ n: 'x' }])), /list value: state column n: "x" is no i32/);
 });
 
 test('what is remembered outside of state is found', () => {

@@ -142,7 +142,10 @@ class StateShape(Shape):
         for at, items in self._lists:
             if not hasattr(values[at], "__iter__"):
                 raise wire.Unfit(f"state column {self.fields[at].name}: a list is expected, not {values[at]!r}")
-            values[at] = [items.to_plain(item) for item in values[at]]
+            try:
+                values[at] = [items.to_plain(item) for item in values[at]]
+            except wire.Unfit as error:
+                raise wire.Unfit(f"list {self.fields[at].name}: {error}") from None
         for one, plain in zip(self.fields, values):
             if plain is None and not one.nullable:
                 raise wire.Unfit(f"state column {one.name}: None, and the column is not nullable")

@@ -265,8 +265,11 @@ def _write_row(out: bytearray, columns, values) -> None:
     for column, value in zip(columns, values, strict=True):
         if column.kind is None:
             items = bytearray()
-            for item in value:
-                _write_row(items, column.items, item)
+            try:
+                for item in value:
+                    _write_row(items, column.items, item)
+            except Unfit as error:
+                raise Unfit(f"list {column.name}: {error}") from None
             out += _LENGTH.pack(len(items))
             out += items
             continue

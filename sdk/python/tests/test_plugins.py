@@ -575,6 +575,28 @@ class Mistakes(unittest.TestCase):
         with self.assertRaisesRegex(Unfit, "state column n: 9223372036854775808 is no i64"):
             plugin.run()
 
+    def test_what_is_wrong_in_an_item_names_its_list(self):
+        @state
+        class Item:
+            n: int
+
+        @state
+        class Kept:
+            items: list[Item] = dataclasses.field(default_factory=list)
+
+        class Plugin(Transform):
+            out = Keep()
+            kept = Keyed(Kept)
+
+            def process(self, record: Flight) -> None:
+                self.kept.set(Kept([Item("x")]))
+                self.out.keep()
+
+        plugin = Harness(Plugin)
+        plugin.push(Flight("a"), key="a")
+        with self.assertRaisesRegex(Unfit, "list items: state column n: 'x' is no i64"):
+            plugin.run()
+
     def test_a_row_of_another_class_or_with_none_is_refused(self):
         class Wrong(Transform):
             out = Emit(Sum)

@@ -398,7 +398,7 @@ fn pipeline(
         "columns": declared,
         "on_error": "dlq",
     });
-    if description.event_time || description.timers {
+    if args.time.is_some() || description.event_time || description.timers {
         let own = columns.iter().find(|column| column.kind == ColumnType::Timestamp).map(|column| column.name.as_str());
         source["time"] = match (args.time.as_deref().or(own), &args.input) {
             (Some(column), _) => json!(column),

@@ -185,9 +185,24 @@ pub fn table(rows: &[Vec<String>]) -> String {
     text
 }
 
+/// A word of a command that is shown to be pasted into a shell.
+pub fn word(text: impl AsRef<std::path::Path>) -> String {
+    let text = text.as_ref().display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./+=:@%,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_survives_the_shell() {
+        assert_eq!(word("./a-b/c.d"), "./a-b/c.d");
+        assert_eq!(word("my plugin"), "'my plugin'");
+        assert_eq!(word("it's"), "'it'\\''s'");
+        assert_eq!(word(""), "''");
+    }
 
     #[test]
     fn numbers_are_readable() {

@@ -2,7 +2,7 @@
 //!
 //! Owns: arguments and words. Does not own: reading letters (`worker::letters`), the redrive (`worker::redrive`).
 
-use super::console::{Console, count, number, printable, table};
+use super::console::{Console, count, number, printable, table, word};
 use super::pipeline::{placed, read, stage_of, step_position};
 use super::run::stop_on_signals;
 use super::{Outcome, PipelineFile, Shard};
@@ -53,6 +53,9 @@ pub struct Which {
     /// Only letters of this step.
     #[arg(long, env = "SEGNO_STEP")]
     step: Option<String>,
+    /// Only letters of this record, as `dlq show` names it: source/partition/offset.
+    #[arg(long, env = "SEGNO_RECORD")]
+    record: Option<String>,
 }
 
 #[derive(clap::Args)]
@@ -83,10 +86,11 @@ pub struct RedriveArgs {
 pub fn run(console: &Console, command: DlqCommand) -> Outcome {
     match command {
         DlqCommand::List { pipeline, shard } => list(console, &pipeline, &shard),
-        DlqCommand::Show { pipeline, shard, which: Which { code, step }, limit } => {
+        DlqCommand::Show { pipeline, shard, which: Which { code, step, record: one }, limit } => {
             let wanted = |letter: &Value| {
                 code.as_ref().is_none_or(|code| text(letter, "code").eq_ignore_ascii_case(code))
                     && step.as_ref().is_none_or(|step| text(letter, "step") == *step)
+                    && one.as_ref().is_none_or(|one| record(letter) == *one)
             };
             show(console, &pipeline, &shard, wanted, limit)
         }
@@ -154,6 +158,7 @@ fn redrive(console: &Console, args: &RedriveArgs, loaded: &Loaded, with: &Loaded
             shard: args.shard.shard,
             step: args.which.step.clone(),
             code: args.which.code.clone(),
+            record: args.which.record.clone(),
             epochs: args.epoch.clone().unwrap_or(0..=u64::MAX),
             again: args.again,
         },
@@ -249,6 +254,7 @@ fn show(
     wanted: impl Fn(&Value) -> bool,
     limit: u64,
 ) -> Outcome {
+    let again = format!("segno dlq redrive {} --record ", word(&pipeline.file));
     let pipeline = read(&pipeline.file)?;
     let mut shown = 0;
     let mut more = false;
@@ -263,7 +269,7 @@ fn show(
         shown += 1;
         let mut with_id = letter.clone();
         with_id["record"] = json!(record(&letter));
-        console.result(|| describe(&letter), &with_id);
+        console.result(|| describe(&letter, &again), &with_id);
         true
     })?;
     if more {
@@ -274,7 +280,8 @@ fn show(
     Ok(0)
 }
 
-fn describe(letter: &Value) -> String {
+/// `again` is the command that puts a record through the pipeline once more, but for the record.
+fn describe(letter: &Value, again: &str) -> String {
     let reason: Vec<String> = text(letter, "reason").lines().map(printable).collect();
     let mut head = format!("[{}] {}\n", text(letter, "code"), reason.join("\n  "));
     head.push_str(&format!(
@@ -296,6 +303,7 @@ fn describe(letter: &Value) -> String {
         (Value::String(value), _) => head.push_str(&format!("  bytes  {}\n", printable(value))),
         (_, base64) => head.push_str(&format!("  bytes  not UTF-8; base64 {}\n", base64.as_str().unwrap_or_default())),
     }
+    head.push_str(&format!("  again  {again}{}\n", word(record(letter))));
     head
 }
 

@@ -6,7 +6,7 @@
 //! Invariant: a letter is chosen once, unless the user says again: what is marked in the state was taken by an epoch that
 //! is committed. So a redrive that was killed is simply repeated.
 
-use super::letters::{letters, text};
+use super::letters::{letters, record, text};
 use super::load::Loaded;
 use super::open::{RunOptions, objects, open, planner, span};
 use super::{archive, layout};
@@ -34,6 +34,8 @@ pub struct Chosen {
     pub shard: Option<u32>,
     pub step: Option<String>,
     pub code: Option<String>,
+    /// One record, as `letters::record` names it.
+    pub record: Option<String>,
     /// Epochs in which they were rejected.
     pub epochs: RangeInclusive<u64>,
     /// Also those that were redriven before.
@@ -151,7 +153,8 @@ fn choose(loaded: &Loaded, id: ShardId, shard: &Shard, chosen: &Chosen, report: 
         let step = letter["step"].as_str().map(str::to_owned);
         let matches = chosen.epochs.contains(&epoch)
             && chosen.code.as_ref().is_none_or(|wanted| code.eq_ignore_ascii_case(wanted))
-            && chosen.step.as_ref().is_none_or(|wanted| step.as_ref() == Some(wanted));
+            && chosen.step.as_ref().is_none_or(|wanted| step.as_ref() == Some(wanted))
+            && chosen.record.as_ref().is_none_or(|wanted| record(&letter) == *wanted);
         if NEVER_CHOSEN.iter().any(|never| code == never.name()) {
             if matches {
                 *report.left_out.entry(code).or_default() += 1;
@@ -208,7 +211,7 @@ fn lists(shard: &Shard, records: Vec<(Rejected, RedrivenLetter)>) -> Result<Vec<
                 "{what}: source \"{}\", {}, offset {}, rejected in epoch {}",
                 rejected.source, rejected.partition, rejected.offset, letter.epoch
             );
-            Error::new(Code::RedriveRefused, message).with_help("choose other letters with --step, --code and --epoch")
+            Error::new(Code::RedriveRefused, message).with_help("choose other letters with --step, --code, --record and --epoch")
         };
         let step = match &rejected.step {
             None => None,

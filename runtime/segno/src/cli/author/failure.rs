@@ -59,13 +59,6 @@ pub fn json(letter: &Value, again: &str) -> Value {
     })
 }
 
-/// A word of a command that is shown to be pasted into a shell.
-pub fn word(text: impl AsRef<std::path::Path>) -> String {
-    let text = text.as_ref().display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./+=:@%,".contains(c);
-    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,14 +76,6 @@ mod tests {
         assert!(said.contains("source/in.jsonl/30") && said.contains("again   segno dev --once --record 30"), "{said}");
         assert!(!said.contains('\u{1b}'), "{said}");
         assert_eq!(json(&letter, "x")["at"], "src/lib.rs:31:20");
-    }
-
-    #[test]
-    fn a_word_survives_the_shell() {
-        assert_eq!(word("./a-b/c.d"), "./a-b/c.d");
-        assert_eq!(word("my plugin"), "'my plugin'");
-        assert_eq!(word("it's"), "'it'\\''s'");
-        assert_eq!(word(""), "''");
     }
 
     #[test]

@@ -5,12 +5,12 @@
 //!
 //! Invariant: a scenario that exists is never changed; one that cannot be read is not left behind.
 
-use super::failure::word;
+use word;
 use super::language::Profile;
 use super::project::Project;
 use super::{SCENARIOS, scenario};
 use crate::cli::Outcome;
-use crate::cli::console::{Console, count};
+use crate::cli::console::{Console, count, word};
 use segno_core::source::{FormatSpec, SourceSpec};
 use segno_core::{Code, Error, Place};
 use serde_json::value::RawValue;
