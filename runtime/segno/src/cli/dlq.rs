@@ -339,7 +339,7 @@ mod tests {
 
     #[test]
     fn control_characters_of_a_bad_record_are_not_printed() {
-        let shown = describe(&json!({"code": "D001", "reason": "r\u{1b}[2J", "value": "a\u{1b}[2Jb"}));
+        let shown = describe(&json!({"code": "D001", "reason": "r\u{1b}[2J", "value": "a\u{1b}[2Jb"}), "x ");
         assert!(!shown.contains('\u{1b}') && shown.contains("b"), "{shown}");
     }
 }

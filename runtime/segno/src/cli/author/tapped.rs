@@ -5,7 +5,6 @@
 //!
 //! Invariant: a scenario that exists is never changed; one that cannot be read is not left behind.
 
-use word;
 use super::language::Profile;
 use super::project::Project;
 use super::{SCENARIOS, scenario};
