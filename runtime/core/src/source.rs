@@ -177,6 +177,10 @@ pub trait Source: Send + Sync {
     /// Tells outsiders how far committed reading is: (partition, offset). Advice only, nothing is read back from it.
     fn advise(&self, _positions: &[(u32, u64)]) {}
 
+    /// Nobody asks for records of these partitions before these offsets any more, also after a crash: a source whose records are
+    /// Segno's own may remove them.
+    fn release(&self, _needed: &[(u32, u64)]) {}
+
     /// Digest of everything that decides what this source gives (settings, seed), for the configuration digest.
     fn identity(&self) -> String;
 }
@@ -274,6 +278,9 @@ pub struct KafkaSpec {
     /// True: the input ends where the partitions ended when the run began. False: it never ends.
     #[serde(skip)]
     pub until_latest: bool,
+    /// A topic of Segno's own: what is older, and no checkpoint needs, is removed.
+    #[serde(skip)]
+    pub trim_after: Option<Duration>,
     /// What the user says about producers; `check_keys` is what follows from it.
     #[serde(skip)]
     pub partitioner: Partitioner,

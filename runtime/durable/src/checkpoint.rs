@@ -60,25 +60,32 @@ pub struct Checkpoints {
     archived: Option<Arc<Mutex<Archived>>>,
 }
 
+/// A checkpoint that was published.
+pub struct Published {
+    pub manifest: Manifest,
+    /// Where the oldest checkpoint that is kept has read to, if older ones were collected.
+    pub oldest: Option<Position>,
+}
+
 /// A checkpoint on its way.
 pub struct Upload {
-    thread: Option<JoinHandle<Result<Manifest>>>,
+    thread: Option<JoinHandle<Result<Published>>>,
 }
 
 impl Upload {
     /// `None` while it is not finished.
-    pub fn poll(&mut self) -> Result<Option<Manifest>> {
+    pub fn poll(&mut self) -> Result<Option<Published>> {
         if self.thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
             return Ok(None);
         }
         self.join().map(Some)
     }
 
-    pub fn wait(mut self) -> Result<Manifest> {
+    pub fn wait(mut self) -> Result<Published> {
         self.join()
     }
 
-    fn join(&mut self) -> Result<Manifest> {
+    fn join(&mut self) -> Result<Published> {
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(result)) => result,
             _ => Err(Error::new(Code::Internal, "the checkpoint thread ended without a result")),
@@ -268,10 +275,11 @@ impl Checkpoints {
                 let result = upload(&objects, &image, author, meta, &hashes);
                 let _ = std::fs::remove_dir_all(&image);
                 let manifest = result?;
-                if let (Some(kept), Some(archived)) = (collect(&objects, keep)?, archived) {
-                    archived.lock().unwrap_or_else(PoisonError::into_inner).collect(&objects, &kept, generation)?;
+                let kept = collect(&objects, keep)?;
+                if let (Some(kept), Some(archived)) = (&kept, archived) {
+                    archived.lock().unwrap_or_else(PoisonError::into_inner).collect(&objects, kept, generation)?;
                 }
-                Ok(manifest)
+                Ok(Published { manifest, oldest: kept.map(|kept| kept.position) })
             })
             .map_err(|error| Error::new(Code::Internal, "the checkpoint thread cannot start").with_cause(error))?;
         Ok(Upload { thread: Some(thread) })

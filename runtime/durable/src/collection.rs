@@ -10,6 +10,7 @@ use crate::checkpoint::{file_name, newest, read};
 use crate::store::Objects;
 use bytes::Bytes;
 use segno_core::Result;
+use segno_core::persisted::Position;
 use segno_core::protocol::retention::{Needed, is_of_no_upload, needed, oldest_kept};
 use std::collections::BTreeSet;
 use std::time::SystemTime;
@@ -17,6 +18,8 @@ use std::time::SystemTime;
 /// What was kept.
 pub(crate) struct Kept {
     pub needed: Needed,
+    /// Where the oldest checkpoint has read to: nothing before it is read again.
+    pub position: Position,
     /// Plans of the checkpoints.
     pub plans: BTreeSet<String>,
     /// When the store says that something was written a moment ago.
@@ -31,13 +34,18 @@ pub(crate) fn collect(objects: &Objects, keep: u32) -> Result<Option<Kept>> {
     let mut named = BTreeSet::new();
     let mut kept = Vec::new();
     let mut plans = BTreeSet::new();
+    // By epoch: an owner that slept may have written the newest manifest, about an older one.
+    let mut oldest_read: Option<(u64, Position)> = None;
     for number in oldest..=newest {
         let Ok(Some(manifest)) = read(objects, number) else { return Ok(None) };
         kept.push((manifest.sequence, manifest.epoch));
         plans.insert(manifest.identity.configuration);
+        if oldest_read.as_ref().is_none_or(|(epoch, _)| manifest.epoch < *epoch) {
+            oldest_read = Some((manifest.epoch, manifest.position));
+        }
         named.extend(manifest.files.into_iter().map(|file| file.sha256));
     }
-    let Some(needed) = needed(&kept) else { return Ok(None) };
+    let (Some(needed), Some((_, position))) = (needed(&kept), oldest_read) else { return Ok(None) };
     crate::fail_point!("checkpoint::amid_collection");
     // The hint must not stay at a number that goes: the owner that made the newest one may have died before it left one.
     objects.put("manifest-hint", Bytes::from(newest.to_string()))?;
@@ -63,7 +71,7 @@ pub(crate) fn collect(objects: &Objects, keep: u32) -> Result<Option<Kept>> {
             }
         }
     }
-    Ok(Some(Kept { needed, plans, just_written }))
+    Ok(Some(Kept { needed, position, plans, just_written }))
 }
 
 /// Names in a folder of content-addressed objects that belong to no upload under way.

@@ -10,7 +10,7 @@ use crate::store::Objects;
 use crate::generation;
 use segno_core::Code;
 use segno_core::columns::{Column, ColumnType, Schema};
-use segno_core::persisted::{Author, Fence, Identity, JournalBody, Position};
+use segno_core::persisted::{Author, Fence, Identity, JournalBody, PartitionPosition, Position};
 use segno_core::pipeline::SinkFormat;
 use segno_core::protocol::ownership::Claim;
 use segno_core::sink::{Ownership, Sink, SinkRows};
@@ -235,7 +235,7 @@ fn a_checkpoint_restores_to_the_same_state_and_every_damage_is_found() {
     fill(&state, 1, 0..2_000);
     checkpoints.start(&state, meta(1), u32::MAX).expect("an upload").wait().expect("a manifest");
     fill(&state, 2, 0..10);
-    let manifest = checkpoints.start(&state, meta(2), u32::MAX).expect("an upload").wait().expect("a manifest");
+    let manifest = checkpoints.start(&state, meta(2), u32::MAX).expect("an upload").wait().expect("a manifest").manifest;
     assert_eq!(checkpoint::newest(&objects).expect("a number"), 2);
     assert_eq!(checkpoint::verify(&objects, &manifest).expect("an answer").len(), 0);
     let first = checkpoint::read(&objects, 1).expect("an answer").expect("a manifest");
@@ -279,6 +279,10 @@ fn a_checkpoint_restores_to_the_same_state_and_every_damage_is_found() {
     }
 }
 
+fn read_to(offset: u64) -> PartitionPosition {
+    PartitionPosition { source: 0, partition: 0, name: "in".to_owned(), offset, mark: String::new(), time_max: None }
+}
+
 #[test]
 fn collection_keeps_what_kept_checkpoints_need() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -288,7 +292,12 @@ fn collection_keeps_what_kept_checkpoints_need() {
     let mut checkpoints = Checkpoints::new(objects.clone(), owner(&objects), folder.path().join("images")).expect("checkpoints");
     for epoch in 1..=6 {
         fill(&state, epoch, 0..100);
-        checkpoints.start(&state, meta(epoch), 2).expect("an upload").wait().expect("a manifest");
+        let position = Position { timer_cursor: None, partitions: vec![read_to(epoch * 10)] };
+        let meta = CheckpointMeta { position, ..meta(epoch) };
+        let published = checkpoints.start(&state, meta, 2).expect("an upload").wait().expect("a manifest");
+        // What is before where the oldest of the two has read to is needed no more.
+        let oldest = (epoch > 2).then(|| vec![read_to((epoch - 1) * 10)]);
+        assert_eq!(published.oldest.map(|oldest| oldest.partitions), oldest);
     }
     let kept: Vec<u64> = (1..=6).filter(|&number| checkpoint::read(&objects, number).expect("an answer").is_some()).collect();
     assert_eq!(kept, [5, 6]);
@@ -411,7 +420,7 @@ fn a_checkpoint_follows_that_of_an_older_owner_and_one_that_slept_leaves_no_hint
     let error = sleeper.start(&state, meta(1), u32::MAX).expect("an upload").wait().expect_err("it was overtaken");
     assert_eq!(error.code(), Code::OwnershipLost);
     assert_eq!(objects.get("manifest-hint").expect("an answer"), None);
-    let made = newer.start(&state, meta(1), u32::MAX).expect("an upload").wait().expect("a manifest");
+    let made = newer.start(&state, meta(1), u32::MAX).expect("an upload").wait().expect("a manifest").manifest;
     assert_eq!(made.number, 2, "the sleeper's checkpoint is as good as any");
 }
 

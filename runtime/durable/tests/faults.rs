@@ -91,7 +91,7 @@ fn a_checkpoint_under_any_fault_is_whole() {
             fill(&state, number, 0..500);
             proxy.first(1, "PUT", target, act.clone());
             let manifest = checkpoints.start(&state, meta(number), u32::MAX).expect("an upload").wait();
-            let manifest = manifest.unwrap_or_else(|error| panic!("{act:?} on {target}: {error}"));
+            let manifest = manifest.unwrap_or_else(|error| panic!("{act:?} on {target}: {error}")).manifest;
             assert_eq!(manifest.number, number, "{act:?} on {target}: no number is skipped");
             assert_eq!(checkpoint::newest(&direct).expect("a number"), number);
             assert_eq!(checkpoint::verify(&direct, &manifest).expect("an answer").len(), 0, "{act:?} on {target}");

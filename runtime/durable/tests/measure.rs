@@ -50,7 +50,7 @@ fn measure() {
     }
     let mut checkpoints = Checkpoints::new(objects.clone(), author(1), folder.path().join("images")).expect("checkpoints");
     let started = Instant::now();
-    let manifest = checkpoints.start(&state, meta(20), u32::MAX).expect("an upload").wait().expect("a manifest");
+    let manifest = checkpoints.start(&state, meta(20), u32::MAX).expect("an upload").wait().expect("a manifest").manifest;
     let bytes: u64 = manifest.files.iter().map(|file| file.bytes).sum();
     println!("## checkpoint of {} MiB: written at {:.0} MiB/s", bytes >> 20, rate(bytes, started.elapsed()));
     let started = Instant::now();

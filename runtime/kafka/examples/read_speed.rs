@@ -30,6 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         start: KafkaStart::Earliest,
         group: None,
         until_latest: true,
+        trim_after: None,
         partitioner: Partitioner::default(),
         check_keys: false,
     };

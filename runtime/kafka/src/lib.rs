@@ -4,7 +4,7 @@
 //! - `source`, `reader`: partitions of topics as partitions of a source
 //! - `group`: which shards each of several processes is given
 //! - `letters`: dead letters, read back
-//! - `stage`: the topic of a repartition step
+//! - `stage`, `trim`: the topic of a repartition step, and what of it goes
 //! - `sink`, `producer`, `marks`, `records`: an epoch's rows and its number in one transaction
 //!
 //! Owns: everything of librdkafka. Does not own: formats (`segno-input`), the contracts (`segno_core::{source, sink}`).
@@ -23,6 +23,7 @@ mod sink;
 mod source;
 mod stage;
 mod topics;
+mod trim;
 
 pub use group::{Change, Group, What};
 pub use letters::letters;

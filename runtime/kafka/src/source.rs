@@ -10,6 +10,7 @@ use crate::client::{ConsumerClient, REQUEST_TIMEOUT, serve, settings};
 use crate::queue::PartitionQueue;
 use crate::reader::Reader;
 use crate::topics::{self, Topic};
+use crate::trim::{Needed, Trim};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -29,6 +30,7 @@ const FETCH_BACKOFF_MS: &str = "10";
 pub struct KafkaSource {
     spec: KafkaSpec,
     known: Mutex<Known>,
+    trim: Trim,
 }
 
 struct Known {
@@ -76,13 +78,13 @@ impl KafkaSource {
             ids: BTreeMap::new(),
             ends: BTreeMap::new(),
         };
-        let source = KafkaSource { spec: spec.clone(), known: Mutex::new(known) };
+        let source = KafkaSource { spec: spec.clone(), known: Mutex::new(known), trim: Trim::default() };
         source.find()?;
         if spec.until_latest {
             let mut known = source.known();
             for number in 0..known.partitions.len() as u32 {
                 let (topic, partition) = known.partition(number)?;
-                let (_, high) = known.watermarks(&topic, partition)?;
+                let (_, high) = watermarks(&known.consumer, &topic, partition)?;
                 known.ends.insert(number, high);
             }
         }
@@ -130,28 +132,30 @@ impl Known {
         self.partitions.iter().filter(|(one, _)| one == topic).count() as u32
     }
 
-    fn failed(&self, error: &KafkaError, what: &str) -> Error {
-        serve(&self.consumer);
-        self.consumer.context().error(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail), what)
-    }
+}
 
-    /// The first offset, and the one behind the last committed record.
-    fn watermarks(&self, topic: &str, partition: u32) -> Result<(u64, u64)> {
-        let found = self.consumer.fetch_watermarks(topic, partition as i32, REQUEST_TIMEOUT);
-        let (low, high) = found.map_err(|error| self.failed(&error, &format!("the offsets of {topic}/{partition} cannot be read")))?;
-        Ok((low.max(0) as u64, high.max(0) as u64))
-    }
+fn failed(consumer: &ConsumerClient, error: &KafkaError, what: &str) -> Error {
+    serve(consumer);
+    consumer.context().error(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail), what)
+}
 
-    fn at_time(&self, topic: &str, partition: u32, ms: i64) -> Result<u64> {
-        let mut wanted = TopicPartitionList::new();
-        let failed = |error: KafkaError| self.failed(&error, &format!("the offset of a time in {topic}/{partition} cannot be read"));
-        wanted.add_partition_offset(topic, partition as i32, Offset::Offset(ms)).map_err(failed)?;
-        let found = self.consumer.offsets_for_times(wanted, REQUEST_TIMEOUT).map_err(failed)?;
-        match found.elements().first().map(|element| element.offset()) {
-            Some(Offset::Offset(offset)) => Ok(offset.max(0) as u64),
-            // No record is that young.
-            _ => Ok(self.watermarks(topic, partition)?.1),
-        }
+/// The first offset, and the one behind the last committed record.
+fn watermarks(consumer: &ConsumerClient, topic: &str, partition: u32) -> Result<(u64, u64)> {
+    let found = consumer.fetch_watermarks(topic, partition as i32, REQUEST_TIMEOUT);
+    let (low, high) = found.map_err(|error| failed(consumer, &error, &format!("the offsets of {topic}/{partition} cannot be read")))?;
+    Ok((low.max(0) as u64, high.max(0) as u64))
+}
+
+/// The first offset whose record has a time, ms, or a later one.
+pub(crate) fn offset_at(consumer: &ConsumerClient, topic: &str, partition: u32, ms: i64) -> Result<u64> {
+    let mut wanted = TopicPartitionList::new();
+    let failed = |error: KafkaError| failed(consumer, &error, &format!("the offset of a time in {topic}/{partition} cannot be read"));
+    wanted.add_partition_offset(topic, partition as i32, Offset::Offset(ms)).map_err(failed)?;
+    let found = consumer.offsets_for_times(wanted, REQUEST_TIMEOUT).map_err(failed)?;
+    match found.elements().first().map(|element| element.offset()) {
+        Some(Offset::Offset(offset)) => Ok(offset.max(0) as u64),
+        // No record is that young.
+        _ => Ok(watermarks(consumer, topic, partition)?.1),
     }
 }
 
@@ -187,13 +191,13 @@ impl Source for KafkaSource {
     fn first_offset(&self, number: u32, later: bool) -> Result<u64> {
         let known = self.known();
         let (topic, partition) = known.partition(number)?;
-        let (low, high) = known.watermarks(&topic, partition)?;
+        let (low, high) = watermarks(&known.consumer, &topic, partition)?;
         match &self.spec.start {
             KafkaStart::Earliest => Ok(low),
             // A partition that was added is found a little after its first records.
             KafkaStart::Latest if later => Ok(low),
             KafkaStart::Latest => Ok(high),
-            KafkaStart::Timestamp(ms) => known.at_time(&topic, partition, *ms),
+            KafkaStart::Timestamp(ms) => offset_at(&known.consumer, &topic, partition, *ms),
             KafkaStart::Offsets(offsets) => Ok(offsets.get(&format!("{topic}/{partition}")).copied().unwrap_or(low)),
         }
     }
@@ -201,7 +205,7 @@ impl Source for KafkaSource {
     fn first_left(&self, number: u32) -> Result<Option<u64>> {
         let known = self.known();
         let (topic, partition) = known.partition(number)?;
-        Ok(Some(known.watermarks(&topic, partition)?.0))
+        Ok(Some(watermarks(&known.consumer, &topic, partition)?.0))
     }
 
     fn open(&self, number: u32, offset: u64, mark: Option<u64>, plan: &ReadPlan) -> Result<Box<dyn PartitionReader>> {
@@ -253,6 +257,16 @@ impl Source for KafkaSource {
         if let Err(error) = known.consumer.commit(&list, CommitMode::Async) {
             tracing::debug!(%error, "the group was not told how far reading is");
         }
+    }
+
+    fn release(&self, needed: &[(u32, u64)]) {
+        let Some(retention) = self.spec.trim_after else { return };
+        let known = self.known();
+        let places = needed.iter().filter_map(|&(number, offset)| {
+            let (topic, partition) = known.partition(number).ok()?;
+            Some(Needed { topic, partition, offset })
+        });
+        self.trim.start(&self.spec.connection, &known.consumer, retention, places.collect());
     }
 
     fn identity(&self) -> String {

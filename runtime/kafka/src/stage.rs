@@ -13,7 +13,10 @@ use segno_core::{Code, Error, Result};
 
 /// What is kept: everything. Rows that time out before they are read would be lost; how far reading must be able to go back, only
 /// the checkpoints of the stage behind know.
-const SETTINGS: [(&str, &str); 3] = [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
+const SETTINGS: [(&str, &str); 4] = [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1"), BROKERS_TIME];
+
+/// With it the age of a row is how long it has been there, whatever its event time is.
+pub(crate) const BROKERS_TIME: (&str, &str) = ("message.timestamp.type", "LogAppendTime");
 
 /// Whether the topic was there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

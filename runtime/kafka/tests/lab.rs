@@ -272,6 +272,7 @@ pub fn spec(topics: &[&str]) -> KafkaSpec {
         start: KafkaStart::Earliest,
         group: None,
         until_latest: false,
+        trim_after: None,
         partitioner: Partitioner::default(),
         check_keys: false,
     }

@@ -5,6 +5,7 @@ use crate::whole::variable;
 use crate::workers::{Worker, all_live};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use segno_core::partitioner::partition_of;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -399,5 +400,138 @@ checkpoint: {{ store: \"${{STORE}}\", ephemeral: true }}
     let times: std::collections::BTreeSet<i64> = read_at.into_values().collect();
     assert!(times.len() > 5, "the stage in front read all of it within {} epochs", times.len());
     let (code, said) = example.say("none", &["replay", "FILE", "--verify", "-q"]);
+    assert_eq!((code, said.matches("identical").count()), (Some(0), 5), "{said}");
+}
+
+/// The first offset of each partition of a topic.
+fn first_offsets(topic: &str) -> Vec<i64> {
+    let consumer: BaseConsumer = config().set("group.id", name("first")).create().expect("a client");
+    let first = |partition| consumer.fetch_watermarks(topic, partition, Duration::from_secs(10)).expect("offsets").0;
+    (0..SHOP_PARTITIONS as i32).map(first).collect()
+}
+
+#[test]
+fn the_topic_of_a_step_loses_what_no_checkpoint_needs_and_nothing_else() {
+    let mut example = Example::new(62);
+    let changes = [("partitions: 5 }", "partitions: 5, retention: 0s }"), ("ephemeral: true }", "ephemeral: true, replay_debt: 1ms, keep: 2 }")];
+    example.write_file(&changes);
+    let between = example.between();
+    let mut worker = vec![example.start()];
+    let started = std::time::Instant::now();
+    // A kill now and then: what a recovery reads again must be there.
+    let (mut rounds, mut firsts) = (0, vec![0]);
+    while rounds < 6 || firsts.contains(&0) {
+        assert!(started.elapsed() < 2 * PATIENCE, "not all is trimmed: {firsts:?}");
+        example.write(200);
+        if rounds % 3 == 1 {
+            worker[0].kill();
+            worker[0] = example.start();
+        }
+        example.await_rows(&mut worker);
+        rounds += 1;
+        firsts = first_offsets(&between);
+    }
+    assert_eq!(worker.remove(0).leave(), Some(0));
+    example.check("trimmed");
+    // Not further than the oldest checkpoint of each shard.
+    let store = example.folder.path().join("store").join(&example.tenant).join("orders.by-shop");
+    for (shard, first) in first_offsets(&between).into_iter().enumerate() {
+        let manifests = std::fs::read_dir(store.join(shard.to_string()).join("manifest")).expect("manifests");
+        let bytes = manifests.map(|entry| std::fs::read_to_string(entry.expect("an entry").path()).expect("a manifest"));
+        let read = bytes.map(|text| serde_json::from_str::<serde_json::Value>(text.lines().next().expect("a line")).expect("JSON"));
+        let oldest = read.map(|manifest| manifest["position"]["partitions"][0]["offset"].as_i64().expect("an offset")).min();
+        assert!(first > 0 && Some(first) <= oldest, "shard {shard}: {first}, {oldest:?}");
+    }
+    let (code, said) = example.say("none", &["replay", "FILE", "--verify", "-q"]);
+    assert_eq!((code, said.matches("identical").count()), (Some(0), PARTITIONS as usize + SHOP_PARTITIONS), "{said}");
+    println!("## repartition: trimmed to {:?} in {rounds} rounds", first_offsets(&between));
+    // With times of events nobody can tell how long a row has been there: such a topic is its maker's.
+    let theirs = topic("between", SHOP_PARTITIONS as i32, &[]);
+    let mut example = Example::new(63);
+    example.write_file(&[changes[0], changes[1], UNTIL, ("retention: 0s }", &format!("retention: 0s, topic: {theirs} }}"))]);
+    for _ in 0..4 {
+        example.write(100);
+        let (code, said) = example.say("work", &["run", "FILE", "-q"]);
+        assert_eq!(code, Some(0), "{said}");
+    }
+    assert_eq!(first_offsets(&theirs), [0; SHOP_PARTITIONS]);
+}
+
+#[test]
+fn dead_letters_of_a_stage_are_listed_and_redriven_in_it_each_once() {
+    const RECORDS: u64 = 200;
+    let input = topic("flights", 2, &[]);
+    let output = topic("flights-out", 1, &[]);
+    let mut example = Example::new(64);
+    (example.orders, example.shop_totals) = (input.clone(), output.clone());
+    let text = |most: u32| {
+        format!(
+            "version: 1
+name: orders
+tenant: \"${{TENANT}}\"
+sharding: by_partition
+source:
+  kafka: {{ brokers: \"${{KAFKA_BROKERS}}\", topics: [{input}], until: latest }}
+  format: json
+  columns: {{ id: u64 }}
+  on_error: dlq
+steps:
+  - id: by-origin
+    repartition: {{ key: origin, partitions: 3 }}
+  - id: gate
+    plugin: \"${{SEGNO_COMPONENTS}}/quality_gate.wasm\"
+    config: {{ max_distance: {most} }}
+    on_error: dlq
+sinks:
+  - kafka: {{ brokers: \"${{KAFKA_BROKERS}}\", topic: {output}, key: origin }}
+    columns: [id, origin]
+dlq: {{ files: \"${{WORK_DIR}}/dead\" }}
+work_dir: \"${{WORK_DIR}}\"
+checkpoint: {{ store: \"${{STORE}}\", ephemeral: true }}
+"
+        )
+    };
+    for partition in 0..2 {
+        let record = |id: u64| match id % 50 {
+            7 => "{oops".to_owned(),
+            _ => format!("{{\"id\":{id},\"delay\":1,\"distance\":{},\"origin\":\"a{}\",\"destination\":\"x\"}}", if id % 5 == 0 { 5_000 } else { 500 }, id % 11),
+        };
+        values(&input, partition as i32, (0..RECORDS).filter(|id| id % 2 == partition).map(record));
+    }
+    let far = (0..RECORDS).filter(|id| id % 5 == 0).count() as u64;
+    let undecodable = (0..RECORDS).filter(|id| id % 50 == 7).count() as u64;
+    std::fs::write(example.file(), text(1_000)).expect("the pipeline file");
+    let (code, said) = example.say("work", &["run", "FILE", "-q"]);
+    assert_eq!(code, Some(0), "{said}");
+    let json = |example: &Example, args: &[&str]| {
+        let (code, said) = example.say("work", &[args, &["FILE", "-q", "-o", "json"]].concat());
+        assert_eq!(code, Some(0), "{args:?}: {said}");
+        said.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON")).collect::<Vec<_>>()
+    };
+    let count = |groups: &[serde_json::Value]| groups.iter().map(|group| group["count"].as_u64().expect("a count")).sum::<u64>();
+    assert_eq!(count(&json(&example, &["dlq", "list"])), far + undecodable);
+    assert_eq!(count(&json(&example, &["dlq", "list", "--stage", "source"])), undecodable);
+    let of_gate = json(&example, &["dlq", "list", "--stage", "by-origin"]);
+    assert_eq!((count(&of_gate), &of_gate[0]["step"]), (far, &"gate".into()));
+    // One of them by the command that `show` gives, then the rest of the stage.
+    std::fs::write(example.file(), text(9_000)).expect("the pipeline file");
+    let (_, shown) = example.say("work", &["dlq", "show", "FILE", "--stage", "by-origin", "--limit", "1"]);
+    let again = shown.lines().find_map(|line| line.trim().strip_prefix("again ")).expect("a command").to_owned();
+    let record = again.split_whitespace().last().expect("a record");
+    let redriven = |reports: &[serde_json::Value], what: &str| reports.iter().map(|report| report[what].as_u64().expect("a number")).sum::<u64>();
+    let one = json(&example, &["dlq", "redrive", "--accept-change", "--stage", "by-origin", "--record", record]);
+    assert_eq!((redriven(&one, "redriven"), redriven(&one, "rejected_again")), (1, 0), "{record}: {one:?}");
+    let rest = json(&example, &["dlq", "redrive", "--stage", "by-origin"]);
+    assert_eq!((redriven(&rest, "redriven"), redriven(&rest, "already")), (far - 1, 1), "{rest:?}");
+    // Those of the first stage are what they were.
+    let first = json(&example, &["dlq", "redrive", "--stage", "source"]);
+    assert_eq!((redriven(&first, "redriven"), redriven(&first, "rejected_again")), (undecodable, undecodable), "{first:?}");
+    let mut ids: Vec<u64> = read(&output)
+        .into_iter()
+        .map(|record| serde_json::from_str::<serde_json::Value>(&record.value.expect("a value")).expect("JSON")["id"].as_u64().expect("an id"))
+        .collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (0..RECORDS).filter(|id| id % 50 != 7).collect::<Vec<_>>());
+    let (code, said) = example.say("work", &["replay", "FILE", "--verify", "-q"]);
     assert_eq!((code, said.matches("identical").count()), (Some(0), 5), "{said}");
 }

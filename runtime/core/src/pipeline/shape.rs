@@ -209,6 +209,7 @@ pub static REPARTITION: Shape = Shape {
         required("key", Kind::Text, "The column whose value decides the partition: a path, as /a/b or a.b. Text, binary, a whole number, a decimal, a date or a timestamp; rows without a value are in one partition, too."),
         required("partitions", Kind::Count, "Partitions of the topic, and so shards of the steps behind. Fixed once there is state."),
         field("topic", Kind::Text, "The topic; made when it is not there. segno-TENANT-PIPELINE-STEP if not given."),
+        field("retention", Kind::Duration, "How long rows stay in a topic that Segno made, for `dlq redrive`; what the checkpoints of the stage behind need stays in any case. 7d if not given."),
     ],
 };
 

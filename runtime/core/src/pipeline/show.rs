@@ -28,7 +28,7 @@ impl Pipeline {
                 steps.push(json!({
                     "id": of.id,
                     "from": front.upstream(&of.from),
-                    "repartition": {"key": of.key, "partitions": of.partitions, "topic": of.topic},
+                    "repartition": {"key": of.key, "partitions": of.partitions, "topic": of.topic, "retention": show_duration(of.retention)},
                 }));
             }
             steps.extend(stage.steps.iter().map(|step| stage.step(step)));

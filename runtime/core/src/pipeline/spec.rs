@@ -180,6 +180,8 @@ pub struct Stage {
     pub topic: String,
     /// Partitions of the topic, and shards of the stage.
     pub partitions: u32,
+    /// How long rows are kept that no checkpoint needs.
+    pub retention: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -43,7 +43,7 @@ use plan::Planner;
 use program::Program;
 use segno_core::columns::key::Keys;
 use segno_core::persisted::{
-    BEFORE_TTL, Change, Counts, Identity, JournalBody, Manifest, Position, StoredTimer, TIMERS_TABLE, TableVersions, read_living,
+    BEFORE_TTL, Change, Counts, Identity, JournalBody, Position, StoredTimer, TIMERS_TABLE, TableVersions, read_living,
     read_timer,
 };
 use segno_core::protocol::cadence::ReplayDebt;
@@ -51,7 +51,7 @@ use segno_core::protocol::close::EpochLimits;
 use segno_core::protocol::ownership::verdict;
 use segno_core::sink::Sink;
 use segno_core::{Code, Error, Result};
-use segno_durable::checkpoint::{CheckpointMeta, Checkpoints, Upload};
+use segno_durable::checkpoint::{CheckpointMeta, Checkpoints, Published, Upload};
 use segno_durable::journal::Journal;
 use segno_durable::state::StateStore;
 use step::StateReader;
@@ -478,7 +478,8 @@ impl Shard {
         Ok(())
     }
 
-    fn checkpoint_done(&mut self, done: &Manifest) {
+    fn checkpoint_done(&mut self, published: &Published) {
+        let done = &published.manifest;
         self.upload = None;
         self.checkpoint_cost.took = self.checkpoint_cost.started.map_or(Duration::ZERO, |started| started.elapsed());
         self.checkpointed = done.epoch;
@@ -488,6 +489,9 @@ impl Shard {
             bytes: done.files.iter().map(|file| file.bytes).sum(),
         });
         self.totals.checkpoints += 1;
+        if let Some(oldest) = &published.oldest {
+            self.planner.release(oldest);
+        }
     }
 
     /// A checkpoint of the last committed epoch, unless there is one; returns when it is published.

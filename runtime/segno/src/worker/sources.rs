@@ -73,6 +73,10 @@ impl Source for Rooted {
         self.inner.advise(positions);
     }
 
+    fn release(&self, needed: &[(u32, u64)]) {
+        self.inner.release(needed);
+    }
+
     fn identity(&self) -> String {
         self.inner.identity()
     }
@@ -131,6 +135,7 @@ fn reachable(pipeline: &Pipeline, kafka: &KafkaSpec) -> Result<KafkaSpec> {
         start: now.start.clone(),
         group: now.group.clone(),
         until_latest: now.until_latest,
+        trim_after: now.trim_after,
         ..kafka.clone()
     })
 }

@@ -103,6 +103,7 @@ impl Reader {
             start: start?,
             group: group?,
             until_latest: until_latest?,
+            trim_after: None,
             partitioner: partitioner?,
             check_keys: false,
         })])

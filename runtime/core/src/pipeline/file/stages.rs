@@ -20,6 +20,8 @@ use std::time::Duration;
 
 /// Partitions of a repartition topic at most: each is a shard, with a journal and a state store.
 const PARTITIONS_MAX: u64 = 1_024;
+/// As Kafka keeps records.
+const RETENTION_DEFAULT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Of a topic's name, as Kafka has it.
 const TOPIC_BYTES_MAX: usize = 249;
 
@@ -35,6 +37,7 @@ pub(super) struct Repartition {
     key: String,
     topic: Option<String>,
     partitions: u32,
+    retention: Duration,
 }
 
 impl Parsed {
@@ -114,7 +117,11 @@ impl Reader {
                 self.text(node, "topic").and_then(|topic| self.check_topic(&topic, &node.span).then_some(Some(topic)))
             }
         };
-        Some(Repartition { id: id?, from: from?, key: key?, topic: topic?, partitions: partitions? as u32 })
+        let retention = match fields.get("retention") {
+            None => Some(RETENTION_DEFAULT),
+            Some(node) => self.duration(node, "retention"),
+        };
+        Some(Repartition { id: id?, from: from?, key: key?, topic: topic?, partitions: partitions? as u32, retention: retention? })
     }
 
     /// Cuts a pipeline, whose sinks count `from` over all `steps`, into its stages.
@@ -196,10 +203,10 @@ impl Reader {
     }
 
     fn stage(&mut self, whole: &Pipeline, step: Repartition, front: usize, from: Upstream) -> Stage {
-        let Repartition { id, key, topic, partitions, .. } = step;
+        let Repartition { id, key, topic, partitions, retention, .. } = step;
         let topic = topic.unwrap_or_else(|| format!("segno-{}-{}-{id}", whole.tenant, whole.name));
         debug_assert!(topic.len() <= TOPIC_BYTES_MAX, "three names of 64 bytes fit");
-        Stage { id, front, from, key, topic, partitions }
+        Stage { id, front, from, key, topic, partitions, retention }
     }
 
     /// Whether the pipeline can have repartition steps at all.
@@ -314,6 +321,7 @@ fn begin(pipeline: &mut Pipeline, stage: Stage, kafka: KafkaOf) {
             start: KafkaStart::Earliest,
             group: None,
             until_latest: kafka.until_latest,
+            trim_after: Some(stage.retention),
             // Segno writes the topic, and a row without a value of the key has a partition, too.
             partitioner: Partitioner::Unchecked,
             check_keys: false,

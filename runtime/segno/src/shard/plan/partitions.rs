@@ -117,6 +117,15 @@ impl Planner {
         }
     }
 
+    /// Tells sources from where on records are needed.
+    pub fn release(&self, oldest: &Position) {
+        for (number, source) in (0..).zip(&self.sources) {
+            let of_source = oldest.partitions.iter().filter(|one| one.source == number);
+            let needed: Vec<(u32, u64)> = of_source.map(|one| (one.partition, one.offset)).collect();
+            source.release(&needed);
+        }
+    }
+
     pub(super) fn ask_for_missing(&mut self) -> Result<()> {
         let now = Instant::now();
         let behind = self.slots.iter().filter(|slot| slot.chunk_bytes >= CHUNK_BYTES_MORE && !slot.ended).count();
