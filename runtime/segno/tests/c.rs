@@ -138,7 +138,7 @@ fn a_mistake_of_the_plugin_names_its_line_its_record_and_the_command_that_repeat
     let deep = "static int64_t deep(int64_t n, volatile char *up) {\n    volatile char big[512];\n    big[n % 512] = up ? up[0] : 1;\n    return n < 0 ? 0 : 1 + deep(n + 1, big) + big[5];\n}\nstatic segno_outcome process(";
     for (function, call, said) in [
         (wild, "if (order->quantity == 3) scribble((char *)-5);", ") in scribble, called by "),
-        (deep, "if (order->quantity == 3 && deep(0, 0) == 5) return SEGNO_OK;", ") in deep, called by "),
+        (deep, "if (order->quantity == 3 && deep(0, 0) == 5) return SEGNO_OK;", ") in deep\n"),
     ] {
         folder.write("fails/fails.c", &good.replace("static segno_outcome process(", function).replace("    int64_t full", &format!("    {call}\n    int64_t full")));
         let done = folder.segno("fails", &["dev", "--once"]).failed(1, &[]);
