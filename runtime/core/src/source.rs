@@ -11,6 +11,7 @@ use crate::columns::Column;
 use arrow_array::RecordBatch;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// A partition of a source; `number` is its place in the source's list and never changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
