@@ -43,7 +43,7 @@ fn a_join_works_before_anything_is_filled_in() {
 }
 
 const REACHES: &str = r#"
-import { emit, transform, utf8 } from 'segno';
+import { count, emit, transform, utf8 } from 'segno';
 
 const given = {
     'Math.random()': () => Math.random(),
@@ -66,6 +66,9 @@ const given = {
     'Intl': () => new Intl.NumberFormat(),
     'async': () => (async () => 1)(),
     'promise': () => Promise.resolve(1).then(() => 2),
+    'from async': () => Array.fromAsync([1]),
+    'count': () => count('c', -1),
+    'timed': () => (console.time('x'), console.timeEnd('x'), 'timed'),
     'file': () => new File([], 'x').lastModified,
     'event': () => new Event('x').timeStamp,
     'abort': () => AbortSignal.timeout(1),
@@ -95,7 +98,7 @@ export default transform({
 "#;
 
 /// What differs from run to run, and what a plugin is told to do instead.
-const REFUSED: [(&str, &str); 26] = [
+const REFUSED: [(&str, &str); 28] = [
     ("Math.random()", "derive numbers from the record"),
     ("Date.now()", "eventTime"),
     ("new Date()", "eventTime"),
@@ -116,6 +119,8 @@ const REFUSED: [(&str, &str); 26] = [
     ("Intl", "without a locale"),
     ("async", "set a timer"),
     ("promise", "Promise"),
+    ("from async", "set a timer"),
+    ("count", "from 0 on"),
     ("file", "side table"),
     ("event", "side table"),
     ("abort", "is not a function"),
@@ -125,7 +130,8 @@ const REFUSED: [(&str, &str); 26] = [
 ];
 
 /// What is there, and the same for ever.
-const ANSWERED: [(&str, &str); 11] = [
+const ANSWERED: [(&str, &str); 12] = [
+    ("timed", "timed"),
     ("of a time", "1970-01-02T00:00:00.000Z"),
     ("UTC", "23"),
     ("sin", "-0.852200849767"),

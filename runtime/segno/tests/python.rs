@@ -46,9 +46,9 @@ fn a_join_works_before_anything_is_filled_in() {
 }
 
 const REACHES: &str = r#"
-import builtins, datetime, decimal, math, os, random, secrets, sys, threading, time, uuid
+import builtins, datetime, decimal, gc, io, logging, math, os, random, secrets, socket as sockets, sys, threading, time, uuid
 from datetime import date, datetime as moment
-from segno import Emit, Transform, columns, config, plugin
+from segno import Emit, Transform, columns, config, log, plugin
 
 
 @columns
@@ -70,7 +70,7 @@ class Reach(Transform):
 "#;
 
 /// What differs from run to run, and what a plugin is told to do instead.
-const REFUSED: [(&str, &str); 29] = [
+const REFUSED: [(&str, &str); 36] = [
     ("time.time()", "EventTime"),
     ("time.monotonic_ns()", "EventTime"),
     ("time.localtime()", "EventTime"),
@@ -91,10 +91,17 @@ const REFUSED: [(&str, &str); 29] = [
     ("open('/etc/passwd')", "side table"),
     ("input()", "configuration"),
     ("os.environ['HOME']", "KeyError"),
-    ("threading.Thread(target=print).start()", "thread"),
+    ("threading.Thread(target=print).start()", "a thread is not there"),
     ("sys.exit(3)", "panicked at reach.py:"),
     ("self.out.push(Answer(7))", "panicked at reach.py:"),
-    ("__import__('socket').socket()", ""),
+    ("__import__('ssl')", "a network is not there"),
+    ("sockets.socket()", "side table"),
+    ("sockets.create_connection(('127.0.0.1', 1))", "side table"),
+    ("time.strftime('%Y')", "EventTime"),
+    ("io.open('x')", "side table"),
+    ("io.FileIO('x')", "side table"),
+    ("gc.collect()", "as long as an epoch"),
+    ("log('info', 'x')", "one of TRACE"),
     ("__import__('subprocess')", "import it at the top of the file"),
     ("'é'.encode('cp1252')", "import encodings.cp1252"),
     ("os.stat('x')", "side table"),
@@ -103,8 +110,10 @@ const REFUSED: [(&str, &str); 29] = [
 ];
 
 /// What is there, and the same for ever.
-const ANSWERED: [(&str, &str); 10] = [
+const ANSWERED: [(&str, &str); 12] = [
     ("print('seen', file=sys.stderr), print('a line')", "(None, None)"),
+    ("logging.warning('said'), logging.getLogger('x').info('not said')", "(None, None)"),
+    ("gc.isenabled()", "False"),
     ("random.Random('a').random()", "0.2720295377534757"),
     ("decimal.Decimal(1) / 3", "0.3333333333333333333333333333333333333333333333333333333333333333333333333333"),
     ("math.sin(1e22), 0.1 + 0.2, float('nan')", "(-0.8522008497671888, 0.30000000000000004, nan)"),

@@ -143,6 +143,8 @@ fn letters_of_a_step_that_was_mended_are_taken_once_and_a_replay_agrees() {
     let ["segno", "dlq", "redrive", _, "--record", record] = words[..] else { panic!("{command}") };
     let report = flights.succeed(9000, &["dlq", "redrive", "--accept-change", "--record", record]);
     assert_eq!(numbers(&report), [1, 0, 0], "{record}");
+    let none = flights.execute(9000, &["dlq", "redrive", "--record", "source/in-0.jsonl/1"]);
+    assert!(none.status.code() == Some(2) && text(&none.stderr).contains("U012"), "{}", text(&none.stderr));
     let report = flights.succeed(9000, &["dlq", "redrive", "--step", "gate"]);
     assert_eq!(numbers(&report), [gate - 1, null, 1]);
     flights.check();

@@ -10,15 +10,20 @@ import { Engine, Refused } from './engine.js';
 import { DEBUG, ERROR, INFO, TRACE, WARN, log, sendTo } from './observe.js';
 import { Plan } from './transform.js';
 
+/** What of `console` writes a line, and at which level. */
+const SAYS = new Map(Object.entries({ trace: TRACE, debug: DEBUG, log: INFO, info: INFO, warn: WARN, error: ERROR }));
+
 /** The exports of a component. `lines` gives for each line of the bundle the author's file and line, or `null`. */
 export function world(plugin, observe, name, version, lines) {
     if (!(plugin instanceof Plan)) {
         throw new TypeError('the module of the project has the plugin as its default export: export default transform({ ... })');
     }
     sendTo({ log: (level, message) => observe.log(level, message), count: (counter, delta) => observe.count(counter, delta) });
-    for (const [name, level] of Object.entries({ trace: TRACE, debug: DEBUG, log: INFO, info: INFO, warn: WARN, error: ERROR })) {
+    for (const [name, level] of SAYS) {
         console[name] = (...said) => log(level, said.map(String).join(' '));
     }
+    // What else there is would ask a clock, or does not exist.
+    for (const name of Object.keys(console)) if (!SAYS.has(name)) console[name] = () => {};
     const engine = new Engine(plugin);
     const described = new TextEncoder().encode(JSON.stringify(plugin.description(name, version)));
     const guarded = (work) => {
@@ -44,20 +49,21 @@ function ours(bytes) {
 }
 
 function logFailure(error, declared, lines) {
-    const what = error instanceof Error ? `${error.name}: ${error.message}` : `thrown: ${textOf(error)}`;
+    const what = error instanceof Error ? textOf(() => `${error.name}: ${error.message}`) : `thrown: ${textOf(() => String(error))}`;
     log(ERROR, `panicked at ${placeOf(error, declared, lines)}:\n${what}`);
 }
 
 /** The innermost line of the author's own files; where there is none, the one that declares the plugin. */
 function placeOf(error, declared, lines) {
     const placesOf = (stack) => [...String(stack ?? '').matchAll(/:(\d+):\d+\)?$/gm)].map(([, line]) => lines[Number(line) - 1]).filter((one) => one);
-    const [place] = [...placesOf(error?.stack), ...placesOf(declared.stack)].filter((one) => !one[2]);
+    const [place] = [...placesOf(textOf(() => error?.stack)), ...placesOf(declared.stack)].filter((one) => !one[2]);
     return place ? `${place[0]}:${place[1]}` : 'a line that is not known';
 }
 
-function textOf(thrown) {
+/** Names, messages and stacks may be getters of the author's. */
+function textOf(text) {
     try {
-        return String(thrown);
+        return text();
     } catch {
         return 'something that has no text';
     }
@@ -65,5 +71,5 @@ function textOf(thrown) {
 
 /** What is thrown on, so that the call traps and gives no `result`. */
 function trapped(error) {
-    return error instanceof Error ? error : new Error(textOf(error));
+    return error instanceof Error ? error : new Error(textOf(() => String(error)));
 }

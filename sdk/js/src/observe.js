@@ -33,6 +33,7 @@ export const warn = (message) => log(WARN, message);
 /** Adds to a counter of this step. Sent at the end of the batch; a batch that fails counts nothing. */
 export function count(name, delta = 1n) {
     if (typeof name !== 'string') throw new TypeError('count(name, delta): a name is a text');
+    if (BigInt(delta) < 0n) throw new TypeError(`count(name, delta): a whole number from 0 on, not ${delta}`);
     const sum = (counts.get(name) ?? 0n) + BigInt(delta);
     counts.set(name, sum > U64_MAX ? U64_MAX : sum);
 }

@@ -62,6 +62,7 @@ replace(globalThis, ['WeakRef', 'FinalizationRegistry'], (name) => `new ${name}(
 // What an asynchronous function becomes (the bundler writes it as one that makes a Promise).
 const promise = refused('a Promise, and with it an asynchronous function,', LATER);
 put(globalThis, 'Promise', new Proxy(promise, { get: (_, name) => (name === 'prototype' ? promise.prototype : promise) }));
+replace(Array, ['fromAsync'], (name) => `Array.${name}()`, LATER);
 replace(globalThis, ['setTimeout', 'setInterval', 'setImmediate', 'queueMicrotask'], (name) => `${name}()`, LATER);
 // Everything else that is no part of the language.
 const KEPT = new Set([

@@ -12,6 +12,8 @@ import builtins
 import codecs
 import datetime
 import decimal
+import gc
+import io
 import os
 import random
 import sys
@@ -43,6 +45,7 @@ def _refuse(what: str, instead: str):
 
 
 _CLOCK = "take the record's event time (EventTime)"
+_ROWS = "hand rows in as a side table of the step"
 _CHANCE = "use random.Random(seed) with a seed from the record, such as its key"
 
 
@@ -73,21 +76,27 @@ class SystemRandom(random.Random):
 
 
 class _Lines:
-    """A stream whose lines go to the log."""
+    """A stream whose lines go to the log; while the component is made, to whoever makes it."""
 
     encoding, errors, closed = "utf-8", "strict", False
 
-    def __init__(self, level: int):
-        self._level, self._rest = level, ""
+    def __init__(self, level: int, maker):
+        self._level, self._rest, self._maker = level, "", maker
 
     def write(self, text: str) -> int:
+        if self._maker:
+            return self._maker.write(text)
         *lines, self._rest = (self._rest + text).split("\n")
         for line in lines:
             observe.log(self._level, line)
         return len(text)
 
     def flush(self) -> None:
-        pass
+        if self._maker:
+            self._maker.flush()
+
+    def seal(self) -> None:
+        self._maker = None
 
     def isatty(self) -> bool:
         return False
@@ -98,7 +107,17 @@ class _Lines:
             self.write("\n")
 
 
-_OUT, _ERR = _Lines(observe.INFO), _Lines(observe.WARN)
+_OUT, _ERR = _Lines(observe.INFO, sys.stdout), _Lines(observe.WARN, sys.stderr)
+
+
+def _no_clock(name: str):
+    refused = _refuse(f"time.{name}()", _CLOCK)
+
+    def clock(*_, **__):
+        # It asks when it is imported and for each line, and needs none: the host knows when a line was written.
+        return 0 if sys._getframe(1).f_globals.get("__name__") == "logging" else refused()
+
+    return clock
 
 
 def restrict() -> None:
@@ -107,7 +126,17 @@ def restrict() -> None:
                  "thread_time", "thread_time_ns", "clock_gettime", "clock_gettime_ns", "localtime", "gmtime", "ctime", "asctime"):  # fmt: skip
         if hasattr(time, name):
             setattr(time, name, _refuse(f"time.{name}()", _CLOCK))
+    for name in ("time", "time_ns"):
+        setattr(time, name, _no_clock(name))
     time.sleep = _refuse("time.sleep()", "set a timer (self.timers.set)")
+    strftime = time.strftime
+    time.strftime = lambda form, *at: strftime(form, *at) if at else _refuse("time.strftime() without a time", _CLOCK)()
+    # When objects that hold each other are collected follows from how many there are, also of other records. What they take is
+    # given back with the instance, at the end of an epoch.
+    gc.disable()
+    for name in ("collect", "enable"):
+        setattr(gc, name, _refuse(f"gc.{name}()", "an instance lives as long as an epoch"))
+    sys.stdout, sys.stderr = _OUT, _ERR
 
     class Date(datetime.date):
         today = classmethod(_refuse("date.today()", _CLOCK))
@@ -130,7 +159,7 @@ def restrict() -> None:
     os.urandom = _refuse("os.urandom()", _CHANCE)
     if hasattr(os, "getrandom"):
         os.getrandom = os.urandom
-    builtins.open = _refuse("a file", "hand rows in as a side table of the step")
+    builtins.open = io.open = _refuse("a file", _ROWS)
     os.environ.clear()
     builtins.input = _refuse("input()", "take values from the configuration of the step")
     # Rounding never depends on what other code did to the context; 38 digits and their products are exact.
@@ -147,15 +176,29 @@ _OF_THE_SYSTEM = ("abort", "_exit", "access", "chdir", "chmod", "getcwd", "kill"
                   "remove", "rename", "replace", "rmdir", "scandir", "stat", "symlink", "unlink", "utime")  # fmt: skip
 
 
+#: Of modules that the plugin imported: module, class, name, what it is, what to do.
+_OUTSIDE = [
+    ("socket", "socket", "__init__", "a socket", _ROWS),
+    *(("socket", None, name, f"socket.{name}()", _ROWS) for name in ("create_connection", "create_server", "getaddrinfo", "gethostbyname", "gethostname")),
+    ("threading", "Thread", "start", "a thread", "do its work at once"),
+]
+
+
 def _seal() -> None:
     """Takes what is needed while the component is made, and by no record."""
     # Not before: what is printed while it is made, such as a mistake of the module, is for who makes it.
-    sys.stdout, sys.stderr = _OUT, _ERR
+    _OUT.seal()
+    _ERR.seal()
     sys.meta_path[:] = [BuiltinImporter, FrozenImporter, _NoFiles]
     codecs.register(_no_codec)
     for name in _OF_THE_SYSTEM:
         if hasattr(os, name):
-            setattr(os, name, _refuse(f"os.{name}()", "hand rows in as a side table of the step"))
+            setattr(os, name, _refuse(f"os.{name}()", _ROWS))
+    io.FileIO = io.open_code = builtins.open
+    for module, of, name, what, instead in _OUTSIDE:
+        if module in sys.modules:
+            holder = getattr(sys.modules[module], of) if of else sys.modules[module]
+            setattr(holder, name, _refuse(what, instead))
     warnings.showwarning = lambda message, category, file, line, *_: observe.log(observe.WARN, f"{file}:{line}: {category.__name__}: {message}")
 
 
@@ -164,6 +207,8 @@ class _NoFiles:
 
     @staticmethod
     def find_spec(name: str, *_):
+        if name in ("socket", "ssl"):
+            _refuse("a network", _ROWS)()
         raise ImportError(f"module {name} is not there for a record: import it at the top of the file, which makes it a part of the component")
 
 

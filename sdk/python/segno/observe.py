@@ -23,6 +23,8 @@ send_count = _nowhere
 def log(level: int, message: str) -> None:
     """Writes a line to the host's log, at once. `level` is one of `TRACE`, `DEBUG`, `INFO`, `WARN`, `ERROR`. The host limits
     the number and the length of lines."""
+    if level not in range(5):
+        raise TypeError(f"log(level, message): the level is one of TRACE, DEBUG, INFO, WARN, ERROR, not {level!r}")
     # Half of a pair of surrogates has no bytes.
     send_log(level, str(message).encode("utf-8", "backslashreplace").decode())
 

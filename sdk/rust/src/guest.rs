@@ -184,9 +184,14 @@ pub unsafe fn lend(old: *mut u8, old_length: usize, alignment: usize, length: us
     }
 }
 
+const OUTSIDE: &str = "\na plugin has no clock, no threads and no operating system, since a replay would differ: take the event time of the record, hand rows in as a side table";
+
 /// A panic traps, and a trap says nothing: log what it is about first.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        crate::observe::log(Level::Error, format_args!("{panic}"));
+        // The place is in the standard library, and its words do not say what a plugin is to do.
+        let outside = panic.location().is_some_and(|at| at.file().contains("library/std/src/sys/"));
+        let instead = if outside { OUTSIDE } else { "" };
+        crate::observe::log(Level::Error, format_args!("{panic}{instead}"));
     }));
 }

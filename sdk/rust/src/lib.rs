@@ -91,6 +91,7 @@ extern crate self as segno_sdk;
 #[doc = include_str!("../../../docs/operators.md")]
 pub mod cookbook {}
 
+mod collections;
 mod config;
 pub mod deduplicate;
 mod engine;
@@ -115,6 +116,7 @@ pub mod top;
 mod transform;
 pub mod window;
 
+pub use collections::{HashMap, HashSet};
 pub use config::{Config, ConfigError, Place};
 pub use engine::{Engine, INPUT_PORT};
 pub use late::Late;

@@ -10,9 +10,15 @@ const MICROS_PER_DAY: i64 = 24 * MICROS_PER_HOUR;
 
 /// Microseconds of a duration that operators are made of.
 pub(crate) const fn micros(duration: Duration) -> i64 {
+    let micros = micros_or_none(duration);
+    assert!(micros > 0, "a duration of nothing: a size, a slide, a gap and an interval are at least a microsecond");
+    micros
+}
+
+/// The same, where nothing is a duration, too.
+pub(crate) const fn micros_or_none(duration: Duration) -> i64 {
     let micros = duration.as_micros();
-    assert!(micros > 0, "the duration is longer than nothing");
-    assert!(micros < i64::MAX as u128 / 4, "the duration is shorter than 73,000 years");
+    assert!(micros < i64::MAX as u128 / 4, "a duration of more than 73,000 years");
     micros as i64
 }
 

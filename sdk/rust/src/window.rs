@@ -179,7 +179,7 @@ macro_rules! settings {
     () => {
         /// Keeps a window for so long after its end: late records change it, and each change gives its result again.
         pub const fn allowed_lateness(mut self, lateness: core::time::Duration) -> Self {
-            self.rules.lateness = crate::time::micros(lateness);
+            self.rules.lateness = crate::time::micros_or_none(lateness);
             self
         }
 

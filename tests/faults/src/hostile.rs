@@ -114,6 +114,49 @@ fn records_that_use_much_together_are_judged_alone() {
     }
 }
 
+/// Interpreters do the same with less where they did it before. The limit lies between what a record costs first and behind others.
+#[test]
+fn a_record_that_is_cheaper_behind_others_is_judged_as_if_it_were_the_first() {
+    let turns = 1_000_000;
+    let of_one = fuel_of_turns(turns);
+    for (limit, passes) in [(of_one / 10 * 9, false), (of_one / 10 * 11, true)] {
+        let mut first: Option<(Vec<u8>, Vec<u8>)> = None;
+        for (batch_rows, max_records) in [(1024, 20_000), (1, 20_000), (7, 13), (1024, 1)] {
+            let mut lab = lab("lazy", 60, 0);
+            lab.step = lab.step.replace("mode: lazy", &format!("mode: lazy, rows: {turns}")) + &format!("\n    limits: {{ fuel_per_record: {limit} }}");
+            lab.settings.push_str(&format!("batch_rows: {batch_rows}\nepoch: {{ max_records: {max_records} }}\n"));
+            let input = &lab.inputs()[1];
+            let mut lines: Vec<String> = text(&std::fs::read(input).expect("input")).lines().map(str::to_owned).collect();
+            let at = lines.len() / 2;
+            let hostile = |number: usize| format!("{{\"id\":{},\"key\":\"k{}\",\"price\":{HOSTILE},\"at\":{}}}", 800_000_000 + number, number % 3, at * 30);
+            lines.splice(at..at, (0..8).map(hostile));
+            std::fs::write(input, lines.join("\n") + "\n").expect("input");
+            lab.complete();
+            let letters = text(&lab.dead_letters()).matches("\"price\\\":666").count();
+            assert_eq!(letters, if passes { 0 } else { 8 }, "{limit} units, calls of {batch_rows}, epochs of {max_records}");
+            let mut rows: Vec<String> = text(&lab.output()).lines().map(str::to_owned).collect();
+            rows.sort();
+            let found = (rows.join("\n").into_bytes(), lab.dead_letters());
+            match &first {
+                Some(first) => assert!(first.0 == found.0, "{limit} units: calls of {batch_rows}, epochs of {max_records} give something else"),
+                None => first = Some(found),
+            }
+            lab.replays();
+        }
+    }
+}
+
+/// What one hostile record costs that makes so many turns.
+fn fuel_of_turns(turns: u64) -> u64 {
+    let mut lab = lab("heavy", 60, 1);
+    lab.step = lab.step.replace("mode: heavy", &format!("mode: heavy, rows: {turns}"));
+    let run = lab.segno(&["run", "-q", "-o", "json"]);
+    let report: serde_json::Value = serde_json::from_slice(&run.stdout).expect("a report");
+    let fuel = report["totals"]["fuel"]["count"].as_u64().expect("the fuel of the step");
+    assert!(fuel > turns, "{fuel} units for {turns} turns");
+    fuel
+}
+
 #[test]
 fn one_trap_among_very_many_records_costs_one_record() {
     let mut lab = lab("trap", 1_000_000, 1);

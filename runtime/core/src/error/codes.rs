@@ -156,7 +156,7 @@ codes! {
     SourceChanged, "S004", Failed, "a source file changed before the place where reading goes on",
         "The bytes just before the recorded offset are not those that were read: the file was edited, replaced or rotated. Restore the file; to start over with the new one, give the pipeline another name or another checkpoint folder. Files may only grow at their end.";
     SourceEmpty, "S005", Configuration, "a source has nothing to read",
-        "Every file of the source is empty (0 bytes), or a CSV file has no header row. A file that will be written later is read with follow: true.";
+        "Every file of the source is empty (0 bytes), or a CSV file has no header row. A file that will be written later is read with files: { path: …, follow: true }.";
     SourceFormat, "S006", Failed, "a source file is not of the format that the pipeline says",
         "For example a file that is not Parquet, a damaged Parquet file, or a JSON array that ends before its closing bracket. The message says where. Get the whole file again, or correct `format`.";
     SourceColumn, "S007", Configuration, "a source file does not have a column as it is wanted",

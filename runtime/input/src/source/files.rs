@@ -73,7 +73,7 @@ impl FilesSource {
         if bytes == 0 && !spec.follow {
             let what = if partitions.len() == 1 { "is empty" } else { "matches empty files only" };
             return Err(Error::new(Code::SourceEmpty, format!("{} {what}", spec.path))
-                .with_help("For a file that will be written later, set follow: true."));
+                .with_help("For one that will be written later: files: { path: …, follow: true }."));
         }
         Ok(source)
     }

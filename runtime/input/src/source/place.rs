@@ -66,7 +66,7 @@ pub(crate) fn changed(path: &Path, what: &str) -> Error {
 pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> Error {
     if error.kind() == std::io::ErrorKind::NotFound {
         return Error::new(Code::SourceMissing, format!("{} does not exist", path.display()))
-            .with_help("Paths are relative to the folder of the pipeline file. A file written later needs a glob and follow: true.");
+            .with_help("Paths are relative to the folder of the pipeline file. One that is written later: files: { path: \"in-*.jsonl\", follow: true }.");
     }
     Error::new(Code::SourceUnreadable, format!("{} cannot be read", path.display())).with_cause(error)
 }

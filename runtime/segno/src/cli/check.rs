@@ -180,7 +180,8 @@ fn report(
     });
     console.result(
         || {
-            let mut text = format!("{}: {} {} may run\n", args.file.display(), description.name, description.version);
+            let verdict = if ran.is_ok() { "may run" } else { "is admitted, and was not tried" };
+            let mut text = format!("{}: {} {} {verdict}\n", args.file.display(), description.name, description.version);
             let bytes = size(inspection.bytes as u64);
             text.push_str(&format!("  imports nothing but Segno's interfaces; {bytes}, sha256 {}\n", inspection.sha256));
             text.push_str(&parts(description));
@@ -219,7 +220,7 @@ fn report(
         &shown,
     );
     // Records that were made up may be none of its kind; those that the user gave are.
-    u8::from(args.input.is_some() && answer.is_some_and(Answer::is_in_vain))
+    u8::from(ran.is_err() || args.input.is_some() && answer.is_some_and(Answer::is_in_vain))
 }
 
 /// A file that is given by name is the user's, and no source of a pipeline.

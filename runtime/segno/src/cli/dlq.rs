@@ -12,7 +12,7 @@ use crate::worker::load::{self, Loaded};
 use crate::worker::open::RunOptions;
 use crate::worker::redrive::{Chosen, Redriving, Report};
 use segno_core::pipeline::Pipeline;
-use segno_core::Error;
+use segno_core::{Code, Error};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -138,14 +138,21 @@ fn again(console: &Console, args: RedriveArgs) -> Outcome {
         false => Some(load::load(replaced(pipeline.clone(), &args.with)?, Databases::default())?),
     };
     let stages = load::load(pipeline, Databases::default())?;
+    let mut found = 0;
     for (number, loaded) in stages.iter().enumerate().filter(|(_, loaded)| wanted.contains(&loaded.pipeline.name)) {
         let with = with.as_ref().map_or(loaded, |with| &with[number]);
-        redrive(console, &args, loaded, with, &stopping)?;
+        let report = redrive(console, &args, loaded, with, &stopping)?;
+        found += report.redriven + report.already + report.left_out.values().sum::<u64>();
     }
-    Ok(0)
+    match &args.which.record {
+        Some(record) if found == 0 => Err(Error::new(Code::NoSuchRecord, format!("no dead letter is of record {record}"))
+            .with_help("`segno dlq show` names the record of each")
+            .into()),
+        _ => Ok(0),
+    }
 }
 
-fn redrive(console: &Console, args: &RedriveArgs, loaded: &Loaded, with: &Loaded, stopping: &Arc<AtomicBool>) -> Outcome {
+fn redrive(console: &Console, args: &RedriveArgs, loaded: &Loaded, with: &Loaded, stopping: &Arc<AtomicBool>) -> Result<Report, super::Failure> {
     let redriving = Redriving {
         loaded,
         with,
@@ -173,7 +180,7 @@ fn redrive(console: &Console, args: &RedriveArgs, loaded: &Loaded, with: &Loaded
         .map_err(|error| placed(&loaded.pipeline, error))?;
     drop(progress);
     console.result(|| describe_redrive(&report), &report);
-    Ok(0)
+    Ok(report)
 }
 
 /// Hands over the letters of every stage that is asked for, until `visit` says false.

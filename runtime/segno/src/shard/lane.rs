@@ -161,6 +161,8 @@ pub struct LaneRun<'a> {
     seen_in: Vec<u32>,
     index_in: Vec<u32>,
     calls_made: u32,
+    /// Journalled calls are made again.
+    repeating: bool,
     instance: Option<Instance>,
     result: LaneResult,
 }
@@ -187,6 +189,7 @@ impl<'a> LaneRun<'a> {
             seen_in: vec![0; count],
             index_in: vec![0; count],
             calls_made: 0,
+            repeating: false,
             instance: None,
             result: LaneResult { state, ..LaneResult::default() },
         }
@@ -250,6 +253,7 @@ impl<'a> LaneRun<'a> {
     }
 
     fn follow(&mut self, script: &LaneScript) -> Result<()> {
+        self.repeating = true;
         for scripted in &script.calls {
             let events = scripted.rows as usize;
             let batch = self.scripted(events);

@@ -8,7 +8,7 @@ use core::time::Duration;
 use super::versions::{Version, Versions};
 use crate::late::Late;
 use crate::state::{Keyed, State};
-use crate::time::{Timestamp, micros};
+use crate::time::{Timestamp, micros_or_none};
 use crate::timer::{Timer, Timers};
 
 /// Keeps the versions of a key's row. A version is valid from its own event time on, which is part of it, until that of the
@@ -36,7 +36,7 @@ impl AsOf {
 
     /// Answers records that are late by so much, and holds versions for so much longer.
     pub const fn allowed_lateness(mut self, lateness: Duration) -> Self {
-        self.lateness = micros(lateness);
+        self.lateness = micros_or_none(lateness);
         self
     }
 

@@ -14,7 +14,7 @@ use super::held::{Held, insert};
 use super::{Side, newest};
 use crate::late::Late;
 use crate::state::{Keyed, State, StateField, column_spec};
-use crate::time::{Timestamp, micros};
+use crate::time::{Timestamp, micros, micros_or_none};
 use crate::timer::{Timer, Timers};
 
 /// Joins records of a key when `left.time + lower <= right.time <= left.time + upper`; both ends are part of it.
@@ -64,7 +64,7 @@ impl IntervalJoin {
 
     /// Takes records that are late by so much, and holds all of them for so much longer.
     pub const fn allowed_lateness(mut self, lateness: Duration) -> Self {
-        self.lateness = micros(lateness);
+        self.lateness = micros_or_none(lateness);
         self
     }
 

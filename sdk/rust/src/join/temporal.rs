@@ -14,7 +14,7 @@ use super::newest;
 use super::versions::{Version, Versions};
 use crate::late::Late;
 use crate::state::{Keyed, State, StateField, column_spec};
-use crate::time::{Timestamp, micros};
+use crate::time::{Timestamp, micros_or_none};
 use crate::timer::{Timer, Timers};
 
 /// Gives each record with the version of its key's row that was valid at its event time, when the watermark has passed that
@@ -41,7 +41,7 @@ impl TemporalJoin {
 
     /// Takes records and versions that are late by so much, and waits for so much longer.
     pub const fn allowed_lateness(mut self, lateness: Duration) -> Self {
-        self.lateness = micros(lateness);
+        self.lateness = micros_or_none(lateness);
         self
     }
 

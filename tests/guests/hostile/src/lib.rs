@@ -28,7 +28,7 @@ pub struct Counts {
 
 #[derive(Config)]
 pub struct Settings {
-    /// heavy, trap, loop, memory, recursion, output, reject, second, give_up, cut, garble, beyond, init, refuse or
+    /// heavy, lazy, trap, loop, memory, recursion, output, reject, second, give_up, cut, garble, beyond, init, refuse or
     /// memory_between_calls.
     mode: String,
     /// Records with this price are hostile.
@@ -69,12 +69,12 @@ impl Transform for Hostile {
 
     fn process(&mut self, bid: Bid, ctx: &mut Context<'_, Self>) -> Outcome {
         let hostile = bid.price == self.settings.price;
-        let mut bids = 1;
+        let mut bids = self.one();
         match self.settings.mode.as_str() {
             "memory_between_calls" => bids = CALLS.fetch_add(1, Ordering::Relaxed),
             _ if !hostile => {}
-            "heavy" => {
-                for turn in 0..self.settings.rows {
+            "heavy" | "lazy" => {
+                for turn in 0..self.turns() {
                     core::hint::black_box(turn);
                 }
             }
@@ -106,5 +106,21 @@ impl Transform for Hostile {
         counts.bids += bids;
         ctx.out.push(Counted { bids: counts.bids });
         Ok(())
+    }
+}
+
+impl Hostile {
+    /// One bid; in an instance that is `lazy`, each record is remembered.
+    fn one(&self) -> u64 {
+        if self.settings.mode == "lazy" {
+            CALLS.fetch_add(1, Ordering::Relaxed);
+        }
+        1
+    }
+
+    /// A fifth less where it is not the first record of an instance, as interpreters have it.
+    fn turns(&self) -> u64 {
+        let first = self.settings.mode != "lazy" || CALLS.load(Ordering::Relaxed) == 1;
+        if first { self.settings.rows } else { self.settings.rows / 5 * 4 }
     }
 }

@@ -17,8 +17,8 @@ use std::path::Path;
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
     Same,
-    /// It was missing or another one, and is recorded now.
-    Recorded,
+    /// It was missing or another one, and is recorded now; what breaks those who relied on it.
+    Recorded(Vec<String>),
     /// What is new, and breaks nobody.
     Additions(Vec<String>),
     /// None was recorded.
@@ -62,7 +62,7 @@ pub fn check(folder: &Path, description: &Description, update: bool) -> Result<V
         std::fs::write(&file, format!("{found:#}\n")).map_err(|error| {
             Error::new(Code::ProjectUnwritable, format!("{} cannot be written", file.display())).with_cause(error)
         })?;
-        return Ok(Verdict::Recorded);
+        return Ok(Verdict::Recorded(changes.broken));
     }
     if !changes.broken.is_empty() {
         return Err(Error::new(Code::ContractBroken, changes.broken.join("; "))

@@ -5,6 +5,7 @@
 //! Invariants: a round that fails ends nothing: the next change is the next try. What a round itself writes starts none.
 
 use super::language::{self, Language, Profile};
+use super::made::WRITTEN;
 use super::play::Play;
 use super::project::Project;
 use super::scenario;
@@ -27,8 +28,6 @@ const QUIET: Duration = Duration::from_millis(60);
 const TICK: Duration = Duration::from_millis(100);
 /// Where the component of this loop goes: never where a pipeline would find it.
 const COMPONENT: &str = ".segno/dev";
-/// Folders of a project that are written by tools.
-const WRITTEN: [&str; 5] = ["target", "node_modules", ".segno", ".git", "expected"];
 
 #[derive(clap::Args)]
 pub struct DevArgs {
@@ -112,7 +111,7 @@ fn round(console: &Console, args: &DevArgs, language: &dyn Language) -> std::res
     let started = Instant::now();
     let project = Project::of(language, &args.folder)?;
     let component = project.folder.join(COMPONENT).join(project.package.component());
-    let built = project.package.build(Profile::Quick, &component, true)?;
+    let built = project.made(Profile::Quick, &component)?;
     let playing = Instant::now();
     let (inputs, config) = match &args.scenario {
         None => (BTreeMap::new(), Value::Null),

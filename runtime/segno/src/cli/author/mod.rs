@@ -2,7 +2,7 @@
 //!
 //! - `language`: what each language has to do: toolchain, build, files of a new project
 //! - `new`, `template`: a project that runs before anything is filled in
-//! - `build`: from a project to its component
+//! - `build`, `made`: from a project to its component, and when that is needed
 //! - `project`, `play`: a project's pipeline on given input, in a scratch folder
 //! - `test`, `scenario`, `contract`: what it must give, and what others rely on
 //! - `tapped`: a scenario of records that passed a step of a running pipeline
@@ -17,6 +17,7 @@ mod contract;
 pub mod dev;
 mod failure;
 pub mod language;
+mod made;
 pub mod new;
 mod play;
 mod project;

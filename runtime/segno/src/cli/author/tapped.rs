@@ -50,7 +50,7 @@ impl Target {
             return Err(refused("the project's pipeline cannot read what would be saved".to_owned(), help).with_place(Place::file(project.file())).into());
         }
         // Records that have passed do not pass again: a plugin that cannot be built is told before they do.
-        let component = project.package.build(Profile::Release, &project.component, true)?.path;
+        let component = project.made(Profile::Release, &project.component)?.path;
         Ok(Target { project, folder, name: name.to_owned(), component })
     }
 

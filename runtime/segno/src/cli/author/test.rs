@@ -42,7 +42,7 @@ pub fn run(console: &Console, args: &TestArgs) -> Outcome {
         Some(component) => (Project::open(&args.folder)?, std::path::absolute(component).unwrap_or_else(|_| component.clone())),
         None => {
             let project = Project::to_build(&args.folder)?;
-            let built = project.package.build(Profile::Release, &project.component, true)?;
+            let built = project.made(Profile::Release, &project.component)?;
             (project, built.path)
         }
     };
@@ -86,7 +86,11 @@ pub fn run(console: &Console, args: &TestArgs) -> Outcome {
 
 fn tell_contract(console: &Console, verdict: &Contract) {
     match verdict {
-        Contract::Recorded => console.note(&format!("{CONTRACT} recorded")),
+        Contract::Recorded(broken) if broken.is_empty() => console.note(&format!("{CONTRACT} recorded")),
+        Contract::Recorded(broken) => {
+            console.note(&format!("{CONTRACT} recorded; this breaks whoever relied on it:"));
+            broken.iter().for_each(|one| console.note(&format!("  {one}")));
+        }
         Contract::Same => {}
         Contract::Additions(added) => {
             console.note(&format!("{CONTRACT} lacks what is new; `segno test --update` records it:"));

@@ -96,7 +96,8 @@ impl<'a> LaneRun<'a> {
             watermarks: &watermarks,
         };
         let mut out = std::mem::take(&mut self.message);
-        let fuel = self.pace.fuel(batch.events());
+        // A journalled call may have had more than a call is given now.
+        let fuel = if self.repeating { self.pace.most() } else { self.pace.fuel(batch.events(), self.instance.is_none()) };
         self.write(&mut out, &message)
             .map_err(|error| CallFailure::Engine(format!("the batch cannot be written: {error}")))?;
         let instance = match &mut self.instance {

@@ -1,0 +1,95 @@
+//! A component that is there already, of the same sources: not made again where making it takes long.
+//!
+//! Owns: what a project's sources are, and the note beside a component that says of which it was made. Does not own: making it
+//! (`language`).
+//!
+//! Invariant: only a component that is what it was when it was noted, of sources that are the same bytes, by the same command, is taken.
+
+use super::language::{Built, Profile};
+use super::project::Project;
+use super::{CONTRACT, PIPELINE, SCENARIOS};
+use segno_core::{Code, Error, Result};
+use segno_plugin::admission;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Folders that tools write.
+pub const WRITTEN: [&str; 5] = ["target", "node_modules", ".segno", ".git", "expected"];
+/// Files that say what is done with a component, not what it is.
+const OF_NO_SOURCE: [&str; 5] = [PIPELINE, CONTRACT, "pipeline.schema.json", "ci.sh", "README.md"];
+/// Where tools are that the environment names.
+const TOOLS: [&str; 3] = ["SEGNO_COMPONENTIZE_PY", "SEGNO_COMPONENTIZE_JS", "PATH"];
+
+impl Project {
+    /// The component at `out`: made, unless it is there and was made of these sources.
+    pub fn made(&self, profile: Profile, out: &Path) -> Result<Built> {
+        // Where the same sources make the same bytes, making them is fast, and the tools know best what has changed.
+        if self.package.is_reproducible() {
+            return self.package.build(profile, out, true);
+        }
+        let sources = self.sources(profile)?;
+        if let Some(built) = self.noted(out, &sources) {
+            return Ok(built);
+        }
+        let built = self.package.build(profile, out, true)?;
+        // Without a note it is made again the next time.
+        let _ = std::fs::create_dir_all(self.note(out).parent().unwrap_or(Path::new("")));
+        let _ = std::fs::write(self.note(out), format!("{sources} {}\n", built.inspection.sha256));
+        Ok(built)
+    }
+
+    fn note(&self, out: &Path) -> PathBuf {
+        // By the whole path: two components of a project may have one name.
+        let name = blake3::hash(out.as_os_str().as_encoded_bytes()).to_hex();
+        self.folder.join(".segno/made").join(&name[..16])
+    }
+
+    fn noted(&self, out: &Path, sources: &str) -> Option<Built> {
+        let note = std::fs::read_to_string(self.note(out)).ok()?;
+        let (of, component) = note.trim_end().split_once(' ')?;
+        let inspection = (of == sources).then(|| admission::admit(&std::fs::read(out).ok()?).ok())??;
+        (inspection.sha256 == component).then(|| Built { path: out.to_owned(), inspection, took: Duration::ZERO })
+    }
+
+    /// A hash of everything that the component is made of.
+    fn sources(&self, profile: Profile) -> Result<String> {
+        let mut hash = blake3::Hasher::new();
+        let command = std::env::current_exe().and_then(|path| path.metadata()).ok();
+        let command = command.map(|found| (found.len(), found.modified().unwrap_or(SystemTime::UNIX_EPOCH).duration_since(UNIX_EPOCH).unwrap_or_default()));
+        hash.update(format!("{profile:?} {command:?} {:?}", TOOLS.map(std::env::var_os)).as_bytes());
+        let mut files = Vec::new();
+        let unread = |path: &Path, error: std::io::Error| Error::new(Code::BuildFailed, format!("{} cannot be read", path.display())).with_cause(error);
+        collect(&self.folder, &mut files).map_err(|(path, error)| unread(&path, error))?;
+        files.sort();
+        for file in files {
+            let bytes = std::fs::read(&file).map_err(|error| unread(&file, error))?;
+            hash.update(file.strip_prefix(&self.folder).unwrap_or(&file).as_os_str().as_encoded_bytes());
+            hash.update(&[0]);
+            hash.update(&(bytes.len() as u64).to_le_bytes());
+            hash.update(&bytes);
+        }
+        // What is installed changes with what says what is to be installed, and by its own time.
+        let installed = self.folder.join("node_modules");
+        for entry in std::fs::read_dir(installed).into_iter().flatten().flatten() {
+            hash.update(format!("{:?} {:?}", entry.file_name(), entry.metadata().and_then(|found| found.modified()).ok()).as_bytes());
+        }
+        Ok(hash.finalize().to_hex().to_string())
+    }
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> std::result::Result<(), (PathBuf, std::io::Error)> {
+    let failed = |error| (folder.to_owned(), error);
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let (name, path) = (entry.file_name(), entry.path());
+        let is = |names: &[&str]| names.iter().any(|one| name == *one);
+        if path.is_dir() {
+            if !is(&WRITTEN) && !is(&[SCENARIOS, "__pycache__"]) {
+                collect(&path, files)?;
+            }
+        } else if !is(&OF_NO_SOURCE) && path.extension().is_none_or(|ending| ending != "wasm" && ending != "jsonl") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
