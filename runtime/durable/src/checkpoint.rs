@@ -61,6 +61,7 @@ pub struct Checkpoints {
 }
 
 /// A checkpoint that was published.
+#[derive(Debug)]
 pub struct Published {
     pub manifest: Manifest,
     /// Where the oldest checkpoint that is kept has read to, if older ones were collected.
