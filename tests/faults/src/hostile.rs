@@ -124,7 +124,7 @@ fn a_record_that_is_cheaper_behind_others_is_judged_as_if_it_were_the_first() {
         for (batch_rows, max_records) in [(1024, 20_000), (1, 20_000), (7, 13), (1024, 1)] {
             let mut lab = lab("lazy", 60, 0);
             lab.step = lab.step.replace("mode: lazy", &format!("mode: lazy, rows: {turns}")) + &format!("\n    limits: {{ fuel_per_record: {limit} }}");
-            lab.settings.push_str(&format!("batch_rows: {batch_rows}\nepoch: {{ max_records: {max_records} }}\n"));
+            lab.settings = format!("batch_rows: {batch_rows}\nepoch: {{ max_records: {max_records} }}\n");
             let input = &lab.inputs()[1];
             let mut lines: Vec<String> = text(&std::fs::read(input).expect("input")).lines().map(str::to_owned).collect();
             let at = lines.len() / 2;
