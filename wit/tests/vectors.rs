@@ -510,3 +510,12 @@ fn a_writer_refuses_what_does_not_fit() {
         "offsets of a slice start anywhere"
     );
 }
+
+#[test]
+fn the_description_that_frame_md_shows_is_one() {
+    let page = include_str!("../frame.md");
+    let (_, from) = page.split_once("```json\n").expect("a block");
+    let (shown, _) = from.split_once("```").expect("its end");
+    let description = Description::parse(shown.as_bytes()).expect("a description");
+    assert_eq!((description.name.as_str(), description.tables.len(), description.side_tables.len()), ("enrich", 1, 1));
+}

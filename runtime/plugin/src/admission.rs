@@ -71,8 +71,8 @@ fn refuse_module_import(module: &str, name: &str) -> Error {
     let error = Error::new(Code::PluginImport, format!("the plugin imports \"{name}\" of \"{module}\""));
     if module.starts_with("wasi") {
         return error.with_help(
-            "a plugin cannot reach the operating system: no clock, no randomness, no file, no socket. Leave out the dependency \
-             that asks for it (`cargo tree` shows who has it); take time from the record's event time and rows from side tables",
+            "a plugin cannot reach the operating system: no clock, no randomness, no file, no socket. Leave out what \
+             asks for it (a dependency, which `cargo tree` shows in Rust; a function that is declared in C); take time from the record's event time and rows from side tables",
         );
     }
     error.with_help(
@@ -92,7 +92,8 @@ fn refuse_import(import: &str) -> Error {
             _ => "the operating system",
         };
         return error.with_help(format!(
-            "a plugin cannot reach {what}. In Rust build for wasm32-unknown-unknown (`segno build` does), not for wasm32-wasip2"
+            "a plugin cannot reach {what}. Components of `segno build` import nothing of it: in Rust they are built for \
+             wasm32-unknown-unknown, not for wasm32-wasip2; in Python with componentize-py's --stub-wasi; in JavaScript with all features of componentize-js disabled"
         ));
     }
     if import.starts_with("segno:") {

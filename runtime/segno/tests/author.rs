@@ -409,6 +409,12 @@ fn what_a_plugin_remembers_outside_of_its_state_is_found() {
     // Recording it would hide it.
     let tested = folder.segno("remembers", &["test", "--update"]).failed(1, &["[P060]"]);
     assert!(tested.out.contains("[P051]") && tested.out.contains("no keyed state"), "{}", tested.out);
+    // Both answers are shown.
+    let check = ["check", "remembers.wasm", "--config", "{\"discount_percent\":10}"];
+    folder.segno("remembers", &check).failed(78, &["[P051]", "calls of 1024 rows give {", "calls of 7 rows give {", "\"total_cents\":"]);
+    // What was not tried is not said to be without memory.
+    let untried = folder.segno("remembers", &["check", "remembers.wasm", "--config", "{\"discount_percent\":\"x\"}"]);
+    assert!(untried.code != 0 && !untried.out.contains("may run"), "{} {}", untried.out, untried.err);
 }
 
 #[test]
@@ -417,7 +423,8 @@ fn a_column_that_others_rely_on_does_not_go_unnoticed() {
     folder.replace("breaks/src/lib.rs", "    from: Timestamp,\n", "    since: Timestamp,\n");
     folder.replace("breaks/src/lib.rs", "from: fired", "since: fired");
     folder.segno("breaks", &["test"]).failed(1, &["[P062]", "the column windows.from is gone", "contract.json"]);
-    folder.segno("breaks", &["test", "--update"]).good();
+    let recorded = folder.segno("breaks", &["test", "--update"]).good();
+    assert!(recorded.err.contains("breaks whoever relied on it") && recorded.err.contains("the column windows.from is gone"), "{}", recorded.err);
     folder.segno("breaks", &["test"]).good();
     // State is no matter of opinion: --update does not record it.
     folder.replace("breaks/src/lib.rs", "pub struct Sum {\n    orders: u64,", "pub struct Sum {\n    orders: i64,");

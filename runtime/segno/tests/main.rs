@@ -21,6 +21,7 @@ mod logs;
 mod nexmark;
 mod observe;
 mod ownership;
+mod pages;
 mod postgres;
 mod python;
 mod redrive;

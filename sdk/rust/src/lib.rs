@@ -91,6 +91,11 @@ extern crate self as segno_sdk;
 #[doc = include_str!("../../../docs/operators.md")]
 pub mod cookbook {}
 
+// What the first page shows compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+mod readme {}
+
 mod collections;
 mod config;
 pub mod deduplicate;

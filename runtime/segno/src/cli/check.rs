@@ -36,6 +36,8 @@ const LANES: [u32; 3] = [1, 4, 3];
 const CALLS_PER_EPOCH: u32 = 200;
 /// Records that are made up: a few calls of the largest size.
 const RECORDS_DEFAULT: u32 = 3_000;
+/// Characters of a row that are shown.
+const ROW_SHOWN: usize = 400;
 /// The event time of made-up records, and the name of its column where the plugin reads none.
 const TIME_COLUMN: &str = "segno_event_time";
 const TIME_FIRST_US: i64 = 978_307_200_000_000;
@@ -514,20 +516,26 @@ impl SplitMix {
 }
 
 fn differs(file: &Path, first: u32, expected: &Answer, cut: u32, found: &Answer) -> Error {
-    let what = expected
-        .output
-        .iter()
-        .find(|(name, bytes)| found.output.get(*name) != Some(bytes))
-        .map(|(name, bytes)| {
-            let other = found.output.get(name).map_or(&[][..], Vec::as_slice);
-            let line = bytes.split(|&b| b == b'\n').zip(other.split(|&b| b == b'\n')).position(|(a, b)| a != b);
-            let line = line.map_or_else(|| "their number differs".to_owned(), |line| format!("the first that differs is row {}", line + 1));
+    let other = |name: &String| found.output.get(name).map_or(&[][..], Vec::as_slice);
+    let mut rows = None;
+    let what = match expected.output.iter().find(|(name, bytes)| other(name) != bytes.as_slice()) {
+        None => "its state differs".to_owned(),
+        Some((name, bytes)) => {
+            let lines = bytes.split(|&byte| byte == b'\n').zip(other(name).split(|&byte| byte == b'\n'));
+            rows = lines.enumerate().find(|(_, (one, other))| one != other);
+            let line = rows.map_or_else(|| "their number differs".to_owned(), |(line, _)| format!("the first that differs is row {}", line + 1));
             format!("{name} differs; {line}")
-        })
-        .unwrap_or_else(|| "its state differs".to_owned());
-    Error::new(Code::HiddenMemory, format!("calls of {first} rows and calls of {cut} rows give different answers: {what}"))
+        }
+    };
+    let mut error = Error::new(Code::HiddenMemory, format!("calls of {first} rows and calls of {cut} rows give different answers: {what}"))
         .with_help("keep what must last between calls in keyed state; `segno explain P051` tells more")
-        .with_place(Place::file(file))
+        .with_place(Place::file(file));
+    // A row has its record's columns beside it, where the plugin gives these on.
+    for (rows_of_call, row) in rows.into_iter().flat_map(|(_, (one, other))| [(first, one), (cut, other)]) {
+        let row: String = String::from_utf8_lossy(row).chars().take(ROW_SHOWN).collect();
+        error = error.with_cause(format!("calls of {rows_of_call} rows give {}", printable(&row)));
+    }
+    error
 }
 
 #[cfg(test)]
