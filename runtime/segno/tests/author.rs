@@ -137,6 +137,27 @@ pub fn works(folder: &Folder, name: &str, rows: usize) {
     assert!(done.out.contains("passed scenarios/first: 7 records, "), "{}", done.out);
     assert!(!done.err.contains("contract"), "the template's contract is not the plugin's: {}", done.err);
     assert!(folder.read(&format!("{name}/pipeline.schema.json")).contains("\"$schema\""));
+    if name == "new-map" && built[0]["reproducible"] == false {
+        makes_anew_what_changed(folder, name);
+    }
+}
+
+/// Where the same sources make other bytes, each build is a compile of the whole: it is not made without need.
+#[track_caller]
+fn makes_anew_what_changed(folder: &Folder, name: &str) {
+    let component = || std::fs::read(folder.path(&format!("{name}/{}.wasm", name.replace('-', "_")))).or_else(|_| std::fs::read(folder.path(&format!("{name}/{name}.wasm")))).unwrap();
+    folder.segno(name, &["build", "-q"]).good();
+    let built = component();
+    folder.segno(name, &["test"]).good();
+    assert!(component() == built, "`segno test` made a component anew that was just made");
+    let seconds = || folder.segno(name, &["dev", "--once", "-o", "json"]).good().json()[0]["build_seconds"].as_f64().unwrap();
+    assert!(seconds() > 0.0, "another profile, another component");
+    let sample = folder.read(&format!("{name}/sample.jsonl"));
+    let first: String = sample.lines().take(1).map(|line| format!("{line}\n")).collect();
+    folder.write(&format!("{name}/sample.jsonl"), &first);
+    assert_eq!(seconds(), 0.0, "records are no source");
+    folder.shell(name, "for file in *.py *.js; do [ ! -f $file ] || echo >> $file; done").good();
+    assert!(seconds() > 0.0, "a source changed");
 }
 
 /// A plugin that does what the column `what` of its records asks for: of `refused` each is a dead letter that says what to do

@@ -22,7 +22,7 @@ pub struct BuildArgs {
 pub fn run(console: &Console, args: &BuildArgs) -> Outcome {
     let project = Project::to_build(&args.folder)?;
     let out = args.out.clone().unwrap_or_else(|| args.folder.join(project.package.component()));
-    let built = project.package.build(Profile::Release, &out, console.is_quiet())?;
+    let built = project.make(Profile::Release, &out, console.is_quiet())?;
     let shown = json!({
         "component": built.path.display().to_string(),
         "sha256": built.inspection.sha256,

@@ -27,19 +27,27 @@ impl Project {
         if self.package.is_reproducible() {
             return self.package.build(profile, out, true);
         }
-        let sources = self.sources(profile)?;
-        if let Some(built) = self.noted(out, &sources) {
-            return Ok(built);
+        match self.noted(out, &self.sources(profile)?) {
+            Some(built) => Ok(built),
+            None => self.make(profile, out, true),
         }
-        let built = self.package.build(profile, out, true)?;
+    }
+
+    /// Makes the component, and notes of what.
+    pub fn make(&self, profile: Profile, out: &Path, quiet: bool) -> Result<Built> {
+        // Before: what is changed meanwhile is a change.
+        let sources = self.sources(profile)?;
+        let built = self.package.build(profile, out, quiet)?;
+        let note = self.note(out);
         // Without a note it is made again the next time.
-        let _ = std::fs::create_dir_all(self.note(out).parent().unwrap_or(Path::new("")));
-        let _ = std::fs::write(self.note(out), format!("{sources} {}\n", built.inspection.sha256));
+        let _ = std::fs::create_dir_all(note.parent().unwrap_or(Path::new("")));
+        let _ = std::fs::write(note, format!("{sources} {}\n", built.inspection.sha256));
         Ok(built)
     }
 
     fn note(&self, out: &Path) -> PathBuf {
         // By the whole path: two components of a project may have one name.
+        let out = std::path::absolute(out).unwrap_or_else(|_| out.to_owned());
         let name = blake3::hash(out.as_os_str().as_encoded_bytes()).to_hex();
         self.folder.join(".segno/made").join(&name[..16])
     }
