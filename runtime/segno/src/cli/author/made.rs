@@ -8,7 +8,7 @@
 use super::language::{Built, Profile};
 use super::project::Project;
 use super::{CONTRACT, PIPELINE, SCENARIOS};
-use segno_core::{Code, Error, Result};
+use segno_core::Result;
 use segno_plugin::admission;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -27,7 +27,7 @@ impl Project {
         if self.package.is_reproducible() {
             return self.package.build(profile, out, true);
         }
-        match self.noted(out, &self.sources(profile)?) {
+        match self.noted(out, &self.sources(profile)) {
             Some(built) => Ok(built),
             None => self.make(profile, out, true),
         }
@@ -36,7 +36,7 @@ impl Project {
     /// Makes the component, and notes of what.
     pub fn make(&self, profile: Profile, out: &Path, quiet: bool) -> Result<Built> {
         // Before: what is changed meanwhile is a change.
-        let sources = self.sources(profile)?;
+        let sources = self.sources(profile);
         let built = self.package.build(profile, out, quiet)?;
         let note = self.note(out);
         // Without a note it is made again the next time.
@@ -59,18 +59,18 @@ impl Project {
         (inspection.sha256 == component).then(|| Built { path: out.to_owned(), inspection, took: Duration::ZERO })
     }
 
-    /// A hash of everything that the component is made of.
-    fn sources(&self, profile: Profile) -> Result<String> {
+    /// A hash of everything that the component is made of. What cannot be read, such as the link by which an editor locks a file, is
+    /// left to the tools.
+    fn sources(&self, profile: Profile) -> String {
         let mut hash = blake3::Hasher::new();
         let command = std::env::current_exe().and_then(|path| path.metadata()).ok();
         let command = command.map(|found| (found.len(), found.modified().unwrap_or(SystemTime::UNIX_EPOCH).duration_since(UNIX_EPOCH).unwrap_or_default()));
         hash.update(format!("{profile:?} {command:?} {:?}", TOOLS.map(std::env::var_os)).as_bytes());
         let mut files = Vec::new();
-        let unread = |path: &Path, error: std::io::Error| Error::new(Code::BuildFailed, format!("{} cannot be read", path.display())).with_cause(error);
-        collect(&self.folder, &mut files).map_err(|(path, error)| unread(&path, error))?;
+        collect(&self.folder, &mut files);
         files.sort();
         for file in files {
-            let bytes = std::fs::read(&file).map_err(|error| unread(&file, error))?;
+            let Ok(bytes) = std::fs::read(&file) else { continue };
             hash.update(file.strip_prefix(&self.folder).unwrap_or(&file).as_os_str().as_encoded_bytes());
             hash.update(&[0]);
             hash.update(&(bytes.len() as u64).to_le_bytes());
@@ -81,23 +81,45 @@ impl Project {
         for entry in std::fs::read_dir(installed).into_iter().flatten().flatten() {
             hash.update(format!("{:?} {:?}", entry.file_name(), entry.metadata().and_then(|found| found.modified()).ok()).as_bytes());
         }
-        Ok(hash.finalize().to_hex().to_string())
+        hash.finalize().to_hex().to_string()
     }
 }
 
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> std::result::Result<(), (PathBuf, std::io::Error)> {
-    let failed = |error| (folder.to_owned(), error);
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let (name, path) = (entry.file_name(), entry.path());
         let is = |names: &[&str]| names.iter().any(|one| name == *one);
-        if path.is_dir() {
+        // Links to folders are not followed: they may lead in a circle.
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             if !is(&WRITTEN) && !is(&[SCENARIOS, "__pycache__"]) {
-                collect(&path, files)?;
+                collect(&path, files);
             }
         } else if !is(&OF_NO_SOURCE) && path.extension().is_none_or(|ending| ending != "wasm" && ending != "jsonl") {
             files.push(path);
         }
     }
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_in_a_circle_and_locks_of_editors_stop_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["src", "target", ".segno", "scenarios"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+            std::fs::write(folder.path().join(name).join("a.py"), "1").unwrap();
+        }
+        for name in ["sample.jsonl", "x.wasm", "pipeline.yaml", "b.py"] {
+            std::fs::write(folder.path().join(name), "1").unwrap();
+        }
+        std::os::unix::fs::symlink(folder.path(), folder.path().join("src/up")).unwrap();
+        std::os::unix::fs::symlink("nowhere", folder.path().join(".#b.py")).unwrap();
+        let mut files = Vec::new();
+        collect(folder.path(), &mut files);
+        let mut names: Vec<String> = files.iter().map(|file| file.strip_prefix(folder.path()).unwrap().display().to_string()).collect();
+        names.sort();
+        assert_eq!(names, [".#b.py", "b.py", "src/a.py", "src/up"]);
+    }
 }
