@@ -225,6 +225,8 @@ fn a_mistake_of_the_module_is_shown_when_it_is_built() {
     folder.segno("broken", &["build"]).failed(1, &["[P011]", "out.total_cents", "is no column"]);
     folder.replace("broken/broken.js", "export default transform", "export default transform(");
     folder.segno("broken", &["build"]).failed(1, &["[P011]", "broken.js:"]);
+    folder.replace("broken/broken.js", "export default transform((", "import net from 'node:net';\nexport default transform(");
+    folder.segno("broken", &["build"]).failed(1, &["[P011]", "node:net", "nothing of Node.js"]);
     let second = project("second", "map");
     second.replace("second/second.js", "export default", "export const plugin =");
     second.segno("second", &["build"]).failed(1, &["[P011]", "default"]);

@@ -182,6 +182,12 @@ fn help(said: &str) -> String {
              optional(type) and nullable(type) where it need not be given"
         );
     }
+    // A header or a function of the system, or the time of the build.
+    if ["file not found", "implicit declaration", "undeclared function", "-Wdate-time"].iter().any(|words| said.contains(words)) {
+        return "a plugin has no clock, no chance, no file and no network, since a replay would differ: take the event time of the record, hand rows in as a \
+                side table. Of the C library there are string.h, math.h, inttypes.h, assert.h and what the compiler brings, such as stdint.h"
+            .to_owned();
+    }
     "mend what the compiler shows".to_owned()
 }
 

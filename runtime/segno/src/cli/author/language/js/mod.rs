@@ -196,9 +196,11 @@ impl super::Package for Project {
             .map_err(|error| Error::new(Code::ToolchainMissing, "node cannot be started").with_cause(error))?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
-            return Err(failed(format!("{} could not be built", self.name))
-                .with_cause(said.trim())
-                .with_help("what the module does when it is imported happens while the component is made: its mistakes show here"));
+            let help = match said.contains("Could not resolve \"node:") {
+                true => "a plugin has nothing of Node.js: no file, no network, no clock; take the event time of the record, hand rows in as a side table",
+                false => "what the module does when it is imported happens while the component is made: its mistakes show here",
+            };
+            return Err(failed(format!("{} could not be built", self.name)).with_cause(said.trim()).with_help(help));
         }
         let component = std::fs::read(&made).map_err(|error| failed("componentize-js wrote no component".to_owned()).with_cause(error))?;
         let inspection = admission::admit(&component)?;
