@@ -13,7 +13,7 @@ use crate::topics::{self, Topic};
 use crate::trim::{Needed, Trim};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{CommitMode, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use segno_core::source::{KafkaSpec, KafkaStart, Partition, PartitionReader, ReadPlan, Source, TopicSize};
 use segno_core::{Code, Error, Result};
@@ -21,11 +21,14 @@ use segno_input::format::messages::Messages;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Bytes of a partition that librdkafka fetches ahead, in KiB: some chunks, so that a reader never waits for the network.
 const FETCHED_AHEAD_KIB: &str = "16384";
 /// How soon a partition is fetched again after its queue was full, in ms. The default, a second, starves the reader.
 const FETCH_BACKOFF_MS: &str = "10";
+/// Between two questions to a partition that has no leader.
+const LEADER_WAIT: Duration = Duration::from_millis(100);
 
 pub struct KafkaSource {
     spec: KafkaSpec,
@@ -139,9 +142,29 @@ fn failed(consumer: &ConsumerClient, error: &KafkaError, what: &str) -> Error {
     consumer.context().error(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail), what)
 }
 
+/// A request about a partition, made again while its leader changes: a topic that was just made has none for a moment.
+fn asked<T>(consumer: &ConsumerClient, request: impl Fn() -> KafkaResult<T>) -> KafkaResult<T> {
+    let until = Instant::now() + REQUEST_TIMEOUT;
+    loop {
+        let error = match request() {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let passes = matches!(
+            error.rdkafka_error_code(),
+            Some(RDKafkaErrorCode::NotLeaderForPartition | RDKafkaErrorCode::LeaderNotAvailable | RDKafkaErrorCode::ReplicaNotAvailable)
+        );
+        if !passes || Instant::now() >= until {
+            return Err(error);
+        }
+        serve(consumer);
+        std::thread::sleep(LEADER_WAIT);
+    }
+}
+
 /// The first offset, and the one behind the last committed record.
 fn watermarks(consumer: &ConsumerClient, topic: &str, partition: u32) -> Result<(u64, u64)> {
-    let found = consumer.fetch_watermarks(topic, partition as i32, REQUEST_TIMEOUT);
+    let found = asked(consumer, || consumer.fetch_watermarks(topic, partition as i32, REQUEST_TIMEOUT));
     let (low, high) = found.map_err(|error| failed(consumer, &error, &format!("the offsets of {topic}/{partition} cannot be read")))?;
     Ok((low.max(0) as u64, high.max(0) as u64))
 }
@@ -151,7 +174,7 @@ pub(crate) fn offset_at(consumer: &ConsumerClient, topic: &str, partition: u32, 
     let mut wanted = TopicPartitionList::new();
     let failed = |error: KafkaError| failed(consumer, &error, &format!("the offset of a time in {topic}/{partition} cannot be read"));
     wanted.add_partition_offset(topic, partition as i32, Offset::Offset(ms)).map_err(failed)?;
-    let found = consumer.offsets_for_times(wanted, REQUEST_TIMEOUT).map_err(failed)?;
+    let found = asked(consumer, || consumer.offsets_for_times(wanted.clone(), REQUEST_TIMEOUT)).map_err(failed)?;
     match found.elements().first().map(|element| element.offset()) {
         Some(Offset::Offset(offset)) => Ok(offset.max(0) as u64),
         // No record is that young.
