@@ -143,7 +143,7 @@ fn failed(consumer: &ConsumerClient, error: &KafkaError, what: &str) -> Error {
 }
 
 /// A request about a partition, made again while its leader changes: a topic that was just made has none for a moment.
-fn asked<T>(consumer: &ConsumerClient, request: impl Fn() -> KafkaResult<T>) -> KafkaResult<T> {
+fn asked<T>(meanwhile: impl Fn(), request: impl Fn() -> KafkaResult<T>) -> KafkaResult<T> {
     let until = Instant::now() + REQUEST_TIMEOUT;
     loop {
         let error = match request() {
@@ -157,14 +157,14 @@ fn asked<T>(consumer: &ConsumerClient, request: impl Fn() -> KafkaResult<T>) -> 
         if !passes || Instant::now() >= until {
             return Err(error);
         }
-        serve(consumer);
+        meanwhile();
         std::thread::sleep(LEADER_WAIT);
     }
 }
 
 /// The first offset, and the one behind the last committed record.
 fn watermarks(consumer: &ConsumerClient, topic: &str, partition: u32) -> Result<(u64, u64)> {
-    let found = asked(consumer, || consumer.fetch_watermarks(topic, partition as i32, REQUEST_TIMEOUT));
+    let found = asked(|| serve(consumer), || consumer.fetch_watermarks(topic, partition as i32, REQUEST_TIMEOUT));
     let (low, high) = found.map_err(|error| failed(consumer, &error, &format!("the offsets of {topic}/{partition} cannot be read")))?;
     Ok((low.max(0) as u64, high.max(0) as u64))
 }
@@ -174,7 +174,7 @@ pub(crate) fn offset_at(consumer: &ConsumerClient, topic: &str, partition: u32, 
     let mut wanted = TopicPartitionList::new();
     let failed = |error: KafkaError| failed(consumer, &error, &format!("the offset of a time in {topic}/{partition} cannot be read"));
     wanted.add_partition_offset(topic, partition as i32, Offset::Offset(ms)).map_err(failed)?;
-    let found = asked(consumer, || consumer.offsets_for_times(wanted.clone(), REQUEST_TIMEOUT)).map_err(failed)?;
+    let found = asked(|| serve(consumer), || consumer.offsets_for_times(wanted.clone(), REQUEST_TIMEOUT)).map_err(failed)?;
     match found.elements().first().map(|element| element.offset()) {
         Some(Offset::Offset(offset)) => Ok(offset.max(0) as u64),
         // No record is that young.
@@ -296,5 +296,27 @@ impl Source for KafkaSource {
         let KafkaSpec { name, topics, format, record_bytes_max, columns, check_keys, .. } = &self.spec;
         let checked = if *check_keys { " check_keys" } else { "" };
         format!("kafka name={name:?} topics={topics:?} format={format:?} record_bytes_max={record_bytes_max} columns={columns:?}{checked}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn a_partition_without_a_leader_is_asked_until_it_has_one() {
+        let times = Cell::new(0);
+        let asked_with = |code: RDKafkaErrorCode| {
+            times.set(0);
+            asked(|| (), || {
+                times.set(times.get() + 1);
+                if times.get() < 3 { Err(KafkaError::MetadataFetch(code)) } else { Ok(()) }
+            })
+        };
+        assert!(asked_with(RDKafkaErrorCode::NotLeaderForPartition).is_ok());
+        assert_eq!(times.get(), 3);
+        assert!(asked_with(RDKafkaErrorCode::TopicAuthorizationFailed).is_err());
+        assert_eq!(times.get(), 1, "what does not pass is said at once");
     }
 }
