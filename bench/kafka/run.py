@@ -7,7 +7,7 @@
 Both read records of 100 bytes, hand each to a transform that gives it back, and write them; both commit about every 100 ms, or
 every 20 ms where latency is measured.
 Prints CPU-seconds per million records (without the broker's, and without what a run of few records costs), the rate, and the
-time from writing a record to reading it committed at half of its own rate, and at half of that of Streams. Owns measuring; the servers are scripts/servers's.
+time from writing a record to reading it committed at half of the lower rate. Owns measuring; the servers are scripts/servers's.
 """
 
 import json
@@ -28,13 +28,11 @@ SEGNO = os.environ["SEGNO_BIN"]
 # The same command with what tests and benches need: only here can transactions be left out.
 TESTING = os.environ.get("SEGNO_TESTING_BIN")
 PLUGIN = pathlib.Path(os.environ["SEGNO_COMPONENTS"]) / "pass_through.wasm"
-BENCH = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release/segno-bench"
 TOOL = ROOT / "scripts/servers/kafka-tool.sh"
 PARTITIONS = "4"
 # A run of so few costs what starting costs.
 FEW = 1_000
-# That count, and before them those in which the virtual machines compile what they run.
-LATENCY_S, WARM_UP_S = 20, 30
+LATENCY_S = 20
 # Between commits: where the cost is measured, and where a user wants rows soon.
 COMMIT_MS, SOON_MS = 100, 20
 JAVA = ["java", "-Xmx512m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
@@ -112,9 +110,7 @@ class Bench:
         source = topic(f"live-{self.runs}")
         output, process = self.start(what, source, 0, SOON_MS)
         try:
-            words = subprocess.run([BENCH, "latency", "--brokers", BROKERS, "--input", source, "--output", output, "--rate", str(rate),
-                                    "--seconds", str(LATENCY_S), "--warm-up", str(WARM_UP_S)], check=True, capture_output=True, text=True).stdout
-            return [float(word) for word in words.split()]
+            return [float(word) for word in self.load("latency", source, output, rate, LATENCY_S).split()]
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait()
@@ -150,11 +146,11 @@ def main():
                               "ratio_of_each_round": [round(ratio, 3) for ratio in ratios],
                               "median_ratio": round(statistics.median(ratios), 3)}, indent=2))
             return
+        rate = int(min(medians[kind][1] for kind in kinds[:2]) / 2)
         result = {kind: {"cpu_s_per_million": round(cpu, 2), "records_per_s": round(speed)} for kind, (cpu, speed) in medians.items()}
-        own, other = (int(medians[kind][1] / 2) for kind in kinds[:2])
-        for kind, rate in (("segno", own), ("segno", other), ("exactly_once_v2", other)):
-            half, most, longest = bench.latency(kind, rate)
-            result[kind][f"at_{rate}_per_s"] = {"p50_ms": half, "p99_ms": most, "longest_ms": longest}
+        for kind in kinds[:2]:
+            half, most = bench.latency(kind, rate)
+            result[kind].update({"rate": rate, "p50_ms": half, "p99_ms": most})
         print(json.dumps(result, indent=2))
 
 

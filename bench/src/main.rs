@@ -4,14 +4,12 @@
 //! - `keys`: writes input for very many keys (bench/keys.py)
 //! - `state`: writes input for a large keyed state (bench/state.py)
 //! - `postgres`: rows written to PostgreSQL, beside a consumer by hand
-//! - `latency`: from Kafka to Kafka (bench/kafka/run.py)
 //! - `nexmark`: the queries' plugins, sandbox against native; `nexmark-events`: their input (bench/nexmark/run.py)
 //! - `bids`: writes a file of Nexmark bids for the runs of the whole command (bench/run.sh)
 //!
 //! Owns: measuring. Does not own: goals (bench/RESULTS.md).
 
 mod keys;
-mod latency;
 mod micro;
 mod nexmark;
 mod postgres;
@@ -59,8 +57,6 @@ enum What {
         seed: u64,
         out: PathBuf,
     },
-    /// From writing a record to a topic to reading it committed from another: ms of half, 99 % and all of the records.
-    Latency(latency::Args),
     /// Rows written to PostgreSQL, beside a consumer by hand.
     Postgres {
         #[arg(long, env = "SEGNO_TEST_POSTGRES")]
@@ -111,7 +107,6 @@ fn main() -> Result<(), Box<dyn Error>> {
             file.flush()?;
             Ok(())
         }
-        What::Latency(args) => latency::run(&args),
         What::Postgres { url, rows } => postgres::run(&url, rows),
         What::Nexmark { components } => nexmark::run(&components),
         What::NexmarkEvents { events, rate, out } => {
