@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-/// Fuel of a record alone, and of a call, however many records it has: about as many simple instructions, so that nobody works
-/// longer than about a second. A record that needs more is a runaway loop, not work. So no record passes in a call that it would not pass
+/// Fuel of a record alone: about as many simple instructions, so that nobody works longer than about a second. A record that needs more is a
+/// runaway loop, not work. A call of several records gets less, whatever their number, so that none passes beside others that would not pass
 /// alone, and which records share a call decides nothing. Interpreters want long calls: each key of one costs them as much as many records.
 pub const FUEL_PER_RECORD: u64 = 1_000_000_000;
 /// Fuel of what instantiates a component, before any record.

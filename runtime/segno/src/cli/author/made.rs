@@ -23,18 +23,20 @@ const TOOLS: [&str; 3] = ["SEGNO_COMPONENTIZE_PY", "SEGNO_COMPONENTIZE_JS", "PAT
 impl Project {
     /// The component at `out`: made, unless it is there and was made of these sources.
     pub fn made(&self, profile: Profile, out: &Path) -> Result<Built> {
-        // Where the same sources make the same bytes, making them is fast, and the tools know best what has changed.
-        if self.package.is_reproducible() {
-            return self.package.build(profile, out, true);
-        }
-        match self.noted(out, &self.sources(profile)) {
-            Some(built) => Ok(built),
-            None => self.make(profile, out, true),
-        }
+        let noted = if self.is_noted() { self.noted(out, &self.sources(profile)) } else { None };
+        noted.map_or_else(|| self.make(profile, out, true), Ok)
+    }
+
+    /// Where the same sources make the same bytes, making them is fast, and the tools know best what has changed.
+    fn is_noted(&self) -> bool {
+        !self.package.is_reproducible()
     }
 
     /// Makes the component, and notes of what.
     pub fn make(&self, profile: Profile, out: &Path, quiet: bool) -> Result<Built> {
+        if !self.is_noted() {
+            return self.package.build(profile, out, quiet);
+        }
         // Before: what is changed meanwhile is a change.
         let sources = self.sources(profile);
         let built = self.package.build(profile, out, quiet)?;
