@@ -161,6 +161,16 @@ fn a_timer_that_traps_stops_the_shard_and_loses_nothing() {
 }
 
 #[test]
+fn timers_that_go_on_setting_others_when_the_input_has_ended_are_an_error() {
+    let steps = format!("{}    config: {{ beat: true }}\n", TIMED.trim_end().to_owned() + "\n");
+    let lab = lab(7, &steps, COLUMNS);
+    let output = lab.run(&["run", "-q"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("P028") && said.contains("the input has ended, and timers of one key go on setting others"), "{said}");
+}
+
+#[test]
 fn timers_that_set_each_other_without_end_are_an_error() {
     let steps = format!("{}    config: {{ forever: true }}\n", TIMED.trim_end().to_owned() + "\n");
     let lab = lab(7, &steps, COLUMNS);

@@ -9,6 +9,9 @@
 /* The smallest step of the watermark. */
 #define TICK INT64_C(100000)
 #define KEYS_MAX 100000
+/* How many timers of one instant may set each other, and how many those of one key may set when the input has ended. */
+#define CHAIN_MAX 1000
+#define AT_THE_END_MAX 10000
 
 struct record { char *json, *key; int64_t time; };
 struct event { uint32_t row; bool seen, is_timer; int64_t watermark, time; const char *key; uint32_t number, chain; };
@@ -16,6 +19,8 @@ struct value { char *key; uint32_t table; uint8_t *bytes; uint32_t length; };
 struct waiting { int64_t time; char *key; uint32_t number, chain; };
 struct change { int64_t time; const char *key; uint32_t number; bool set; };
 struct counter { char *name; uint64_t total; };
+/* How many timers the timers of a key have set since the input ended. */
+struct set_at_the_end { const char *key; uint32_t count; };
 struct side { const char *name, *rows; };
 /* What a run gave. */
 struct outcome { struct text rows[SEGNO_PORTS_MAX], causes[SEGNO_PORTS_MAX], rejects, timers, logs; };
@@ -27,6 +32,7 @@ static LIST(struct value) values;
 static LIST(struct waiting) waits;
 static LIST(struct change) changes;
 static LIST(struct counter) counters;
+static LIST(struct set_at_the_end) sets_at_the_end;
 static LIST(struct side) sides;
 static LIST(char *) names;
 static struct outcome single, batched;
@@ -331,14 +337,30 @@ static uint32_t waiting_at(int64_t time, const char *key, uint32_t number) {
     return i;
 }
 
-static void one(struct event event) {
+/* The runtime's P028. */
+static void check_timer(const struct waiting *set, bool at_the_end) {
+    if (set->chain > CHAIN_MAX) give_up("timers set each other %d times at one instant: set the next one for a later time (P028)", CHAIN_MAX);
+    if (!at_the_end) return;
+    uint32_t at = 0;
+    while (at < sets_at_the_end.length && strcmp(sets_at_the_end.items[at].key, set->key) != 0) at++;
+    if (at == sets_at_the_end.length) ADD(sets_at_the_end, (struct set_at_the_end){set->key, 0});
+    if (++sets_at_the_end.items[at].count > AT_THE_END_MAX) {
+        give_up("the input has ended, and timers of the key \"%s\" go on setting others, %d so far: set the next one only while something "
+                "waits for it (P028)", set->key, AT_THE_END_MAX);
+    }
+}
+
+static void one(struct event event, bool at_the_end) {
     call(&event, 1, &single);
     for (uint32_t i = 0; i < changes.length; i++) {
         const struct change *change = &changes.items[i];
         uint32_t at = waiting_at(change->time, change->key, change->number);
         /* Due at once: after those of this instant that no timer set. */
         uint32_t chain = event.is_timer && change->time <= event.watermark ? event.chain + 1 : 0;
-        if (change->set && at == waits.length) ADD(waits, (struct waiting){change->time, copy(change->key), change->number, chain});
+        if (change->set && at == waits.length) {
+            ADD(waits, (struct waiting){change->time, copy(change->key), change->number, chain});
+            check_timer(&waits.items[at], at_the_end);
+        }
         if (!change->set && at < waits.length) waits.items[at] = waits.items[--waits.length];
     }
     ADD(events, event);
@@ -367,7 +389,7 @@ static void move(int64_t to, uint32_t row) {
         struct waiting due = waits.items[next];
         waits.items[next] = waits.items[--waits.length];
         seen = due.time > seen ? due.time : seen;
-        one((struct event){row, true, true, seen, due.time, due.key, due.number, due.chain});
+        one((struct event){row, true, true, seen, due.time, due.key, due.number, due.chain}, to == END);
     }
     known = true, watermark = to;
 }
@@ -415,7 +437,7 @@ static void run(bool to_time, int64_t until) {
             int64_t time = segno_after(records.items[row].time, -delay);
             move(segno_floor(time, TICK), row);
         }
-        one((struct event){row, known, false, watermark, 0, NULL, 0, 0});
+        one((struct event){row, known, false, watermark, 0, NULL, 0, 0}, false);
     }
     if (to_time) move(until, records.length);
     show_all(&after);

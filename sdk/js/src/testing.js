@@ -26,6 +26,9 @@ const LEAST = -(1n << 63n);
 const END = (1n << 63n) - 1n;
 /** The smallest step of the watermark, microseconds. */
 const TICK = 100_000n;
+/** How many timers of one instant may set each other, and how many those of one key may set when the input has ended. */
+const CHAIN_MAX = 1_000;
+const AT_THE_END_MAX = 10_000;
 
 /** What a run gave. */
 export class Result {
@@ -190,6 +193,7 @@ export class Harness {
     #move(to, records, row, result, events) {
         if (this.#watermark !== null && this.#watermark >= to) return;
         let seen = this.#watermark ?? LEAST;
+        const atTheEnd = new Map();
         for (;;) {
             const due = [...this.#waiting.values()].filter((one) => one.time <= to);
             if (!due.length) break;
@@ -198,12 +202,13 @@ export class Harness {
             const timer = due[0];
             seen = sees(timer);
             this.#waiting.delete(nameOf(timer));
-            this.#one({ row, watermark: seen, timer }, records, result, events, timer.chain);
+            this.#one({ row, watermark: seen, timer }, records, result, events, timer.chain, to === END ? atTheEnd : null);
         }
         this.#watermark = to;
     }
 
-    #one(event, records, result, events, chain) {
+    /** `chain`: of the timer that fires; `atTheEnd`: how many timers the timers of each key have set since the input ended. */
+    #one(event, records, result, events, chain = null, atTheEnd = null) {
         const asked = result.timers.length;
         this.#call(records, [event], result);
         for (const timer of result.timers.slice(asked)) {
@@ -212,7 +217,18 @@ export class Harness {
             else if (!this.#waiting.has(name)) {
                 // Due at once: after those of this instant that no timer set.
                 const next = chain !== null && timer.time <= event.watermark ? chain + 1 : 0;
+                if (next > CHAIN_MAX) {
+                    throw new Error(`timers set each other ${CHAIN_MAX} times at one instant: set the next one for a later time (P028)`);
+                }
                 this.#waiting.set(name, { time: timer.time, key: timer.key, number: timer.number, chain: next });
+                const set = atTheEnd ? (atTheEnd.get(timer.key) ?? 0) + 1 : 0;
+                atTheEnd?.set(timer.key, set);
+                if (set > AT_THE_END_MAX) {
+                    throw new Error(
+                        `the input has ended, and timers of the key ${JSON.stringify(timer.key)} go on setting others, ${AT_THE_END_MAX} ` +
+                            "so far: set the next one only while something waits for it (P028)",
+                    );
+                }
             }
         }
         events.push(event);

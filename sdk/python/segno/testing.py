@@ -26,6 +26,8 @@ from .types import Timestamp
 _END = (1 << 63) - 1
 #: The smallest step of the watermark, microseconds.
 _TICK = 100_000
+#: How many timers of one instant may set each other, and how many those of one key may set when the input has ended.
+_CHAIN_MAX, _AT_THE_END_MAX = 1_000, 10_000
 
 
 class OutputRow:
@@ -185,27 +187,38 @@ class Harness:
         if self._watermark is not None and self._watermark >= to:
             return
         seen = -(1 << 63) if self._watermark is None else self._watermark
+        at_the_end: dict[str, int] = {}
         while True:
             due = [(max(one[0], seen), chain, one) for one, chain in self._waiting.items() if one[0] <= to]
             if not due:
                 break
             seen, chain, timer = min(due)
             del self._waiting[timer]
-            self._one(_Event(row, seen, timer), records, result, events, chain)
+            self._one(_Event(row, seen, timer), records, result, events, chain, at_the_end if to == _END else None)
         self._watermark = to
 
-    def _one(self, event: _Event, records, result: Result, events, chain: int | None = None) -> None:
+    def _one(self, event: _Event, records, result: Result, events, chain: int | None = None, at_the_end: dict[str, int] | None = None) -> None:
+        """`chain`: of the timer that fires; `at_the_end`: how many timers the timers of each key have set since the input ended."""
         asked = len(result.timers)
         self._call(records, [event], result)
         for key, timer, is_set in result.timers[asked:]:
             one = (int(timer.time), key, timer.number)
             if not is_set:
                 self._waiting.pop(one, None)
-            elif chain is not None and timer.time <= event.watermark:
-                # Due at once: after those of this instant that no timer set.
-                self._waiting.setdefault(one, chain + 1)
-            else:
-                self._waiting.setdefault(one, 0)
+                continue
+            if one in self._waiting:
+                continue
+            # Due at once: after those of this instant that no timer set.
+            self._waiting[one] = chain + 1 if chain is not None and timer.time <= event.watermark else 0
+            if self._waiting[one] > _CHAIN_MAX:
+                raise AssertionError(f"timers set each other {_CHAIN_MAX} times at one instant: set the next one for a later time (P028)")
+            if at_the_end is not None:
+                at_the_end[key] = at_the_end.get(key, 0) + 1
+                if at_the_end[key] > _AT_THE_END_MAX:
+                    raise AssertionError(
+                        f"the input has ended, and timers of the key {key!r} go on setting others, {_AT_THE_END_MAX} so far: set the "
+                        "next one only while something waits for it (P028)"
+                    )
         events.append(event)
 
     def _call(self, records, events: list[_Event], result: Result) -> None:

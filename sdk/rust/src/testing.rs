@@ -248,7 +248,7 @@ impl<T: Plugin> Harness<T> {
     /// As [`Harness::run`]; then the input ends, and every timer fires.
     ///
     /// # Panics
-    /// As [`Harness::run`].
+    /// As [`Harness::run`], and when timers set others without end.
     #[track_caller]
     pub fn run_to_end(&mut self) -> RunResult {
         self.run_until(Some(i64::MAX))

@@ -7,6 +7,12 @@ use std::collections::BTreeMap;
 /// The smallest step of the watermark, microseconds.
 const TICK: i64 = 100_000;
 
+/// How many timers of one instant may set each other.
+const CHAIN_MAX: u32 = 1_000;
+
+/// How many timers the timers of one key may set when the input has ended.
+const AT_THE_END_MAX: u32 = 10_000;
+
 /// What the plugin is called for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Event {
@@ -33,6 +39,9 @@ pub(super) struct Timeline {
     watermark: Option<i64>,
     /// With how many timers of one instant set each other before it.
     timers: BTreeMap<(i64, String, u32), u32>,
+    /// The watermark is on its way to the end of time; how many timers the timers of each key have set since.
+    ends: bool,
+    at_the_end: BTreeMap<String, u32>,
 }
 
 impl Timeline {
@@ -47,6 +56,7 @@ impl Timeline {
 
     /// The next timer that fires while the watermark goes to `to`, after the last one.
     pub(super) fn next(&mut self, to: i64, last: Option<&Firing>) -> Option<Firing> {
+        self.ends = to == i64::MAX;
         let from = self.watermark.unwrap_or(i64::MIN);
         let now = last.map_or(from, |last| last.watermark);
         let due = self.timers.iter().filter(|((time, _, _), _)| *time <= to);
@@ -66,11 +76,27 @@ impl Timeline {
 
     /// Sets or deletes a timer; `by`: the timer that does so. One that is due at once fires after those of this instant
     /// that no timer set.
+    ///
+    /// # Panics
+    /// Where the runtime says P028.
     pub(super) fn change(&mut self, key: &str, time: i64, number: u32, set: bool, by: Option<&Firing>) {
         let timer = (time, key.to_owned(), number);
         if set {
             let chain = by.filter(|by| time <= by.watermark).map_or(0, |by| by.chain + 1);
-            self.timers.entry(timer).or_insert(chain);
+            assert!(chain <= CHAIN_MAX, "timers set each other {CHAIN_MAX} times at one instant: set the next one for a later time (P028)");
+            if self.timers.contains_key(&timer) {
+                return;
+            }
+            self.timers.insert(timer, chain);
+            if self.ends && by.is_some() {
+                let set = self.at_the_end.entry(key.to_owned()).or_default();
+                *set += 1;
+                assert!(
+                    *set <= AT_THE_END_MAX,
+                    "the input has ended, and timers of the key `{key}` go on setting others, {AT_THE_END_MAX} so far: set the next one \
+                     only while something waits for it (P028)"
+                );
+            }
         } else {
             self.timers.remove(&timer);
         }

@@ -44,6 +44,9 @@ pub struct Settings {
     /// Every record sets a timer that sets itself again without end.
     #[segno(default = false)]
     forever: bool,
+    /// Every record sets a timer that sets the one of a minute later, without end.
+    #[segno(default = false)]
+    beat: bool,
     /// Every record sets a timer for this second. 0: none does.
     #[segno(default = 0)]
     burst: i64,
@@ -54,6 +57,7 @@ pub struct Timed(Settings);
 const SECOND: i64 = 1_000_000;
 const FOREVER: u32 = 77;
 const BURST: u32 = 78;
+const BEAT: u32 = 79;
 
 fn mix(digest: u64, value: i64) -> u64 {
     let mut mixed = (digest ^ value as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
@@ -113,6 +117,9 @@ impl Transform for Timed {
         if self.0.forever {
             ctx.timers.set(record.at, FOREVER);
         }
+        if self.0.beat {
+            ctx.timers.set(record.at, BEAT);
+        }
         if self.0.burst > 0 {
             ctx.timers.set(Timestamp::from_micros(self.0.burst * SECOND), BURST);
         }
@@ -126,18 +133,21 @@ impl Transform for Timed {
         if timer.number == FOREVER {
             ctx.timers.set(timer.time, FOREVER);
         }
+        if timer.number == BEAT {
+            ctx.timers.set(timer.time.after(60 * SECOND), BEAT);
+        }
         count("timers", 1);
         let watermark = ctx.timers.watermark();
         let memory = ctx.state.or_default();
         memory.take(timer.time, i64::from(timer.number), watermark);
         let digest = memory.digest;
         let bucket = (digest % 5) as i64;
-        if timer.number != BURST {
-            ask(digest, timer.time, ctx.timers);
-        }
-        // Some keys are forgotten, some timers give nothing, some give two rows.
+        // Some keys are forgotten, some timers give nothing, some give two rows. A timer of a key that was forgotten knows
+        // nothing but its time, and would set itself without end.
         if digest % 11 == 0 {
             ctx.state.clear();
+        } else if timer.number != BURST {
+            ask(digest, timer.time, ctx.timers);
         }
         for _ in 0..digest % 3 {
             ctx.out.push(Seen { what: "timer", id: (digest % 1_000) as i64, time: timer.time, watermark, bucket });

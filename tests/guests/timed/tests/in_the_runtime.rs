@@ -94,6 +94,24 @@ fn in_the_harness(records: &[(String, i64, i64)], delay: i64) -> Vec<String> {
     shown.collect()
 }
 
+fn at_the_end(config: &str) {
+    let mut harness = Harness::<Timed>::new(config).expect("the plugin starts");
+    harness.push(row! { "id": 1_i64 }.key("k").at(Timestamp::from_millis(1_000)));
+    harness.run_to_end();
+}
+
+#[test]
+#[should_panic(expected = "timers set each other 1000 times at one instant: set the next one for a later time (P028)")]
+fn the_test_harness_ends_timers_that_set_each_other_at_one_instant() {
+    at_the_end("{\"forever\":true}");
+}
+
+#[test]
+#[should_panic(expected = "the input has ended, and timers of the key `k` go on setting others, 10000 so far")]
+fn the_test_harness_ends_timers_that_set_each_other_when_the_input_has_ended() {
+    at_the_end("{\"beat\":true}");
+}
+
 #[test]
 fn timers_fire_as_in_the_test_harness() {
     for (delay, seed) in [(0, 5), (1_700, rand::random::<u64>())] {

@@ -8,12 +8,15 @@
 
 use segno_core::columns::key::Keys;
 use segno_core::persisted::StoredTimer;
-use segno_core::protocol::time::{Moment, Moves, time_text};
+use segno_core::protocol::time::{END, Moment, Moves, time_text};
 use segno_core::{Code, Error, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// How often a timer may set the next one for the same instant.
 const CHAIN_MAX: u32 = 1_000;
+
+/// How many timers the timers of one key may set when the input has ended: they all fire in that epoch.
+const AT_THE_END_MAX: u32 = 10_000;
 
 /// A timer's identity within the lane; `rank` is the place of its key among the lane's keys in byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,6 +99,8 @@ pub struct LaneTimers<'a> {
     ids: &'a [u32],
     /// A timer set one for its own instant: the epoch cannot end within it, because the order of such timers is not stored.
     chained: bool,
+    /// How many timers the timers of each key (by rank) have set since the input ended.
+    at_the_end: HashMap<u32, u32>,
     /// The rank of each key, and the key of each rank.
     ranks: Vec<u32>,
     keys: Vec<u32>,
@@ -126,6 +131,7 @@ impl<'a> LaneTimers<'a> {
             key_bytes: keys,
             ids,
             chained: false,
+            at_the_end: HashMap::new(),
             ranks,
             keys: by_rank,
             due: BTreeSet::new(),
@@ -233,7 +239,10 @@ impl<'a> LaneTimers<'a> {
                     .with_help("set the next timer for a later time than that of the one that fires"));
                 }
                 // A stored one that was deleted in this epoch stays deleted when it has fired.
-                Some(due) => self.wait(due, false),
+                Some(due) => {
+                    self.wait(due, false);
+                    self.count_at_the_end(step, place, &due)?;
+                }
             },
             (false, Some(waiting)) => {
                 self.due.remove(&waiting.due);
@@ -248,6 +257,21 @@ impl<'a> LaneTimers<'a> {
             }
         }
         Ok(())
+    }
+
+    /// A timer that always sets the next one would fire up to the end of time.
+    fn count_at_the_end(&mut self, step: &str, place: &Place, due: &Due) -> Result<()> {
+        if !matches!(place, Place::Timer(_)) || self.moves.last() != Some(END) {
+            return Ok(());
+        }
+        let set = self.at_the_end.entry(due.id.rank).or_default();
+        *set += 1;
+        if *set <= AT_THE_END_MAX {
+            return Ok(());
+        }
+        let (said, last) = (format!("step \"{step}\": the input has ended, and timers of one key go on setting others"), time_text(due.id.time));
+        Err(Error::new(Code::TimerLoop, format!("{said}, {AT_THE_END_MAX} so far; the last is for {last}"))
+            .with_help("set the next timer only while something waits for it: at the end of the input every timer fires"))
     }
 
     /// (lane's number of the key, time, number, set or deleted) of every stored timer that changes.
