@@ -48,7 +48,7 @@ services-down:
 build: setup
 	@mkdir -p $(OUT)
 	@[ -e $(SEGNO_BIN) ] || echo "building segno: 10 to 40 minutes, the first time on a machine"
-	@cargo build --release $(QUIET) --workspace --lib --bins --example componentize
+	@cargo build --release $(QUIET) --workspace --lib --bins --example componentize --example write_nexmark
 	@cmp -s $(CARGO_TARGET_DIR)/release/segno $(SEGNO_BIN) || install $(CARGO_TARGET_DIR)/release/segno $(SEGNO_BIN)
 	@cmp -s $(CARGO_TARGET_DIR)/release/segno-checker $(SEGNO_CHECKER_BIN) || install $(CARGO_TARGET_DIR)/release/segno-checker $(SEGNO_CHECKER_BIN)
 	@$(MAKE) --no-print-directory components

@@ -292,6 +292,46 @@ fn what_state_is_to_the_next_record_is_what_was_kept() {
 }
 
 #[test]
+fn the_test_harness_ends_timers_that_set_others_without_end() {
+    let folder = project("again", "map");
+    folder.write("again/again.c", AGAIN);
+    folder.write("again/test_again.c", TEST_AGAIN);
+    for (later, said) in [(0, "set each other 1000 times at one instant"), (1_000_000, "the key \"ann\" go on setting others, 10000 so far")] {
+        folder.shell("again", &format!("segno/test.sh test_again.c -DLATER={later}")).failed(2, &[said, "(P028)"]);
+    }
+}
+
+/// Each timer sets another one, `LATER` after its own time.
+const AGAIN: &str = r#"#include "segno.h"
+
+#define RECORD(COLUMN) COLUMN(event_time, at)
+SEGNO_INPUT(record, RECORD)
+
+#define BEAT(COLUMN) COLUMN(i64, n)
+SEGNO_PER_KEY(beats, BEAT)
+
+static segno_outcome process(const struct record *record) {
+    segno_set_timer(record->at, 0);
+    return SEGNO_OK;
+}
+
+static void on_timer(struct segno_timer timer) { segno_set_timer(timer.time + LATER, 0); }
+
+SEGNO_PLUGIN(record, process, .ports = {&beats_port}, .on_timer = on_timer)
+"#;
+
+const TEST_AGAIN: &str = r#"#include "again.c"
+#include "segno/testing.h"
+
+int main(void) {
+    segno_test("timers without end", "");
+    segno_test_push("{'at': '1970-01-01T00:05:00Z'}", "ann");
+    segno_test_run_to_end();
+    return segno_test_end();
+}
+"#;
+
+#[test]
 fn what_a_plugin_remembers_outside_of_its_state_is_found() {
     let folder = project("remembers", "filter");
     folder.replace("remembers/remembers.c", "static segno_outcome process", "static int seen;\n\nstatic segno_outcome process");

@@ -4,6 +4,7 @@
 //! in Rust, which is compiled (documentation of the SDK).
 
 use crate::author::Folder;
+use crate::lab::variable;
 use crate::tutorial::blocks;
 use segno_core::pipeline::Pipeline;
 use std::path::{Path, PathBuf};
@@ -73,4 +74,20 @@ fn the_commands_of_the_readme_run() {
     for words in ["sha256", "\"total_cents\"", "passed scenarios/first"] {
         assert!(said.out.contains(words), "no {words} in {}", said.out);
     }
+}
+
+#[test]
+fn the_commands_of_the_nexmark_example_run() {
+    let example = Path::new(ROOT).join("examples/nexmark");
+    let page = std::fs::read_to_string(example.join("README.md")).expect("the page");
+    let [(_, commands)] = &blocks(&page).into_iter().filter(|(kind, _)| kind == "sh").collect::<Vec<_>>()[..] else { panic!("one block") };
+    // What is built is built already, and a few events do.
+    let built = variable("CARGO_TARGET_DIR");
+    let commands = commands.replacen("make build\n", "", 1).replace("~/.cache/segno/target", &built.to_string_lossy()).replace(" 1000000 ", " 20000 ");
+    let folder = Folder::new();
+    std::fs::create_dir_all(folder.path("examples/nexmark")).expect("a folder");
+    std::fs::copy(example.join("q5.yaml"), folder.path("examples/nexmark/q5.yaml")).expect("a copy");
+    folder.shell("", &commands).good();
+    let rows = folder.shell("", "cat out/q5/*").good().out;
+    assert!(rows.lines().count() > 3 && rows.contains("\"auction\""), "{rows}");
 }

@@ -351,6 +351,28 @@ test('tumbling windows fire on time, early, and again for late records', () => {
     assert.equal(plugin.state('windows', 'k'), null);
 });
 
+test('timers that set others without end are an error', () => {
+    const again = (later) =>
+        transform({
+            input: { at: eventTime },
+            ports: { out: perKey({ n: i64 }) },
+            process({ at }, { timers }) {
+                timers.set(at);
+            },
+            onTimer(timer, { timers }) {
+                timers.set(timer.time + later);
+            },
+        });
+    for (const [later, said] of [
+        [0n, /1000 times at one instant.*P028/],
+        [SECOND, /the key "k" go on setting others, 10000 so far.*P028/],
+    ]) {
+        const plugin = new Harness(again(later));
+        plugin.push({ at: SECOND }, { key: 'k' });
+        assert.throws(() => plugin.runToEnd(), said);
+    }
+});
+
 test('sliding windows are put together of slices', () => {
     const merge = (whole, part) => (whole.count += part.count);
     const plugin = new Harness(windowed((sums) => new Sliding(sums, 3n * MINUTE, MINUTE, { merge })));

@@ -266,6 +266,35 @@ class Windows(unittest.TestCase):
         self.assertEqual(sums, [(-5, "on_time", 1), (0, "on_time", 3), (5, "on_time", 6), (10, "on_time", 4)])
 
 
+class Again(Transform):
+    """Each timer sets another one, `later` after its own time."""
+
+    out = PerKey(Sum)
+
+    def process(self, reading: Reading) -> None:
+        self.timers.set(reading.at)
+
+    def on_timer(self, timer: Timer) -> None:
+        self.timers.set(timer.time + self.later)
+
+
+class AgainAtOnce(Again):
+    later = 0
+
+
+class AgainLater(Again):
+    later = SECOND
+
+
+class TimersWithoutEnd(unittest.TestCase):
+    def test_timers_that_set_others_without_end_are_an_error(self):
+        for plugin, said in [(AgainAtOnce, "1000 times at one instant.*P028"), (AgainLater, "the key 'a' go on setting others, 10000 so far.*P028")]:
+            plugin = Harness(plugin)
+            plugin.push(Reading(1, Timestamp(SECOND)), key="a")
+            with self.assertRaisesRegex(AssertionError, said):
+                plugin.run_to_end()
+
+
 class Forgetful(Transform):
     """Keeps something in a field, which a batch has and the next has not."""
 
