@@ -83,10 +83,10 @@ impl Timeline {
         let timer = (time, key.to_owned(), number);
         if set {
             let chain = by.filter(|by| time <= by.watermark).map_or(0, |by| by.chain + 1);
-            assert!(chain <= CHAIN_MAX, "timers set each other {CHAIN_MAX} times at one instant: set the next one for a later time (P028)");
             if self.timers.contains_key(&timer) {
                 return;
             }
+            assert!(chain <= CHAIN_MAX, "timers set each other {CHAIN_MAX} times at one instant: set the next one for a later time (P028)");
             self.timers.insert(timer, chain);
             if self.ends && by.is_some() {
                 let set = self.at_the_end.entry(key.to_owned()).or_default();
