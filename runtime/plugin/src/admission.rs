@@ -26,6 +26,22 @@ pub struct Inspection {
     /// Functions are lifted with a post-return: the plugin frees its answer at the end of a call.
     #[serde(skip)]
     pub(crate) frees_answers: bool,
+    /// Rust's own HashMap or HashSet is in it. Known from the name section: where that was stripped, nothing is known.
+    #[serde(skip)]
+    has_random_order: bool,
+}
+
+/// What makes the keys of the standard library's hash maps, out of addresses of the memory.
+const RANDOM_KEYS: &[u8] = b"hashmap_random_keys";
+
+impl Inspection {
+    /// What the author should know of the component, though it may run.
+    pub fn warning(&self) -> Option<&'static str> {
+        self.has_random_order.then_some(
+            "a HashMap or HashSet of the standard library is in the plugin (or in a dependency), and its order differs from map to map: \
+             where the order can be seen in what the plugin gives, use segno_sdk::HashMap, segno_sdk::HashSet or a BTreeMap",
+        )
+    }
 }
 
 pub fn sha256(bytes: &[u8]) -> String {
@@ -124,7 +140,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection> {
             .with_help("name the .wasm file that `segno build` made"));
     }
     let mut inspection =
-        Inspection { sha256: sha256(bytes), bytes: bytes.len(), imports: Vec::new(), exports: Vec::new(), frees_answers: false };
+        Inspection { sha256: sha256(bytes), bytes: bytes.len(), imports: Vec::new(), exports: Vec::new(), frees_answers: false, has_random_order: false };
     let damaged = |error: wasmparser::BinaryReaderError| {
         Error::new(Code::PluginDamaged, "the component file is damaged").with_cause(error.message())
             .with_help("build it again; if it was copied, copy it again and compare its size")
@@ -158,6 +174,9 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection> {
                             options.iter().any(|option| matches!(option, CanonicalOption::PostReturn(_)));
                     }
                 }
+            }
+            Payload::CustomSection(section) if section.name() == "name" => {
+                inspection.has_random_order |= section.data().windows(RANDOM_KEYS.len()).any(|name| name == RANDOM_KEYS);
             }
             _ => {}
         }

@@ -433,6 +433,18 @@ fn what_a_plugin_remembers_outside_of_its_state_is_found() {
     // Both answers are shown.
     let check = ["check", "remembers.wasm", "--config", "{\"discount_percent\":10}"];
     folder.segno("remembers", &check).failed(1, &["[P051]", "calls of 1024 rows give {", "calls of 7 rows give {", "\"total_cents\":"]);
+    // A map whose order is seen, and differs from map to map: the build warns, and what finds it names it.
+    folder.replace("remembers/src/lib.rs", "        self.seen += 1;\n", "        let words: std::collections::HashMap<i64, i64> = (0..50).map(|word| (word, word)).collect();\n        self.seen = *words.values().next().unwrap_or(&0);\n");
+    let built = folder.segno("remembers", &["build", "-o", "json"]).good().json();
+    assert!(built[0]["warning"].as_str().is_some_and(|warning| warning.contains("segno_sdk::HashMap")), "{built:?}");
+    let tested = folder.segno("remembers", &["test", "--update"]).failed(1, &["[P060]"]);
+    assert!(tested.out.contains("[P051]") && tested.out.contains("segno_sdk::HashMap"), "{}", tested.out);
+    folder.segno("remembers", &check).failed(1, &["[P051]", "segno_sdk::HashMap"]);
+    folder.replace("remembers/src/lib.rs", "std::collections::HashMap<", "segno_sdk::HashMap<");
+    let built = folder.segno("remembers", &["build", "-o", "json"]).good().json();
+    assert!(built[0]["warning"].is_null(), "{built:?}");
+    folder.segno("remembers", &["test", "--update"]).good();
+    folder.segno("remembers", &check).good();
     // What was not tried is not said to be without memory.
     let untried = folder.segno("remembers", &["check", "remembers.wasm", "--config", "{\"discount_percent\":\"x\"}"]);
     assert!(untried.code != 0 && !untried.out.contains("may run"), "{} {}", untried.out, untried.err);

@@ -366,7 +366,7 @@ codes! {
     NotKept, "U004", Failed, "the sink keeps nothing that could be read back",
         "Dead letters can be listed only when dlq: is a files sink. Standard output and blackhole keep nothing.";
     HiddenMemory, "P051", Failed, "a plugin's answers depend on how records are cut into calls",
-        "The same records were handed to the plugin in calls of different sizes, and it answered differently. It keeps memory between calls (a static, a field of the plugin that process changes), which a fresh instance does not have. Then output would depend on batch sizes and restarts. Keep what must last in keyed state.";
+        "The same records were handed to the plugin in calls of different sizes, and it answered differently. It keeps memory between calls (a static, a field of the plugin that process changes), which a fresh instance does not have. Then output would depend on batch sizes and restarts. Keep what must last in keyed state. In Rust, the order of a HashMap or a HashSet of the standard library is such a memory as well, since each map is hashed with other keys: use segno_sdk::HashMap, segno_sdk::HashSet or a BTreeMap.";
     NotEmpty, "U007", Usage, "the folder of a new project is not empty",
         "`segno new NAME` makes the folder NAME, or fills one that is empty. Anything else it leaves alone: choose another name, or move what is there.";
     NoCrateName, "U008", Usage, "the name of a new project is no name in its language",

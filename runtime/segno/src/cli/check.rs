@@ -137,7 +137,7 @@ pub fn check(console: &Console, args: &CheckArgs) -> Outcome {
                 if let Some((first, expected)) = answers.first()
                     && answer != *expected
                 {
-                    return Err(differs(&args.file, *first, expected, cut, &answer).into());
+                    return Err(differs((&args.file, &component), (*first, expected), (cut, &answer)).into());
                 }
                 // As in production: in large calls.
                 if answers.is_empty() {
@@ -515,7 +515,7 @@ impl SplitMix {
     }
 }
 
-fn differs(file: &Path, first: u32, expected: &Answer, cut: u32, found: &Answer) -> Error {
+fn differs((file, component): (&Path, &Component), (first, expected): (u32, &Answer), (cut, found): (u32, &Answer)) -> Error {
     let other = |name: &String| found.output.get(name).map_or(&[][..], Vec::as_slice);
     let mut rows = None;
     let what = match expected.output.iter().find(|(name, bytes)| other(name) != bytes.as_slice()) {
@@ -528,7 +528,7 @@ fn differs(file: &Path, first: u32, expected: &Answer, cut: u32, found: &Answer)
         }
     };
     let mut error = Error::new(Code::HiddenMemory, format!("calls of {first} rows and calls of {cut} rows give different answers: {what}"))
-        .with_help("keep what must last between calls in keyed state; `segno explain P051` tells more")
+        .with_help(component.inspection.warning().unwrap_or("keep what must last between calls in keyed state; `segno explain P051` tells more"))
         .with_place(Place::file(file));
     // A row has its record's columns beside it, where the plugin gives these on.
     for (rows_of_call, row) in rows.into_iter().flat_map(|(_, (one, other))| [(first, one), (cut, other)]) {

@@ -30,6 +30,7 @@ pub fn run(console: &Console, args: &BuildArgs) -> Outcome {
         "bytes": built.inspection.bytes,
         "imports": built.inspection.imports,
         "seconds": built.took.as_secs_f64(),
+        "warning": built.inspection.warning(),
     });
     console.result(|| describe(&built, project.package.is_reproducible()), &shown);
     Ok(0)
@@ -39,8 +40,9 @@ fn describe(built: &Built, is_reproducible: bool) -> String {
     let inspection = &built.inspection;
     let imports = if inspection.imports.is_empty() { "nothing".to_owned() } else { inspection.imports.join(", ") };
     let only_here = if is_reproducible { "" } else { "           of this build: another one of the same sources has another\n" };
+    let warning = inspection.warning().map_or_else(String::new, |warning| format!("  warning  {warning}\n"));
     format!(
-        "{} ({}, {:.1} s)\n  imports  {imports}\n  sha256   {}\n{only_here}",
+        "{} ({}, {:.1} s)\n  imports  {imports}\n  sha256   {}\n{only_here}{warning}",
         built.path.display(),
         size(inspection.bytes as u64),
         built.took.as_secs_f64(),

@@ -145,8 +145,9 @@ impl Scenario {
                 let names = (format!("calls of {large} records"), format!("calls of {small} record"));
                 let changed = compare(&first, &second, &names.0, &names.1).join("");
                 differences.push(format!(
-                    "[{}] calls of {large} records and of {small} give different results: the plugin remembers something that is no keyed state\n{changed}",
-                    Code::HiddenMemory.name()
+                    "[{}] calls of {large} records and of {small} give different results: {}\n{changed}",
+                    Code::HiddenMemory.name(),
+                    hidden(component)
                 ));
             } else if update {
                 self.record(&first)?;
@@ -215,6 +216,12 @@ impl Scenario {
 }
 
 /// The golden files of a folder.
+/// What a plugin whose results depend on the size of calls has that it should not have.
+fn hidden(component: &Path) -> &'static str {
+    let inspection = std::fs::read(component).ok().and_then(|bytes| segno_plugin::admission::inspect(&bytes).ok());
+    inspection.and_then(|inspection| inspection.warning()).unwrap_or("the plugin remembers something that is no keyed state")
+}
+
 fn recorded(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|ending| ending == "jsonl")).collect()
