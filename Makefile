@@ -25,7 +25,7 @@ export SEGNO_COMPONENTIZE_JS ?= $(SEGNO_CACHE)/componentize-js
 
 SERVERS := scripts/servers/servers.py
 
-.PHONY: help setup servers services services-down build components data testing demo demo-kafka test bench bench-kafka bench-transactions bench-nexmark bench-burst torture clean
+.PHONY: help setup servers services services-down build components data testing demo demo-kafka test bench load bench-kafka bench-transactions bench-nexmark bench-burst torture clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -81,12 +81,15 @@ test: testing servers
 bench: data
 	@bench/run.sh
 
+load:
+	@cargo build --release $(QUIET) --workspace --example load
+
 ## make bench-kafka      Kafka to Kafka beside Kafka Streams: CPU, rate, latency (about five minutes)
-bench-kafka: build servers
+bench-kafka: build load servers
 	@$(SERVERS) run --kafka 1 -- bench/kafka/run.py
 
 ## make bench-transactions  What the Kafka sink's transactions cost (about five minutes)
-bench-transactions: testing servers
+bench-transactions: testing load servers
 	@$(SERVERS) run --kafka 1 -- bench/kafka/run.py 2000000 7 transactions
 
 ## make bench-nexmark    Nexmark beside Apache Flink, and each query's plugins in the sandbox beside native (about fifteen minutes)
