@@ -8,12 +8,13 @@ checkpoints go to that S3 server, whose folder is read for the measures, and rec
 key. Updates touch 5 % of the keys for as many records as one checkpoint interval takes, then another 5 %. Runs with
 checkpoints (`replay_debt: 10s`) alternate with runs that make one at their end only; epochs and journal are the same, since
 without them nothing is exactly once. Rates are taken between the first and the last epoch of a run, from the journal, so that
-neither the start nor the last checkpoint counts.
+neither the start nor the last checkpoint counts. CPU is that of whole runs, of Segno and of the S3 server apart, for a million updates.
 """
 
 import argparse
 import json
 import os
+import resource
 import shutil
 import signal
 import statistics
@@ -47,8 +48,10 @@ OFF = {"debt": "24h", "epoch": "max_delay: 500ms"}
 class Lab:
     def __init__(self, folder, keys, updates, in_s3):
         self.folder, self.keys, self.updates, self.files = folder, keys, updates, 0
-        self.url, self.store = "file://store", self.path("store")
+        self.url, self.store, self.server = "file://store", self.path("store"), None
         if in_s3:
+            with open(os.path.join(os.environ["SEGNO_TEST_SERVERS"], "servers.json")) as file:
+                self.server = json.load(file)["s3"]["pid"]
             bucket = os.environ["SEGNO_TEST_S3_BUCKET"]
             self.url, self.store = f"s3://{bucket}/bench", os.path.join(os.environ["SEGNO_TEST_SERVERS"], "s3/objects", bucket, "bench")
             os.environ.update(AWS_ENDPOINT_URL=os.environ["SEGNO_TEST_S3"], AWS_ALLOW_HTTP="true", AWS_REGION="us-east-1")
@@ -75,14 +78,27 @@ class Lab:
         return [entry["body"] for entry in entries if entry["body"]["kind"] == "epoch"], int(names[-1]) if names else after
 
     def run(self, settings, after):
-        """One run to the end of the input; thousand records/s in the steady part, and the journal's end."""
+        """One run to the end of the input: thousand records/s in the steady part, the journal's end, the summary, and CPU-seconds for a
+        million records of Segno and of the S3 server."""
+        before, of_server = resource.getrusage(resource.RUSAGE_CHILDREN), self.server_cpu()
         done = subprocess.run(self.command(settings), capture_output=True, text=True)
         if done.returncode:
             sys.exit(done.stderr)
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
         epochs, end = self.epochs(after)
         seconds = (epochs[-1]["logical_time_ms"] - epochs[0]["logical_time_ms"]) / 1e3
         records = sum(epoch["counts"]["records"] for epoch in epochs[:-1])
-        return records / seconds / 1e3, end, json.loads(done.stdout)
+        millions = (records + epochs[-1]["counts"]["records"]) / 1e6
+        cpu = (used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime) / millions, (self.server_cpu() - of_server) / millions
+        return records / seconds / 1e3, end, json.loads(done.stdout), cpu
+
+    def server_cpu(self):
+        """CPU-seconds of the S3 server so far; 0 where there is none."""
+        if self.server is None:
+            return 0.0
+        with open(f"/proc/{self.server}/stat") as file:
+            ticks = file.read().rpartition(") ")[2].split()[11:13]
+        return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
 def stored(folder):
@@ -100,21 +116,24 @@ def main():
     try:
         lab = Lab(folder, arguments.keys, arguments.updates, arguments.s3)
         lab.add("load")
-        rate, end, _ = lab.run(ON, 0)
+        rate, end, _, _ = lab.run(ON, 0)
         size = stored(lab.path("work/state")) / 2**30
         print(f"loaded {arguments.keys:,} keys at {rate:.0f} thousand records/s; the state has {size:.2f} GiB on disk", flush=True)
 
-        ratios = []
+        ratios, cpus = [], []
         for pair in range(arguments.pairs):
-            rates = {}
+            rates, cpu = {}, {}
             for name, settings in [("on", ON), ("off", OFF)][:: 1 if pair % 2 == 0 else -1]:
                 lab.add("update")
-                rates[name], end, summary = lab.run(settings, end)
+                rates[name], end, summary, cpu[name] = lab.run(settings, end)
                 rates[f"{name} checkpoints"] = summary["totals"]["checkpoints"]
             ratios.append(rates["off"] / rates["on"])
+            cpus.append(cpu["on"][0] / cpu["off"][0])
             print(f"pair {pair + 1}: on {rates['on']:.0f}, off {rates['off']:.0f} thousand updates/s; "
-                  f"{rates['on checkpoints']} and {rates['off checkpoints']} checkpoints; ratio {ratios[-1]:.3f}", flush=True)
-        print(f"checkpoints on: {100 * (statistics.median(ratios) - 1):+.1f} % time (median of {len(ratios)} pairs)")
+                  f"{rates['on checkpoints']} and {rates['off checkpoints']} checkpoints; ratio {ratios[-1]:.3f}; "
+                  f"CPU-seconds for a million: on {cpu['on'][0]:.2f} and {cpu['on'][1]:.2f} of the server, off {cpu['off'][0]:.2f} and {cpu['off'][1]:.2f}", flush=True)
+        for what, found in [("time", ratios), ("CPU of Segno", cpus)]:
+            print(f"checkpoints on: {100 * (statistics.median(found) - 1):+.1f} % {what} (median of {len(found)} pairs)")
 
         settings = {"debt": "5s", "epoch": "max_delay: 500ms"}
         lab.add("update")
