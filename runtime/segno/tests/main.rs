@@ -17,6 +17,7 @@ mod invariance;
 mod js;
 mod kills;
 mod lab;
+mod large;
 mod logs;
 mod nexmark;
 mod observe;
