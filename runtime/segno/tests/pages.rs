@@ -12,12 +12,13 @@ use std::process::{Command, Stdio};
 
 const ROOT: &str = "../..";
 /// What a block of a pipeline file leaves out.
-const LEFT_OUT: [(&str, &str); 6] = [
+const LEFT_OUT: [(&str, &str); 7] = [
     ("version", "version: 1\n"),
     ("name", "name: page\n"),
     ("source", "source: { kafka: { brokers: \"b:9092\", topics: [t] }, format: json, columns: { shop: utf8 } }\n"),
     ("steps", "steps: [{ id: one, plugin: one.wasm }]\n"),
     ("sinks", "sinks: [{ blackhole: {} }]\n"),
+    ("dlq", "dlq: { files: dead }\n"),
     ("checkpoint", "checkpoint: { store: \"s3://bucket/page\" }\n"),
 ];
 
