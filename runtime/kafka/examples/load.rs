@@ -40,7 +40,13 @@ fn client<T: rdkafka::config::FromClientConfig>(settings: &[(&str, &str)]) -> Re
 }
 
 fn producer(brokers: &str) -> Result<BaseProducer, Box<dyn Error>> {
-    client(&[("bootstrap.servers", brokers), ("acks", "all"), ("linger.ms", "2"), ("delivery.report.only.error", "true")])
+    client(&[("bootstrap.servers", brokers), ("acks", "all"), ("linger.ms", "5"), ("delivery.report.only.error", "true")])
+}
+
+/// A wait for as long as this in `poll` would be a busy one: it asks for whole milliseconds.
+fn wait(producer: &BaseProducer) {
+    producer.poll(Duration::ZERO);
+    std::thread::sleep(TICK);
 }
 
 /// Writes a record with its number and a time; printable, since one format reads lines of text.
@@ -51,7 +57,7 @@ fn write(producer: &BaseProducer, topic: &str, number: u64, nanoseconds: u128) -
         if error.rdkafka_error_code() != Some(rdkafka::types::RDKafkaErrorCode::QueueFull) {
             return Err(error.into());
         }
-        producer.poll(TICK);
+        wait(producer);
         record = again;
     }
     Ok(())
@@ -101,7 +107,7 @@ fn latency(brokers: &str, (input, output): (&str, &str), rate: u64, seconds: u64
             write(&producer, input, number, started.elapsed().as_nanos())?;
         }
         written = due.min(records);
-        producer.poll(TICK);
+        wait(&producer);
     }
     producer.flush(PATIENCE)?;
     let mut took = reader.join().map_err(|_| "the reader panicked")??;
