@@ -361,7 +361,7 @@ pub static EPOCH: Shape = Shape {
     fields: &[
         field("max_records", Kind::Count, "Records of an epoch; 262144 if not given."),
         field("max_bytes", Kind::Bytes, "Bytes of input of an epoch; 32MiB if not given."),
-        field("max_delay", Kind::Duration, "How long an epoch waits for more records; 500ms if not given."),
+        field("max_delay", Kind::Duration, "How long an epoch waits for more records, from its first one on; 500ms if not given."),
         field("max_timers", Kind::Count, "Timers that fire in an epoch, of those that waited when it began; 50000 if not given."),
     ],
 };

@@ -10,7 +10,7 @@ pub struct EpochLimits {
     pub records: usize,
     /// Bytes of input.
     pub bytes: usize,
-    /// Since the epoch's first record was taken.
+    /// Since the epoch's first record came.
     pub delay: Duration,
 }
 
@@ -19,7 +19,10 @@ pub struct EpochLimits {
 pub struct Filling {
     pub records: usize,
     pub bytes: usize,
+    /// Since its first record came: one that was there when the epoch began has waited for the commit before it, too.
     pub age: Duration,
+    /// Since its first record was taken.
+    pub gathering: Duration,
     /// Nothing can be taken now: every partition that could give a record is waiting or has ended.
     pub starved: bool,
     /// Every partition has ended.
@@ -39,12 +42,16 @@ pub fn closes(limits: &EpochLimits, filling: &Filling) -> bool {
         || filling.ended
         || filling.idleness_changes
         || filling.stopping
-        || (filling.age >= limits.delay && filling.starved)
+        || (filling.age >= limits.delay && filling.gathering >= limits.delay / GATHERED_LEAST && filling.starved)
         || filling.age >= limits.delay * DELAY_SLACK
 }
 
 /// A stream that is never starved closes by records or bytes; this many delays bound it all the same.
 const DELAY_SLACK: u32 = 10;
+
+/// An epoch gathers for this part of the delay at least. Where commits take longer than the delay, its first records are old when it begins,
+/// and what came after them has to be asked for.
+const GATHERED_LEAST: u32 = 4;
 
 #[cfg(test)]
 mod tests {
@@ -66,7 +73,10 @@ mod tests {
         assert!(closes(&LIMITS, &Filling { ended: true, ..filling }));
         assert!(closes(&LIMITS, &Filling { idleness_changes: true, ..filling }));
         assert!(closes(&LIMITS, &Filling { stopping: true, ..filling }));
-        assert!(closes(&LIMITS, &Filling { starved: true, age: Duration::from_millis(50), ..filling }));
+        let old = Filling { starved: true, age: Duration::from_millis(50), gathering: Duration::from_millis(13), ..filling };
+        assert!(closes(&LIMITS, &old));
+        assert!(!closes(&LIMITS, &Filling { gathering: Duration::from_millis(12), ..old }), "more may have come meanwhile");
+        assert!(!closes(&LIMITS, &Filling { age: Duration::from_millis(49), ..old }));
         assert!(closes(&LIMITS, &Filling { age: Duration::from_millis(500), ..filling }));
     }
 }

@@ -23,7 +23,7 @@ use segno_core::protocol::merge::{Head, Pick, pick};
 use segno_core::protocol::time::{END, time_that_reaches};
 use segno_core::source::{ReadPlan, Source};
 use segno_core::Result;
-use partitions::WAITING_POLL;
+use partitions::WAITING_POLL_MAX;
 use passing::ShardClock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,6 +55,21 @@ struct Live<'a> {
     stopping: &'a AtomicBool,
 }
 
+/// When an epoch got its first record.
+#[derive(Clone, Copy)]
+struct Started {
+    came: Instant,
+    taken: Instant,
+}
+
+impl Started {
+    /// `since`: where it was there already, the earliest instant at which it may have come.
+    fn now(since: Option<Instant>) -> Started {
+        let taken = Instant::now();
+        Started { came: since.unwrap_or(taken), taken }
+    }
+}
+
 /// The merged input of a shard.
 pub struct Planner {
     sources: Vec<Arc<dyn Source>>,
@@ -72,7 +87,12 @@ pub struct Planner {
     /// Given up, and in no epoch yet.
     lost: Vec<LostRange>,
     clock: ShardClock,
+    /// How often a partition that had nothing is asked again.
+    waiting_poll: Duration,
 }
+
+/// So often within the delay of an epoch partitions that had nothing are asked again, and its end is looked for.
+const POLLS_WITHIN_DELAY: u32 = 4;
 
 impl Planner {
     /// Starts at `position`; partitions that the sources have beyond it start at their beginning.
@@ -97,6 +117,7 @@ impl Planner {
             new_partitions: Vec::new(),
             lost: Vec::new(),
             clock: ShardClock::new(watermark),
+            waiting_poll: WAITING_POLL_MAX,
         };
         planner.adopt(position)?;
         Ok(planner)
@@ -164,6 +185,7 @@ impl Planner {
         stopping: &AtomicBool,
     ) -> Result<Option<EpochInput>> {
         self.clock.recorded_ms = None;
+        self.waiting_poll = (limits.delay / POLLS_WITHIN_DELAY).clamp(Duration::from_millis(1), WAITING_POLL_MAX);
         if self.partitions_are_due() {
             self.find_new_partitions()?;
         }
@@ -205,7 +227,8 @@ impl Planner {
         // Records from this event time on would move the watermark too far.
         let too_far = horizon.map_or(i64::MAX, |limit| time_that_reaches(limit, self.rules.watermark_delay_us));
         let mut builder = EpochBuilder::new(&self.plans, self.start(), self.watermark, self.rules);
-        let mut started: Option<Instant> = None;
+        let mut started: Option<Started> = None;
+        let mut waited = false;
         loop {
             self.ask_for_missing()?;
             while let Some(reply) = self.feed.try_receive() {
@@ -220,7 +243,8 @@ impl Planner {
                 let filling = Filling {
                     records: builder.records(),
                     bytes: builder.bytes(),
-                    age: started.map_or(Duration::ZERO, |at| at.elapsed()),
+                    age: started.map_or(Duration::ZERO, |at| at.came.elapsed()),
+                    gathering: started.map_or(Duration::ZERO, |at| at.taken.elapsed()),
                     starved: !matches!(decision, Pick::Take { .. }),
                     ended,
                     idleness_changes: self.idleness_is_due(),
@@ -249,7 +273,8 @@ impl Planner {
             }
             match decision {
                 Pick::Take { partition, until, inclusive } => {
-                    started.get_or_insert_with(Instant::now);
+                    let cut_at = self.clock.cut_at;
+                    started.get_or_insert_with(|| Started::now(if waited { None } else { Some(cut_at) }));
                     let room = live.map_or((usize::MAX, usize::MAX), |Live { limits, .. }| {
                         (limits.records - builder.records(), limits.bytes.saturating_sub(builder.bytes()))
                     });
@@ -263,7 +288,8 @@ impl Planner {
                         // The epoch starts where they begin.
                         builder = EpochBuilder::new(&self.plans, self.start(), self.watermark, self.rules);
                     }
-                    if let Some(reply) = self.feed.receive(WAITING_POLL)? {
+                    waited = true;
+                    if let Some(reply) = self.feed.receive(self.waiting_poll)? {
                         self.accept(reply.slot, reply.next)?;
                     }
                     if live.is_some() && builder.records() == 0 {

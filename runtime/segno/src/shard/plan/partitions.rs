@@ -17,8 +17,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How often a partition that had nothing is asked again.
-pub(super) const WAITING_POLL: Duration = Duration::from_millis(20);
+/// How often a partition that had nothing is asked again at least, however long an epoch may wait for more.
+pub(super) const WAITING_POLL_MAX: Duration = Duration::from_millis(20);
 
 /// How often sources are asked for new partitions.
 const PARTITIONS_POLL: Duration = Duration::from_secs(1);
@@ -186,7 +186,7 @@ impl Planner {
                 }
                 let now = Instant::now();
                 slot.waiting_since.get_or_insert(now);
-                slot.ask_again_at = Some(now + WAITING_POLL);
+                slot.ask_again_at = Some(now + self.waiting_poll);
             }
             Next::End => slot.ended = true,
         }
