@@ -9,10 +9,12 @@ use rand::SeedableRng;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What `state.memory` says, bytes: the least that it may.
 const MEMORY: u64 = 16 << 20;
+/// A run takes half a minute on two cores; one that takes this long hangs.
+const PATIENCE: Duration = Duration::from_secs(300);
 /// Length of a key: no two share a part that would compress.
 const KEY_CHARACTERS: usize = 120;
 /// What the memory of two runs may differ by, bytes, whatever their state is: what is free stays with the process, and more of it
@@ -71,10 +73,13 @@ checkpoint: {{ store: \"file://store\", ephemeral: true, keep: 2 }}
     let mut command = Command::new(plain());
     command.args(["run", "-q"]).arg(path("pipeline.yaml")).env("SEGNO_PLUGIN_CACHE", variable("SEGNO_COMPONENTS").join("cache"));
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("segno starts");
-    let mut memory = 0;
+    let (mut memory, started) = (0, Instant::now());
     while child.try_wait().expect("a child").is_none() {
         // The last look before the end has the peak of all but a moment.
         memory = memory.max(peak(child.id()));
+        if started.elapsed() > PATIENCE {
+            let _ = child.kill();
+        }
         std::thread::sleep(Duration::from_millis(20));
     }
     let done = finish(child);

@@ -43,7 +43,7 @@ pub fn closes(limits: &EpochLimits, filling: &Filling) -> bool {
         || filling.idleness_changes
         || filling.stopping
         || (filling.age >= limits.delay && filling.gathering >= limits.delay / GATHERED_LEAST && filling.starved)
-        || filling.age >= limits.delay * DELAY_SLACK
+        || filling.gathering >= limits.delay * DELAY_SLACK
 }
 
 /// A stream that is never starved closes by records or bytes; this many delays bound it all the same.
@@ -77,6 +77,8 @@ mod tests {
         assert!(closes(&LIMITS, &old));
         assert!(!closes(&LIMITS, &Filling { gathering: Duration::from_millis(12), ..old }), "more may have come meanwhile");
         assert!(!closes(&LIMITS, &Filling { age: Duration::from_millis(49), ..old }));
-        assert!(closes(&LIMITS, &Filling { age: Duration::from_millis(500), ..filling }));
+        assert!(closes(&LIMITS, &Filling { gathering: Duration::from_millis(500), ..filling }));
+        let behind_a_slow_commit = Filling { age: Duration::from_secs(60), ..filling };
+        assert!(!closes(&LIMITS, &behind_a_slow_commit), "an epoch of one record after each slow commit would never catch up");
     }
 }

@@ -215,13 +215,13 @@ impl Scenario {
     }
 }
 
-/// The golden files of a folder.
 /// What a plugin whose results depend on the size of calls has that it should not have.
 fn hidden(component: &Path) -> &'static str {
     let inspection = std::fs::read(component).ok().and_then(|bytes| segno_plugin::admission::inspect(&bytes).ok());
     inspection.and_then(|inspection| inspection.warning()).unwrap_or("the plugin remembers something that is no keyed state")
 }
 
+/// The golden files of a folder.
 fn recorded(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|ending| ending == "jsonl")).collect()
