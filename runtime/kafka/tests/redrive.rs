@@ -2,6 +2,8 @@
 
 use crate::lab::*;
 use crate::whole::{finish, said, variable};
+use rdkafka::admin::AdminOptions;
+use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,6 +16,7 @@ const RECORDS: usize = 200;
 struct Bids {
     folder: tempfile::TempDir,
     name: String,
+    input: String,
     output: String,
 }
 
@@ -22,9 +25,10 @@ impl Bids {
         let bids = Bids {
             folder: tempfile::tempdir().expect("a folder"),
             name: name("bids"),
+            input: topic("in", PARTITIONS, &[]),
             output: topic("out", PARTITIONS, &[]),
         };
-        let input = topic("in", PARTITIONS, &[]);
+        let input = &bids.input;
         for partition in 0..PARTITIONS as usize {
             let line = |at: usize| {
                 let id = at * PARTITIONS as usize + partition;
@@ -34,7 +38,7 @@ impl Bids {
             };
             let (key, lines) = (format!("k{partition}"), (0..RECORDS / PARTITIONS as usize).map(line).collect::<Vec<_>>());
             let records: Vec<_> = lines.iter().map(|line| (Some(key.as_str()), Some(line.as_str()))).collect();
-            produce(&input, partition as i32, &records);
+            produce(input, partition as i32, &records);
         }
         let text = format!(
             "version: 1
@@ -151,4 +155,40 @@ fn letters_of_a_topic_are_redriven_once_whatever_is_killed() {
         let replayed = bids.succeed(666, &["replay", "--from", "start", "--verify"]);
         assert!(replayed.iter().all(|shard| shard["identical"] == true), "{sharding} {fail}: {replayed:?}");
     }
+}
+
+#[test]
+fn a_letter_whose_record_is_gone_stops_the_redrive_and_the_others_can_be_chosen() {
+    let bids = Bids::new("", &topic("dead", 1, &[]));
+    bids.succeed(20, &["run"]);
+    // Records 0 to 8 of partition 0 go, letters of which are of 0 alone: offset 0.
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&bids.input, 0, Offset::Offset(4)).expect("a partition");
+    wait(admin().delete_records(&list, &AdminOptions::new())).expect("deleted");
+    let redrive = ["dlq", "redrive", "--accept-change", "--step", "second"];
+    let output = finish(bids.command("SEGNO_BIN", 666, &redrive).spawn().expect("segno starts"));
+    let words = said(&output);
+    let gone = format!("offsets 0 to 3 of {}/0 are gone", bids.input);
+    assert!(output.status.code() == Some(1) && words.contains("S012") && words.contains(&gone), "{words}");
+    assert!(words.contains("--record") && !words.contains("--accept-data-loss"), "{words}");
+    // Nothing was taken: all the others are still there to be chosen.
+    let shown = bids.succeed(666, &["dlq", "show", "--step", "second", "--limit", "0"]);
+    let gone = shown.iter().find(|letter| letter["record"].as_str().is_some_and(|record| record.ends_with("/0/0"))).expect("its letter");
+    let value: Value = serde_json::from_str(gone["value"].as_str().expect("the original bytes")).expect("JSON");
+    assert_eq!(value["id"], 0, "{gone}");
+    let epoch = gone["epoch"].as_u64().expect("an epoch");
+    let mut chosen = vec![vec!["--epoch".to_owned(), format!("{}..", epoch + 1)]];
+    for letter in shown.iter().filter(|letter| letter["epoch"] == epoch && letter["record"] != gone["record"]) {
+        chosen.push(vec!["--record".to_owned(), letter["record"].as_str().expect("a record").to_owned()]);
+    }
+    let mut redriven = 0;
+    for choice in &chosen {
+        let args: Vec<&str> = redrive.into_iter().chain(choice.iter().map(String::as_str)).collect();
+        let report = bids.succeed(666, &args);
+        assert_eq!(report[0]["already"], 0, "{report:?}");
+        redriven += report[0]["redriven"].as_u64().expect("a count");
+    }
+    assert_eq!(redriven, (RECORDS / 5 - 1) as u64);
+    let expected = (1..RECORDS as u64).filter(|id| *id != 7).map(|id| (id, 1)).collect();
+    assert_eq!(bids.rows(), expected);
 }

@@ -113,7 +113,7 @@ impl PartitionReader for Picker {
             Some(reader) => reader,
             none => none.insert(self.source.open(self.partition, wanted, None, &self.plan)?),
         };
-        let chunk = match reader.next(PICK_LIMIT)? {
+        let chunk = match reader.next(PICK_LIMIT).map_err(advised)? {
             Next::Chunk(chunk) => chunk,
             Next::Waiting => return Ok(Next::Waiting),
             Next::End => return Err(self.gone(wanted)),
@@ -140,6 +140,17 @@ impl Picker {
         let name = partitions.iter().find(|one| one.number == self.partition).map_or("", |one| one.name.as_str());
         Error::new(Code::InputChanged, format!("there is no record at offset {offset} of \"{name}\" any more"))
             .with_help("a redrive reads the records from the source again: put the original back")
+    }
+}
+
+/// What helps a run whose input is gone does not help a redrive: its letters are all that is left of such records.
+fn advised(error: Error) -> Error {
+    match error.code() {
+        Code::OffsetsGone => error.with_help(
+            "a redrive reads records from the source again. Their letters still have their bytes (`segno dlq show` gives them, to be \
+             written to the source once more); choose the others with --record, --epoch, --step or --code",
+        ),
+        _ => error,
     }
 }
 
