@@ -161,7 +161,7 @@ fn letters_of_a_topic_are_redriven_once_whatever_is_killed() {
 fn a_letter_whose_record_is_gone_stops_the_redrive_and_the_others_can_be_chosen() {
     let bids = Bids::new("", &topic("dead", 1, &[]));
     bids.succeed(20, &["run"]);
-    // Records 0 to 8 of partition 0 go, letters of which are of 0 alone: offset 0.
+    // Four records of partition 0 go, of which the first one alone has a letter.
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(&bids.input, 0, Offset::Offset(4)).expect("a partition");
     wait(admin().delete_records(&list, &AdminOptions::new())).expect("deleted");
