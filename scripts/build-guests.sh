@@ -11,6 +11,7 @@ out=${SEGNO_GUESTS:-$PWD/target/guests}
 build=${CARGO_TARGET_DIR:-$PWD/target}
 target=wasm32-unknown-unknown
 
+whole=$([ $# -gt 0 ] || echo yes)
 [ $# -gt 0 ] || set -- $(sed -n 's/^name = "\(.*\)"/\1/p' plugins/*/Cargo.toml plugins/*/*/Cargo.toml tests/guests/*/Cargo.toml tests/languages/rust/Cargo.toml)
 packages=
 for name; do
@@ -37,8 +38,19 @@ debian)
 esac
 
 mkdir -p "$out"
+files=
 for name; do
     # Not touched when nothing changed, so that what is made of it need not be made again.
     file=$(echo "$name" | tr - _).wasm
     cmp -s "$build/$target/guest/$file" "$out/$file" || cp "$build/$target/guest/$file" "$out/$file"
+    files="$files $file"
+done
+
+# The folder outlives the checkout: a module of another revision, of a plugin that this one does not have, would be made a
+# component too, or fail to become one.
+[ -z "$whole" ] || for file in "$out"/*.wasm; do
+    case "$files " in
+    *" ${file##*/} "*) ;;
+    *) rm "$file" ;;
+    esac
 done
