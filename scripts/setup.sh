@@ -22,6 +22,8 @@ need wasm-ld lld
 need node nodejs
 need npm npm
 need python3 python3
+# A test follows the system calls of a run.
+need strace strace
 python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 [ -n "$(ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* 2>/dev/null | head -n 1)" ] || missing="$missing libclang-dev"
 # What librdkafka links: its header files.

@@ -7,6 +7,7 @@
 //! - `checkpoint`, `hashes`: images of the state in the object store
 //! - `collection`, `archived`: removing what no kept checkpoint needs
 //! - `sink`: files, standard output, blackhole
+//! - `synced`: files that a power failure does not take
 //! - `lock`: one process at a time on one machine
 //!
 //! Owns: every write that recovery relies on. It is the only crate that names `rocksdb` and `object_store`.
@@ -23,6 +24,7 @@ pub mod lock;
 pub mod sink;
 pub mod state;
 pub mod store;
+mod synced;
 
 /// A place where tests stop, fail or kill the process. Compiled away without the feature `testing`.
 #[macro_export]

@@ -16,6 +16,7 @@ mod disk;
 mod hostile;
 mod lab;
 mod memory;
+mod power;
 mod processing_time;
 mod runbooks;
 mod scenarios;

@@ -2,17 +2,18 @@
 //!
 //! Owns: staging under unique names in `.segno-staging`, publication by rename under names that follow from
 //! (sink, shard, epoch), and a file beside what is staged that says whose those names are.
-//! Invariants: a reader of the folder sees whole files only. Publishing twice is the same as once. What a newer
-//! generation staged is never removed: a process that slept in its recovery may wake after another took over. Two
-//! pipelines never write the same names: their epochs have the same numbers, so one would overwrite the other's rows.
+//! Invariants: a reader of the folder sees whole files only. What `stage` and `publish` have returned survives a power
+//! failure. Publishing twice is the same as once. What a newer generation staged is never removed: a process that slept in
+//! its recovery may wake after another took over. Two pipelines never write the same names: their epochs have the same
+//! numbers, so one would overwrite the other's rows.
 
 use super::write_rows;
+use crate::synced;
 use segno_core::persisted::StagedObject;
 use segno_core::pipeline::SinkFormat;
 use segno_core::sink::{Held, Ownership, Sink, SinkRows};
 use segno_core::{Code, Error, Result};
 use crate::journal::{nonce, sha256_hex};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 const STAGING: &str = ".segno-staging";
@@ -33,7 +34,7 @@ impl Files {
         let sink = Files { name, shard, folder: folder.to_owned(), format, generation: 0 };
         let staging = sink.staging();
         let probe = staging.join(format!("probe-{}", nonce()));
-        std::fs::create_dir_all(&staging)
+        synced::create_folder(&staging)
             .and_then(|()| std::fs::write(&probe, b"segno"))
             .and_then(|()| std::fs::remove_file(&probe))
             .map_err(|error| {
@@ -54,8 +55,9 @@ impl Files {
         let ours = format!("{}/{}\n", owner.tenant, owner.pipeline);
         let whole = self.staging().join(format!("owner-{}", nonce()));
         // Linked, not written in place: whoever finds the file finds all of it.
-        let linked = std::fs::write(&whole, &ours).and_then(|()| std::fs::hard_link(&whole, &path));
+        let linked = synced::write(&whole, ours.as_bytes()).and_then(|()| std::fs::hard_link(&whole, &path));
         let _ = std::fs::remove_file(&whole);
+        let linked = linked.and_then(|()| synced::names(&self.staging()));
         match linked {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
@@ -120,7 +122,8 @@ impl Sink for Files {
         let target = format!("{}-{}-{:012}.{extension}", self.name, self.shard, rows.epoch);
         let staged = format!("{STAGING}/{target}.{:06}-{}", self.generation, nonce());
         let path = self.folder.join(&staged);
-        let written = std::fs::File::create(&path).and_then(|mut file| file.write_all(&bytes));
+        // The journal names it next: a power failure must not take what the journal has.
+        let written = synced::write(&path, &bytes).and_then(|()| synced::names(&self.staging()));
         if let Err(error) = written {
             let _ = std::fs::remove_file(&path);
             return Err(self.failed("writing", &path, &error));
@@ -156,7 +159,11 @@ impl Sink for Files {
                 .with_help("somebody changed the output folder; restore the file, or replay the epoch into a new folder"));
             }
         }
-        Ok(())
+        match staged.is_empty() {
+            true => Ok(()),
+            // Also where a process before this one renamed them: it may have been killed before it came here.
+            false => synced::names(&self.folder).map_err(|error| self.failed("syncing", &self.folder, &error)),
+        }
     }
 
     fn discard_uncommitted(&mut self) -> Result<()> {

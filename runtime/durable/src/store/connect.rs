@@ -7,6 +7,7 @@
 //! each time signed anew with the credentials of that moment.
 
 use super::refusal::Refusing;
+use crate::synced;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::path::Path as ObjectPath;
 use object_store::{ClientConfigKey, ObjectStore, RetryConfig};
@@ -80,7 +81,7 @@ impl Target {
     pub fn connect(&self) -> Result<Client> {
         match self {
             Target::Folder { folder } => {
-                std::fs::create_dir_all(folder).map_err(|error| {
+                synced::create_folder(folder).map_err(|error| {
                     // Trying again makes no folder where a file is; a full disk may have space later.
                     let passes = error.kind() == std::io::ErrorKind::StorageFull;
                     let code = if passes { Code::StoreUnusable } else { Code::StoreUrl };
@@ -90,7 +91,8 @@ impl Target {
                 })?;
                 let store = object_store::local::LocalFileSystem::new_with_prefix(folder)
                     .map_err(|error| wrong(format!("\"{}\" cannot be opened: {error}", folder.display())))?;
-                Ok(Client { store: Arc::new(store), s3: None })
+                // What a store has acknowledged survives a power failure: an entry of the journal is a commit.
+                Ok(Client { store: Arc::new(store.with_fsync(true)), s3: None })
             }
             Target::S3 { bucket, settings, .. } => {
                 let s3 = builder(settings)
