@@ -51,7 +51,7 @@ pub fn run(url: &str, rows: u64) -> Result<(), Box<dyn Error>> {
             let given: Vec<Row> = (first..first + rows).map(row).collect();
             let (batch, lineage) = arrow(&given, first);
             let schema = schema();
-            let epoch = SinkRows { epoch: round + 1, schema: &schema, batch: &batch, written: 4, lineage: Some(&lineage) };
+            let epoch = SinkRows { epoch: round + 1, schema: &schema, batch: &batch, written: 4, lineage: Some(&lineage), told: None };
             // Each takes its turn at being first.
             for turn in 0..4 {
                 let who = (round as usize + turn) % 4;

@@ -16,6 +16,7 @@
 use crate::Result;
 use crate::columns::{Column, ColumnType, Schema};
 use crate::persisted::StagedObject;
+use crate::protocol::writers::Told;
 use arrow_array::builder::{BooleanBuilder, StringBuilder, TimestampMicrosecondBuilder, UInt64Builder};
 use arrow_array::{ArrayRef, RecordBatch};
 use base64::Engine;
@@ -31,6 +32,8 @@ pub struct SinkRows<'a> {
     pub written: usize,
     /// Where each row came from; given to sinks that want it (`Sink::wants_lineage`).
     pub lineage: Option<&'a Lineage>,
+    /// How far event time is behind the epoch, where the epoch moved it; given to sinks that announce it (`Sink::announces`).
+    pub told: Option<Told>,
 }
 
 /// Where rows came from: (source, partition, offset) of the record that caused each, and its place among the rows that
@@ -86,6 +89,11 @@ pub trait Sink: Send {
         false
     }
 
+    /// True when `SinkRows::told` must be given, and an epoch without rows that has it must be published.
+    fn announces(&self) -> bool {
+        false
+    }
+
     /// Fences every writer of an older generation, and tells what the sink holds. Called once, before anything else, by
     /// the owner of the shard, after the journal was fenced.
     fn take_over(&mut self, _owner: &Ownership) -> Result<Held> {
@@ -103,8 +111,8 @@ pub trait Sink: Send {
     fn stage(&mut self, rows: &SinkRows<'_>) -> Result<Vec<StagedObject>>;
 
     /// Makes an epoch visible whose entry is in the journal: what was staged under its final names, or the rows and the
-    /// epoch's number in one atomic write. At recovery called again for epochs that the sink may lack. Epochs without
-    /// rows and staged objects are left out, so a mark may be older than the last epoch.
+    /// epoch's number in one atomic write. At recovery called again for epochs that the sink may lack. Epochs that have
+    /// nothing for the sink are left out, so a mark may be older than the last epoch.
     fn publish(&mut self, rows: &SinkRows<'_>, staged: &[StagedObject]) -> Result<()>;
 
     /// Removes what was staged by epochs that were never committed. Called after recovery, when this process owns

@@ -8,6 +8,7 @@
 
 use crate::Result;
 use crate::columns::Column;
+use crate::protocol::writers::Announcement;
 use arrow_array::RecordBatch;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -80,6 +81,8 @@ pub struct Chunk {
     pub offsets: Vec<u64>,
     /// Records that could not be decoded, in offset order. A chunk may hold nothing else.
     pub bad: Vec<Bad>,
+    /// What writers announced between the records, in offset order. They are no records, and lie between them.
+    pub announced: Vec<Announced>,
     /// Original bytes, where the format keeps them.
     pub raw: Option<Raw>,
     /// Where this chunk's range starts: where reading began, or the `end` of the chunk before, or behind it when what
@@ -100,6 +103,15 @@ pub struct Bad {
     pub reason: String,
     /// The original bytes, at most `BAD_BYTES_MAX` of them.
     pub bytes: Bytes,
+}
+
+/// An announcement of a writer, where a partition has several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announced {
+    pub offset: u64,
+    /// Number of good records of the chunk that come before it.
+    pub before_row: u32,
+    pub announcement: Announcement,
 }
 
 /// Original bytes of a dead letter that are kept, in bytes. A longer record is cut, and the letter says so:
@@ -145,6 +157,11 @@ pub trait Source: Send + Sync {
 
     /// All partitions known now. Numbers never change; later calls may add some at the end.
     fn partitions(&self) -> Result<Vec<Partition>>;
+
+    /// Whether the source's settings still name what holds this partition. Where they do not, the change was accepted.
+    fn names(&self, _partition: &str) -> bool {
+        true
+    }
 
     /// How many partitions each topic has now.
     fn topics(&self) -> Result<Vec<TopicSize>> {

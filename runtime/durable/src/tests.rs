@@ -280,7 +280,7 @@ fn a_checkpoint_restores_to_the_same_state_and_every_damage_is_found() {
 }
 
 fn read_to(offset: u64) -> PartitionPosition {
-    PartitionPosition { source: 0, partition: 0, name: "in".to_owned(), offset, mark: String::new(), time_max: None }
+    PartitionPosition { source: 0, partition: 0, name: "in".to_owned(), offset, mark: String::new(), time_max: None, writers: Default::default() }
 }
 
 #[test]
@@ -292,7 +292,7 @@ fn collection_keeps_what_kept_checkpoints_need() {
     let mut checkpoints = Checkpoints::new(objects.clone(), owner(&objects), folder.path().join("images")).expect("checkpoints");
     for epoch in 1..=6 {
         fill(&state, epoch, 0..100);
-        let position = Position { timer_cursor: None, partitions: vec![read_to(epoch * 10)] };
+        let position = Position { partitions: vec![read_to(epoch * 10)], ..Position::default() };
         let meta = CheckpointMeta { position, ..meta(epoch) };
         let published = checkpoints.start(&state, meta, 2).expect("an upload").wait().expect("a manifest");
         // What is before where the oldest of the two has read to is needed no more.
@@ -467,7 +467,7 @@ fn rows_are_invisible_until_they_are_published_and_then_once() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut sink = Files::open("out", "single", folder.path(), SinkFormat::Json).expect("a sink");
     let (schema, batch) = rows();
-    let rows = SinkRows { epoch: 4, schema: &schema, batch: &batch, written: 1, lineage: None };
+    let rows = SinkRows { epoch: 4, schema: &schema, batch: &batch, written: 1, lineage: None, told: None };
     let staged = sink.stage(&rows).expect("staged");
     assert_eq!(visible(folder.path()), Vec::<String>::new());
     sink.publish(&rows, &staged).expect("published");
@@ -508,7 +508,7 @@ fn only_ones_own_uncommitted_rows_are_discarded() {
     let (schema, batch) = rows();
     let mut ours = owned("out", folder.path(), 1);
     let mut theirs = owned("dlq", folder.path(), 1);
-    let rows = SinkRows { epoch: 1, schema: &schema, batch: &batch, written: 1, lineage: None };
+    let rows = SinkRows { epoch: 1, schema: &schema, batch: &batch, written: 1, lineage: None, told: None };
     let lost = ours.stage(&rows).expect("staged");
     let kept = theirs.stage(&rows).expect("staged");
     owned("out", folder.path(), 2).discard_uncommitted().expect("discarded");
@@ -522,7 +522,7 @@ fn what_a_newer_owner_staged_is_not_discarded_by_one_that_slept() {
     let (schema, batch) = rows();
     let mut sleeper = owned("out", folder.path(), 1);
     let mut owner = owned("out", folder.path(), 2);
-    let rows = SinkRows { epoch: 1, schema: &schema, batch: &batch, written: 1, lineage: None };
+    let rows = SinkRows { epoch: 1, schema: &schema, batch: &batch, written: 1, lineage: None, told: None };
     let staged = owner.stage(&rows).expect("staged");
     sleeper.discard_uncommitted().expect("discarded");
     owner.publish(&rows, &staged).expect("the owner's rows are there");

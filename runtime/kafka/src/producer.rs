@@ -163,8 +163,10 @@ impl Producer {
         self.settle(until)?;
         if let Some(records) = records {
             records.each(owner, |number, record| {
-                let mut headers = OwnedHeaders::new_with_capacity(record.headers.len() + 1)
-                    .insert(Header { key: ORIGIN, value: Some(record.origin) });
+                let mut headers = OwnedHeaders::new_with_capacity(record.headers.len() + 1);
+                if let Some(origin) = record.origin {
+                    headers = headers.insert(Header { key: ORIGIN, value: Some(origin) });
+                }
                 for (key, value) in record.headers {
                     headers = headers.insert(Header { key, value: Some(value) });
                 }

@@ -1,6 +1,6 @@
 //! An epoch's rows as records of a topic: value, key, headers, timestamp, partition.
 //!
-//! Owns: what of a row goes where; dead letters with the header names of Kafka Connect.
+//! Owns: what of a row goes where; dead letters with the header names of Kafka Connect; announcements behind the rows.
 //! Does not own: formats of values (`segno_core::columns`), sending (`producer`).
 //!
 //! Invariant: a function of the rows, their lineage and the number of partitions, so a replay gives the same records.
@@ -10,12 +10,13 @@ use arrow_array::{Array, RecordBatch};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use segno_core::partitioner::partition_of;
-use segno_core::columns::carried::Writer;
+use segno_core::columns::carried::{Writer, write_announcement};
 use segno_core::columns::csv::write_csv_row;
 use segno_core::columns::json::{write_json_lines, write_plain};
 use segno_core::columns::schema::column_type;
 use segno_core::columns::ColumnType;
 use segno_core::pipeline::{KafkaSinkSpec, SinkFormat};
+use segno_core::protocol::writers::Announcement;
 use segno_core::sink::{DEAD_LETTER_SINK, Ownership, RowOrigin, SinkRows};
 use segno_core::{Code, Error, Result};
 use std::io::Write;
@@ -36,8 +37,8 @@ pub(crate) const EPOCH: &str = "segno-epoch";
 pub(crate) struct Record<'a> {
     pub value: Option<&'a [u8]>,
     pub key: Option<&'a [u8]>,
-    /// Value of the header `ORIGIN`.
-    pub origin: &'a [u8],
+    /// Value of the header `ORIGIN`; an announcement has none.
+    pub origin: Option<&'a [u8]>,
     /// The other headers.
     pub headers: &'a [(String, Vec<u8>)],
     /// ms since 1970 UTC.
@@ -59,6 +60,8 @@ pub(crate) struct Records<'a> {
     /// Dead letters are cut to it; other rows were compared with it before the journal named them.
     limit: Option<usize>,
     partitions: u32,
+    /// Behind the rows, in every partition.
+    announcement: Option<Vec<u8>>,
 }
 
 /// A character of text as JSON has at most so many bytes for each of its own (`\u0000`); base64 has fewer.
@@ -121,6 +124,7 @@ impl<'a> Records<'a> {
             nulls_meet: false,
             limit: spec.row_bytes_max.and_then(|limit| usize::try_from(limit).ok()),
             partitions,
+            announcement: None,
         };
         if letters {
             records.letter_values();
@@ -139,6 +143,12 @@ impl<'a> Records<'a> {
         })?;
         records.encode(&written, spec.format)?;
         Ok(records)
+    }
+
+    /// With what the epoch announces to whoever follows writer `writer` of `writers`.
+    pub fn announced_by(self, writer: u32, writers: u32) -> Records<'a> {
+        let announcement = self.rows.told.map(|told| write_announcement(Announcement { writer, writers, told }));
+        Records { announcement, ..self }
     }
 
     /// Rows as the stage behind reads them, each with its event time.
@@ -237,7 +247,7 @@ impl<'a> Records<'a> {
         sizes.max_by_key(|&(_, bytes)| bytes)
     }
 
-    /// Calls `send` for each row.
+    /// Calls `send` for each row, then for the announcements.
     pub fn each<E>(&self, owner: &Ownership, mut send: impl FnMut(usize, Record<'_>) -> Result<(), E>) -> Result<(), E> {
         let mut start = 0;
         let mut key = Vec::new();
@@ -293,7 +303,11 @@ impl<'a> Records<'a> {
             let timestamp = origin.and_then(|(_, origin)| origin.time).map(|micros| micros.div_euclid(1_000));
             let timestamp = timestamp.filter(|&ms| ms >= 0);
             let key = has_key.then_some(key.as_slice());
-            send(row, Record { value, key, origin: &text, headers: &headers, timestamp, partition })?;
+            send(row, Record { value, key, origin: Some(&text), headers: &headers, timestamp, partition })?;
+        }
+        for partition in 0..self.announcement.as_ref().map_or(0, |_| self.partitions as i32) {
+            let value = self.announcement.as_deref();
+            send(self.len(), Record { value, key: None, origin: None, headers: &[], timestamp: None, partition })?;
         }
         Ok(())
     }

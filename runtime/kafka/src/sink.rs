@@ -28,6 +28,8 @@ pub struct KafkaSink {
     /// The largest batch of records that the topic takes, bytes, where it could be seen.
     takes: Option<u64>,
     marks: Marks,
+    /// Number of the shard, and of how many.
+    writer: (u32, u32),
     owned: Option<Owned>,
 }
 
@@ -49,7 +51,12 @@ impl KafkaSink {
         let takes = topics::setting(&admin, &spec.topic, "max.message.bytes")?.and_then(|bytes| bytes.parse().ok());
         check_limit(name, spec, takes)?;
         let marks = Marks::open(&spec.connection)?;
-        Ok(KafkaSink { name: name.to_owned(), spec: spec.clone(), partitions, takes, marks, owned: None })
+        Ok(KafkaSink { name: name.to_owned(), spec: spec.clone(), partitions, takes, marks, writer: (0, 1), owned: None })
+    }
+
+    /// For shard `number` of `of`; not said: there is one.
+    pub fn written_by(self, number: u32, of: u32) -> KafkaSink {
+        KafkaSink { writer: (number, of), ..self }
     }
 
     fn id(owner: &Ownership, sink: &str) -> String {
@@ -83,7 +90,9 @@ impl KafkaSink {
     }
 
     fn write_owned(&self, owned: &mut Owned, epoch: u64, rows: Option<&SinkRows<'_>>) -> Result<()> {
+        let (writer, writers) = self.writer;
         let records = rows.map(|rows| Records::new(&self.name, &self.spec, self.partitions, rows)).transpose()?;
+        let records = records.map(|records| records.announced_by(writer, writers));
         let count = records.as_ref().map_or(0, Records::len) as u64;
         let mark = Mark { epoch, generation: owned.owner.generation, rows: count, mark: Edge::End };
         let mut attempt = 0;
@@ -161,6 +170,10 @@ impl Sink for KafkaSink {
 
     fn wants_lineage(&self) -> bool {
         true
+    }
+
+    fn announces(&self) -> bool {
+        self.spec.announces
     }
 
     fn take_over(&mut self, owner: &Ownership) -> Result<Held> {

@@ -205,6 +205,10 @@ impl Source for KafkaSource {
         Ok((0..).zip(&self.known().partitions).map(one).collect())
     }
 
+    fn names(&self, partition: &str) -> bool {
+        partition.rsplit_once('/').is_none_or(|(topic, _)| self.spec.topics.iter().any(|one| one == topic))
+    }
+
     fn topics(&self) -> Result<Vec<TopicSize>> {
         let known = self.known();
         let size = |name: &String| TopicSize { name: name.clone(), partitions: known.size(name) };

@@ -4,6 +4,7 @@
 //!
 //! `make test` starts the broker and sets SEGNO_TEST_KAFKA and SEGNO_TEST_SERVERS.
 
+mod announced;
 mod broker;
 mod cluster;
 mod conformance;

@@ -20,14 +20,14 @@ const PARTITIONS: u32 = 3;
 const SHOP_PARTITIONS: usize = 5;
 
 /// The example, with topics of its own, and what it must give.
-struct Example {
-    folder: tempfile::TempDir,
-    tenant: String,
+pub struct Example {
+    pub folder: tempfile::TempDir,
+    pub tenant: String,
     orders: String,
     customer_totals: String,
     shop_totals: String,
     started: usize,
-    random: StdRng,
+    pub random: StdRng,
     written: usize,
     /// Ids, numbers of orders and sums of each customer, in order.
     customers: BTreeMap<String, Vec<(u64, u64, i64)>>,
@@ -36,7 +36,7 @@ struct Example {
 }
 
 impl Example {
-    fn new(seed: u64) -> Example {
+    pub fn new(seed: u64) -> Example {
         Example {
             folder: tempfile::tempdir().expect("a folder"),
             tenant: name("t"),
@@ -51,7 +51,7 @@ impl Example {
         }
     }
 
-    fn file(&self) -> PathBuf {
+    pub fn file(&self) -> PathBuf {
         self.folder.path().join("pipeline.yaml")
     }
 
@@ -89,7 +89,7 @@ impl Example {
     }
 
     /// Starts a process with a work folder of its own.
-    fn start(&mut self) -> Worker {
+    pub fn start(&mut self) -> Worker {
         self.started += 1;
         let log = self.folder.path().join(format!("log-{}", self.started));
         let mut command = self.command(&format!("work-{}", self.started), &["run", "FILE", "-v", "-q"]);
@@ -98,7 +98,7 @@ impl Example {
     }
 
     /// Runs a command to its end: exit code, and everything that it said.
-    fn say(&self, work: &str, args: &[&str]) -> (Option<i32>, String) {
+    pub fn say(&self, work: &str, args: &[&str]) -> (Option<i32>, String) {
         let output = self.command(work, args).output().expect("segno starts");
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         (output.status.code(), said)
@@ -232,6 +232,25 @@ fn stages_end_one_after_the_other_and_every_command_knows_them() {
     let (code, said) = example.say("work", &["replay", "FILE", "--stage", "shops"]);
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("U014") && said.contains("source, by-shop"), "{said}");
+}
+
+#[test]
+fn a_step_goes_on_through_another_topic_when_the_old_one_was_read() {
+    let mut example = Example::new(63);
+    example.write_file(&[UNTIL]);
+    example.write(300);
+    let (code, said) = example.say("work", &["run", "FILE", "-q"]);
+    assert_eq!(code, Some(0), "{said}");
+    let other = format!("partitions: 5, topic: {} }}", name("between"));
+    example.write_file(&[UNTIL, ("partitions: 5 }", &other)]);
+    example.write(300);
+    let (code, said) = example.say("work", &["run", "FILE", "-q"]);
+    assert_eq!(code, Some(78), "another topic is a change: {said}");
+    let (code, said) = example.say("work", &["run", "FILE", "-q", "--accept-change"]);
+    assert_eq!(code, Some(0), "{said}");
+    example.check("through another topic");
+    let (code, said) = example.say("none", &["replay", "FILE", "--verify", "-q"]);
+    assert_eq!((code, said.matches("identical").count()), (Some(0), PARTITIONS as usize + SHOP_PARTITIONS), "{said}");
 }
 
 #[test]

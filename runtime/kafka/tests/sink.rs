@@ -14,6 +14,7 @@ use std::time::Duration;
 
 pub fn spec(topic: &str) -> KafkaSinkSpec {
     KafkaSinkSpec {
+        announces: false,
         connection: connection(),
         topic: topic.to_owned(),
         format: SinkFormat::Json,
@@ -54,7 +55,7 @@ pub fn rows(ids: std::ops::Range<i64>) -> Rows {
 
 impl Rows {
     pub fn at(&self, epoch: u64) -> SinkRows<'_> {
-        SinkRows { epoch, schema: &self.schema, batch: &self.batch, written: 2, lineage: Some(&self.lineage) }
+        SinkRows { epoch, schema: &self.schema, batch: &self.batch, written: 2, lineage: Some(&self.lineage), told: None }
     }
 }
 
@@ -289,7 +290,7 @@ fn a_dead_letter_is_the_original_bytes_under_connects_header_names() {
     let schema = dead_letter_schema();
     let mut sink = KafkaSink::open(DEAD_LETTER_SINK, &KafkaSinkSpec { key: None, headers: BTreeMap::new(), ..spec(&topic) }).unwrap();
     sink.take_over(&owner(&pipeline, 1)).unwrap();
-    let rows = SinkRows { epoch: 4, schema: &schema, batch: &batch, written: schema.columns.len(), lineage: Some(&lineage) };
+    let rows = SinkRows { epoch: 4, schema: &schema, batch: &batch, written: schema.columns.len(), lineage: Some(&lineage), told: None };
     sink.publish(&rows, &[]).unwrap();
     let found = read(&topic);
     assert_eq!(found[0].value.as_deref(), Some("{\"a\"\n}"));

@@ -235,7 +235,12 @@ impl Worker {
         caught & 1 << (signal.as_raw() - 1) != 0
     }
 
-    fn end(&mut self) -> Option<i32> {
+    pub fn is_alive(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_none()
+    }
+
+    /// Waits for its end, and gives its exit code.
+    pub fn end(&mut self) -> Option<i32> {
         let started = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("a child") {

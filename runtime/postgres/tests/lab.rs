@@ -161,6 +161,7 @@ impl Epoch {
             batch: &self.batch,
             written: self.schema.columns.len(),
             lineage: Some(&self.lineage),
+            told: None,
         }
     }
 

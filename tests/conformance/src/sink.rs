@@ -101,7 +101,7 @@ impl Rows {
     }
 
     pub fn at(&self, epoch: u64) -> SinkRows<'_> {
-        SinkRows { epoch, schema: &self.schema, batch: &self.batch, written: 2, lineage: Some(&self.lineage) }
+        SinkRows { epoch, schema: &self.schema, batch: &self.batch, written: 2, lineage: Some(&self.lineage), told: None }
     }
 }
 

@@ -256,7 +256,7 @@ impl World {
                 .map(|((entry, digest), rows_out)| EntryFacts {
                     sequence: entry.sequence,
                     digest,
-                    epoch: entry.epoch().map(|(epoch, _)| EpochFacts { epoch, rows_out }),
+                    epoch: entry.epoch().map(|(epoch, _)| EpochFacts { epoch, rows_out, announced: &[] }),
                 })
                 .collect(),
             manifests: manifests

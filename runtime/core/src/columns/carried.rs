@@ -1,17 +1,25 @@
-//! A row as the value of a record in a repartition topic, specified in `docs/formats/rows.md`.
+//! A row, or an announcement of a writer, as the value of a record in a repartition topic, specified in `docs/formats/rows.md`.
 //!
 //! Owns: the bytes, and the fingerprint of the columns that they hold. Does not own: keys, headers and partitions
-//! (`segno-kafka`), where the topic stands in a pipeline (`pipeline`).
+//! (`segno-kafka`), where the topic stands in a pipeline (`pipeline`), what follows from announcements (`protocol::writers`).
 //!
-//! Invariants: reading gives what was written, bit by bit. Rows of other columns are refused, never misread.
+//! Invariants: reading gives what was written, bit by bit. Rows of other columns are refused, never misread, nor taken for an
+//! announcement.
 
 use super::digest::Canonical;
 use super::{Column, ColumnType};
+use crate::protocol::writers::{Activity, Announcement, Told};
 use arrow_array::RecordBatch;
 use twox_hash::XxHash3_64;
 
 /// Begins what the fingerprint is of; another layout of rows has another one.
 const LAYOUT: &[u8] = b"segno-rows/1\n";
+
+/// An announcement begins with the XXH3-64 of it. Where a row has a name's length, it has a letter: no columns give the same text.
+const ANNOUNCEMENT: &[u8] = b"segno-announcement/1\n";
+
+/// Writers of a partition at most; more are damage.
+const WRITERS_MAX: u32 = 1 << 20;
 
 /// Stands before every row: XXH3-64 over names, types and nullability of the columns.
 pub fn fingerprint(columns: &[Column]) -> u64 {
@@ -22,6 +30,38 @@ pub fn fingerprint(columns: &[Column]) -> u64 {
         text.extend_from_slice(format!("{}:{} {}{nullable}\n", column.name.len(), column.name, column.ty).as_bytes());
     }
     XxHash3_64::oneshot(&text)
+}
+
+/// The value of a record that announces how far a writer is.
+pub fn write_announcement(announcement: Announcement) -> Vec<u8> {
+    let Announcement { writer, writers, told } = announcement;
+    let mut out = XxHash3_64::oneshot(ANNOUNCEMENT).to_le_bytes().to_vec();
+    out.extend_from_slice(&writer.to_le_bytes());
+    out.extend_from_slice(&writers.to_le_bytes());
+    out.push(match told.activity {
+        Activity::Active => 0,
+        Activity::Idle => 1,
+        Activity::Ended => 2,
+    });
+    write_time(&mut out, told.watermark);
+    out
+}
+
+/// The announcement that bytes hold. `None`: they are none.
+pub fn read_announcement(bytes: &[u8]) -> Option<Result<Announcement, Flaw>> {
+    let mut rest = Rest(bytes);
+    let announces = rest.array().is_ok_and(|found| u64::from_le_bytes(found) == XxHash3_64::oneshot(ANNOUNCEMENT));
+    announces.then(|| rest.announcement())
+}
+
+fn write_time(out: &mut Vec<u8>, time: Option<i64>) {
+    match time {
+        None => out.push(0),
+        Some(time) => {
+            out.push(1);
+            out.extend_from_slice(&time.to_le_bytes());
+        }
+    }
 }
 
 /// Writes the rows of a batch.
@@ -39,13 +79,7 @@ impl<'a> Writer<'a> {
     /// `time` is the row's event time, µs since 1970 UTC.
     pub fn write(&self, out: &mut Vec<u8>, row: usize, time: Option<i64>) {
         out.extend_from_slice(&self.fingerprint.to_le_bytes());
-        match time {
-            None => out.push(0),
-            Some(time) => {
-                out.push(1);
-                out.extend_from_slice(&time.to_le_bytes());
-            }
-        }
+        write_time(out, time);
         for column in &self.columns {
             column.write(out, row);
         }
@@ -100,10 +134,7 @@ impl Reader {
         if found != self.fingerprint {
             return Err(Flaw::OtherColumns(Some(found)));
         }
-        let time = match rest.flag()? {
-            false => None,
-            true => Some(rest.array().map(i64::from_le_bytes)?),
-        };
+        let time = rest.time()?;
         for ty in &self.types {
             values.push(match rest.flag()? {
                 false => Carried::Null,
@@ -136,6 +167,23 @@ impl<'v> Rest<'v> {
             [1] => Ok(true),
             _ => Err(Flaw::Damaged),
         }
+    }
+
+    fn time(&mut self) -> Result<Option<i64>, Flaw> {
+        Ok(if self.flag()? { Some(i64::from_le_bytes(self.array()?)) } else { None })
+    }
+
+    fn announcement(&mut self) -> Result<Announcement, Flaw> {
+        let (writer, writers) = (u32::from_le_bytes(self.array()?), u32::from_le_bytes(self.array()?));
+        let activity = match self.array()? {
+            [0] => Activity::Active,
+            [1] => Activity::Idle,
+            [2] => Activity::Ended,
+            _ => return Err(Flaw::Damaged),
+        };
+        let told = Told { activity, watermark: self.time()? };
+        let whole = self.0.is_empty() && writer < writers && writers <= WRITERS_MAX;
+        if whole { Ok(Announcement { writer, writers, told }) } else { Err(Flaw::Damaged) }
     }
 
     fn value(&mut self, ty: ColumnType) -> Result<Carried<'v>, Flaw> {
@@ -247,6 +295,35 @@ mod tests {
         let fixture: serde_json::Value = serde_json::from_str(fixture).unwrap();
         for (row, time) in [(0, Some(-5)), (1, None)] {
             assert_eq!(hex::encode(written(row, time)), fixture["rows"][row], "row {row}");
+        }
+    }
+
+    const TOLD: [Told; 3] = [
+        Told { watermark: Some(-5), activity: Activity::Active },
+        Told { watermark: None, activity: Activity::Idle },
+        Told { watermark: Some(i64::MAX), activity: Activity::Ended },
+    ];
+
+    #[test]
+    fn an_announcement_is_read_as_it_was_written_and_is_no_row() {
+        let fixture: serde_json::Value = serde_json::from_str(include_str!("../../fixtures/rows.json")).unwrap();
+        for (number, told) in TOLD.into_iter().enumerate() {
+            let announcement = Announcement { writer: 2, writers: 3, told };
+            let bytes = write_announcement(announcement);
+            assert_eq!(hex::encode(&bytes), fixture["announcements"][number], "announcement {number}");
+            assert_eq!(read_announcement(&bytes), Some(Ok(announcement)));
+            assert!(matches!(Reader::new(&columns()).read(&bytes, &mut Vec::new()), Err(Flaw::OtherColumns(Some(_)))));
+            for length in 0..bytes.len() {
+                let expected = (length >= 8).then_some(Err(Flaw::Damaged));
+                assert_eq!(read_announcement(&bytes[..length]), expected, "{length} bytes");
+            }
+            assert_eq!(read_announcement(&[&bytes[..], b"x"].concat()), Some(Err(Flaw::Damaged)));
+        }
+        assert_eq!(read_announcement(&written(0, None)), None);
+        // Memory is not made for writers that nobody has.
+        for (writer, writers) in [(3, 3), (0, u32::MAX)] {
+            let bytes = write_announcement(Announcement { writer, writers, told: TOLD[0] });
+            assert_eq!(read_announcement(&bytes), Some(Err(Flaw::Damaged)));
         }
     }
 

@@ -3,6 +3,7 @@
 //! Invariants: an entry names the digest of the entry before it (a chain). Two entries never hash alike, because each
 //! carries its writer and a nonce.
 
+use crate::protocol::writers::{Activity, Writers};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -159,6 +160,9 @@ pub struct Position {
     /// The last timer that fired, when the epoch ends inside a burst of timers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timer_cursor: Option<TimerCursor>,
+    /// What whoever follows this shard's watermark was told of its partitions.
+    #[serde(default, skip_serializing_if = "Activity::is_active")]
+    pub activity: Activity,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -174,6 +178,9 @@ pub struct PartitionPosition {
     /// Largest event time seen, µs; `None` before the first record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_max: Option<i64>,
+    /// What its writers announced before the offset, in a repartition topic.
+    #[serde(default, skip_serializing_if = "Writers::is_empty")]
+    pub writers: Writers,
 }
 
 /// The last timer that fired of an instant that is not over: the instant is the watermark + 1 µs. Steps before this one have
@@ -305,6 +312,9 @@ pub struct Counts {
     pub bytes: u64,
     /// Rows written, by sink name (the dead-letter sink is `dlq`).
     pub rows_out: BTreeMap<String, u64>,
+    /// Sinks in which the watermark was announced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub announced: Vec<String>,
     pub dead_letters: u64,
     pub skipped: u64,
     /// Records that each step rejected, whatever became of them.

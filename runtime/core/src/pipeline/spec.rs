@@ -357,6 +357,9 @@ pub struct KafkaSinkSpec {
     /// Value, key and headers of a row together; larger rows are rejected. `None` in plans of before it was there: none is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub row_bytes_max: Option<u64>,
+    /// Whether each epoch announces the shard's watermark in every partition: somebody behind a repartition topic needs it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub announces: bool,
     /// After this time without progress the broker gives a transaction up.
     #[serde(skip)]
     pub transaction_timeout: Duration,
@@ -394,6 +397,11 @@ impl SinkKind {
             SinkKind::Kafka(_) => "kafka",
             SinkKind::Postgres(_) => "postgres",
         }
+    }
+
+    /// Whether somebody behind it follows the shard's watermark.
+    pub fn announces(&self) -> bool {
+        matches!(self, SinkKind::Kafka(KafkaSinkSpec { announces: true, .. }))
     }
 
     /// Whether it is the topic of a repartition step.

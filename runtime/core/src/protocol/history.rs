@@ -25,6 +25,16 @@ pub struct EpochFacts<'a> {
     pub epoch: u64,
     /// By sink name.
     pub rows_out: &'a BTreeMap<String, u64>,
+    /// Sinks in which the watermark was announced.
+    pub announced: &'a [String],
+}
+
+impl EpochFacts<'_> {
+    /// How much the epoch gave to a sink.
+    fn published(&self, sink: &str) -> u64 {
+        let announced = self.announced.iter().any(|name| name == sink);
+        self.rows_out.get(sink).copied().unwrap_or(0) + u64::from(announced)
+    }
 }
 
 /// A manifest that was read.
@@ -82,8 +92,7 @@ pub fn plan(found: &Found<'_>) -> Result<RecoveryPlan> {
     };
     let mut complete = end;
     for (name, held) in found.sinks {
-        let rows: Vec<(u64, u64)> =
-            epochs().map(|(_, epoch)| (epoch.epoch, epoch.rows_out.get(name).copied().unwrap_or(0))).collect();
+        let rows: Vec<(u64, u64)> = epochs().map(|(_, epoch)| (epoch.epoch, epoch.published(name))).collect();
         let marked = found.manifests.first().and_then(|manifest| manifest.marks.get(name).copied());
         let facts = SinkFacts { name, held: *held, rows: &rows, marked };
         complete = complete.min(complete_through(&facts, end, found.accept_change)?);

@@ -19,3 +19,4 @@ pub mod restart;
 pub mod retention;
 pub mod split;
 pub mod time;
+pub mod writers;

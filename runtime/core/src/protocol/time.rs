@@ -20,7 +20,7 @@ pub const TICK_US: i64 = 100_000;
 /// The watermark behind the last record of an input that has ended.
 pub const END: i64 = i64::MAX;
 
-/// The delay of a stage that has event times and no watermark.
+/// The delay of a stage whose records move no watermark: its writers tell it (`writers`).
 pub const NO_WATERMARK: i64 = i64::MAX;
 
 /// The watermark that a record with this event time brings.

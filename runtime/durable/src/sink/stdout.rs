@@ -99,7 +99,7 @@ mod tests {
         let schema = Schema::new(vec![Column::new("n", ColumnType::I64, false)]);
         let column: ArrayRef = Arc::new(Int64Array::from(values));
         let batch = RecordBatch::try_new(schema.to_arrow(), vec![column]).unwrap();
-        sink.stage(&SinkRows { epoch: 1, schema: &schema, batch: &batch, written: 1, lineage: None })
+        sink.stage(&SinkRows { epoch: 1, schema: &schema, batch: &batch, written: 1, lineage: None, told: None })
     }
 
     fn sink<W: Write + Send>(format: SinkFormat, out: W) -> Stdout<W> {
@@ -112,7 +112,7 @@ mod tests {
         stage(&mut sink, vec![1, 2]).unwrap();
         assert_eq!(sink.out, b"{\"n\":1}\n{\"n\":2}\n");
         let (schema, batch) = (Schema::new(Vec::new()), RecordBatch::new_empty(Schema::new(Vec::new()).to_arrow()));
-        sink.publish(&SinkRows { epoch: 1, schema: &schema, batch: &batch, written: 1, lineage: None }, &[]).unwrap();
+        sink.publish(&SinkRows { epoch: 1, schema: &schema, batch: &batch, written: 1, lineage: None, told: None }, &[]).unwrap();
         assert_eq!(sink.out.len(), 16, "publishing prints nothing again");
     }
 

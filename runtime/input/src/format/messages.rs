@@ -171,10 +171,9 @@ impl Messages {
         for (offset, &number) in chunk.offsets.iter_mut().zip(&numbers) {
             *offset = self.offsets[number as usize];
         }
-        let bad: Vec<u64> = chunk.bad.iter().map(|bad| bad.offset).collect();
-        for (bad, number) in chunk.bad.iter_mut().zip(self.numbers(&bad)) {
-            bad.offset = self.offsets[number as usize];
-        }
+        let beside = chunk.bad.iter_mut().map(|bad| &mut bad.offset);
+        self.place(beside.collect());
+        self.place(chunk.announced.iter_mut().map(|announced| &mut announced.offset).collect());
         if let Some(raw) = &mut chunk.raw {
             raw.offsets_are_bytes = false;
         }
@@ -185,6 +184,14 @@ impl Messages {
         self.offsets.clear();
         self.without.clear();
         Ok(chunk)
+    }
+
+    /// Makes ascending places of the buffer the offsets of their messages.
+    fn place(&self, offsets: Vec<&mut u64>) {
+        let places: Vec<u64> = offsets.iter().map(|offset| **offset).collect();
+        for (offset, number) in offsets.into_iter().zip(self.numbers(&places)) {
+            *offset = self.offsets[number as usize];
+        }
     }
 
     /// The numbers of the messages at ascending places of the buffer.

@@ -18,7 +18,8 @@ use arrow_buffer::{BooleanBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use segno_core::columns::{ColumnType, Schema};
-use segno_core::source::{BAD_BYTES_MAX, Bad, Chunk, Raw};
+use segno_core::protocol::writers::Announcement;
+use segno_core::source::{Announced, BAD_BYTES_MAX, Bad, Chunk, Raw};
 use segno_core::{Code, Error, Result};
 use std::sync::Arc;
 
@@ -39,6 +40,7 @@ pub(crate) struct Rows {
     offsets: Vec<u64>,
     spans: Vec<(u32, u32)>,
     bad: Vec<Bad>,
+    announced: Vec<Announced>,
 }
 
 impl Rows {
@@ -53,6 +55,7 @@ impl Rows {
             offsets: Vec::new(),
             spans: Vec::new(),
             bad: Vec::new(),
+            announced: Vec::new(),
         }
     }
 
@@ -141,6 +144,10 @@ impl Rows {
         });
     }
 
+    pub fn push_announced(&mut self, offset: u64, announcement: Announcement) {
+        self.announced.push(Announced { offset, before_row: self.offsets.len() as u32, announcement });
+    }
+
     /// The chunk, leaving this empty. `raw` is the range's bytes, where they are kept.
     pub fn finish(&mut self, partition: u32, start: u64, end: u64, raw: Option<Bytes>) -> Result<Chunk> {
         let rows = self.offsets.len();
@@ -160,6 +167,7 @@ impl Rows {
             times: std::mem::replace(&mut self.times, Vec::with_capacity(rows)),
             offsets: std::mem::replace(&mut self.offsets, Vec::with_capacity(rows)),
             bad: std::mem::take(&mut self.bad),
+            announced: std::mem::take(&mut self.announced),
             raw: raw.map(|bytes| Raw { bytes, rows: spans, offsets_are_bytes: true }),
             start,
             end,

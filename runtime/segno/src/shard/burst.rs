@@ -66,7 +66,11 @@ impl Bursts {
         watermark: Option<i64>,
         cursor: Option<&TimerCursor>,
     ) -> Result<Horizon> {
-        let Some(watermark) = watermark.filter(|_| steps.iter().any(|step| step.timers)) else { return Ok(Horizon::Free) };
+        if !steps.iter().any(|step| step.timers) {
+            return Ok(Horizon::Free);
+        }
+        // Behind a repartition step timers may wait before there is a watermark.
+        let watermark = watermark.unwrap_or(i64::MIN);
         if let Some(known) = &self.known {
             let ahead = match known.horizon {
                 Horizon::Free => true,
@@ -145,7 +149,7 @@ pub fn first_timer(steps: &[GraphStep], state: &StateStore) -> Result<Option<i64
 /// The cursor of an epoch that ends within an instant because of its timers.
 fn part_of_an_instant(input: &EpochInput) -> Option<&TimerCursor> {
     // An epoch that does not reach the instant hands the cursor on.
-    input.to.timer_cursor.as_ref().filter(|_| input.records() == 0 && input.redrive.is_none())
+    input.to.timer_cursor.as_ref().filter(|_| input.to.timer_cursor != input.from.timer_cursor)
 }
 
 /// How the watermark moves for a step, and the last timer that fires there, if the epoch ends within an instant: the

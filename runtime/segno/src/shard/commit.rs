@@ -86,7 +86,8 @@ impl Shard {
 
     pub(crate) fn outputs(&self, program: &Program, input: &EpochInput, executed: &Executed) -> Vec<Output> {
         let wants = |name: &str| self.sinks.iter().any(|slot| slot.sink.name() == name && slot.sink.wants_lineage());
-        outputs(program, input, executed, wants)
+        let announces = |name: &str| self.sinks.iter().any(|slot| slot.sink.name() == name && slot.sink.announces());
+        outputs(program, input, executed, wants, announces)
     }
 
     fn stage(&mut self, epoch: u64, outputs: &[Output]) -> Result<Staged> {
@@ -113,6 +114,7 @@ impl Shard {
         let body = serde_json::to_vec(&detail)
             .map_err(|error| Error::new(Code::Internal, "an epoch's detail cannot be written").with_cause(error))?;
         let detail: DetailRef = self.journal.put_detail(epoch, body)?;
+        let announced = outputs.iter().filter(|output| output.told.is_some()).map(|output| output.name.clone()).collect();
         let rows_out = outputs.iter().map(|output| (output.name.clone(), output.batch.num_rows() as u64)).collect();
         let graph = &program.graph;
         let rejected = graph.steps.iter().zip(&executed.rejects).map(|(step, rejects)| (step.id.clone(), rejects.rejected.len() as u64));
@@ -130,6 +132,7 @@ impl Shard {
                 records,
                 bytes: input.bytes as u64,
                 rows_out,
+                announced,
                 dead_letters: executed.dead_letters.len() as u64,
                 skipped: executed.skipped,
                 rejected,
@@ -173,7 +176,7 @@ impl Shard {
     pub(crate) fn publish(&mut self, epoch: u64, outputs: &[Output], staged: &Staged) -> Result<()> {
         for output in outputs {
             let objects = staged.get(&output.name).map_or(&[][..], Vec::as_slice);
-            if output.batch.num_rows() == 0 && objects.is_empty() {
+            if output.batch.num_rows() == 0 && objects.is_empty() && output.told.is_none() {
                 continue;
             }
             // A sink that the pipeline no longer has keeps what it has; the change was accepted and journalled.

@@ -12,7 +12,9 @@ use segno_core::Result;
 use segno_core::columns::digest::RowsDigest;
 use super::plan::TimeRules;
 use segno_core::persisted::{InputDigest, LostRange, PartitionPosition, Position, Redrive};
+use segno_core::columns::carried::write_announcement;
 use segno_core::protocol::time::Moves;
+use segno_core::protocol::writers::Announcement;
 use segno_core::source::{Bad, Chunk, ReadPlan};
 use segno_core::{Code, Error};
 use std::collections::BTreeMap;
@@ -89,6 +91,10 @@ pub struct EpochBuilder {
     runs: Vec<Run>,
     bad: Vec<BadRow>,
     rows: usize,
+    /// Announcements of writers.
+    announced: usize,
+    /// The watermark that they bring: (rows before it, watermark).
+    told: Vec<(u32, i64)>,
     bytes: usize,
     digests: BTreeMap<(u32, u32), Digester>,
 }
@@ -128,6 +134,8 @@ impl EpochBuilder {
             runs: Vec::new(),
             bad: Vec::new(),
             rows: 0,
+            announced: 0,
+            told: Vec::new(),
             bytes: 0,
             digests: BTreeMap::new(),
         }
@@ -137,9 +145,9 @@ impl EpochBuilder {
         self.rules.by_event_time
     }
 
-    /// Records taken, good and bad.
+    /// Records taken, good and bad, and announcements.
     pub fn records(&self) -> usize {
-        self.rows + self.bad.len()
+        self.rows + self.bad.len() + self.announced
     }
 
     pub fn bytes(&self) -> usize {
@@ -168,6 +176,19 @@ impl EpochBuilder {
         let digest = self.digests.entry((source, partition)).or_default().bytes();
         digest.write(&bad.bytes);
         digest.write(b"\n");
+    }
+
+    /// `position` is that behind the announcement.
+    pub fn take_announced(&mut self, position: &PartitionPosition, announcement: Announcement) {
+        let bytes = write_announcement(announcement);
+        self.announced += 1;
+        self.bytes += bytes.len();
+        let digest = self.digests.entry((position.source, position.partition)).or_default().bytes();
+        digest.write(&bytes);
+        digest.write(b"\n");
+        if let Some(watermark) = position.writers.watermark() {
+            self.told.push((self.rows as u32, watermark));
+        }
     }
 
     pub fn take_rows(&mut self, position: &PartitionPosition, chunk: &Arc<Chunk>, rows: Range<usize>) {
@@ -251,6 +272,8 @@ impl EpochBuilder {
             }
         }
         let mut moves = Moves::of_records(self.watermark_in, &times, self.rules.watermark_delay_us);
+        // A shard behind a repartition step has one partition, so rows are still where they were taken.
+        self.told.iter().filter(|_| self.rules.announced).for_each(|&(row, watermark)| moves.to(row, watermark));
         if self.rules.processing_time && self.rows + self.bad.len() > 0 {
             let time = logical_time_ms.saturating_mul(US_PER_MS);
             times = vec![time; self.rows];

@@ -336,7 +336,7 @@ impl Execution<'_> {
     fn within_limit(&self, number: usize, causes: Causes<'_>, rows: StreamRows, letters: &mut Letters) -> Result<StreamRows> {
         let Some(SinkKind::Kafka(kafka)) = &self.program.sink_targets[number] else { return Ok(rows) };
         let sink = &self.program.graph.sinks[number];
-        let given = SinkRows { epoch: 0, schema: &sink.schema, batch: &rows.batch, written: sink.written, lineage: None };
+        let given = SinkRows { epoch: 0, schema: &sink.schema, batch: &rows.batch, written: sink.written, lineage: None, told: None };
         let oversized = segno_kafka::oversized(kafka, &given)?;
         if oversized.is_empty() {
             return Ok(rows);

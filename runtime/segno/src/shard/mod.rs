@@ -337,6 +337,7 @@ impl Shard {
         let after = program.identity.clone();
         tracing::info!(after_epoch = self.epoch, "the pipeline changes: {}", accepted.join("; "));
         self.append(JournalBody::Change(Change { after_epoch: self.epoch, before, after, accepted }))?;
+        self.planner.tell_anew();
         self.program = program;
         Ok(())
     }

@@ -12,6 +12,7 @@ use super::program::Program;
 use super::step::StreamRows;
 use arrow_array::RecordBatch;
 use segno_core::columns::Schema;
+use segno_core::protocol::writers::Told;
 use segno_core::sink::{
     DEAD_LETTER_SINK, DeadLetter, Lineage, RowOrigin, SinkRows, dead_letter_batch, dead_letter_schema,
 };
@@ -23,6 +24,7 @@ pub struct Output {
     pub batch: RecordBatch,
     pub written: usize,
     pub lineage: Option<Lineage>,
+    pub told: Option<Told>,
 }
 
 impl Output {
@@ -33,6 +35,7 @@ impl Output {
             batch: &self.batch,
             written: self.written,
             lineage: self.lineage.as_ref(),
+            told: self.told,
         }
     }
 }
@@ -43,7 +46,9 @@ pub fn outputs(
     input: &EpochInput,
     executed: &Executed,
     wants_lineage: impl Fn(&str) -> bool,
+    announces: impl Fn(&str) -> bool,
 ) -> Vec<Output> {
+    let told = told(input);
     let causes = Causes { input, fired: &executed.fired };
     let mut outputs: Vec<Output> = executed
         .sinks
@@ -55,6 +60,7 @@ pub fn outputs(
             batch: output.rows.batch.clone(),
             written: sink.written,
             lineage: wants_lineage(&output.name).then(|| of_rows(program, causes, &output.rows)),
+            told: told.filter(|_| announces(&output.name)),
         })
         .collect();
     if !executed.dead_letters.is_empty() {
@@ -64,9 +70,17 @@ pub fn outputs(
             schema: dead_letter_schema(),
             batch: dead_letter_batch(&executed.dead_letters),
             lineage: wants_lineage(DEAD_LETTER_SINK).then(|| of_letters(&executed.dead_letters)),
+            told: None,
         });
     }
     outputs
+}
+
+/// How far event time is behind the epoch, where that is another thing than before it.
+fn told(input: &EpochInput) -> Option<Told> {
+    let before = Told { watermark: input.moves.before(), activity: input.from.activity };
+    let behind = Told { watermark: input.moves.last(), activity: input.to.activity };
+    (behind != before).then_some(behind)
 }
 
 /// Rows that one record caused stand together, so counting gives their places.

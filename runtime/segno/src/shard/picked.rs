@@ -55,7 +55,7 @@ pub fn planner(
     let sources = sources.iter().zip(picked);
     let sources = sources.map(|(inner, picked)| Arc::new(Picked { inner: Arc::clone(inner), picked }) as Arc<dyn Source>);
     // One reader is enough for single records; they wait for nobody, so none is idle.
-    Planner::new(sources.collect(), plans.to_vec(), TimeRules { idle_timeout: None, ends: false, ..rules }, 1, &start, None)
+    Planner::new(sources.collect(), plans.to_vec(), TimeRules { idle_timeout: None, ends: false, announces: false, ..rules }, 1, &start, None)
 }
 
 struct Picked {
@@ -183,6 +183,8 @@ fn pick(chunk: &Chunk, wanted: &[u64]) -> Result<Chunk> {
         times: if chunk.times.is_empty() { Vec::new() } else { rows.iter().map(|&row| chunk.times[row]).collect() },
         offsets: rows.iter().map(|&row| chunk.offsets[row]).collect(),
         bad: bad.collect(),
+        // Event time stands still meanwhile.
+        announced: Vec::new(),
         raw,
         start: chunk.start,
         end: chunk.end,

@@ -16,11 +16,12 @@ use super::burst::Horizon;
 use super::epoch::{EpochBuilder, EpochInput};
 use super::feed::{Feed, SlotId};
 use super::picked;
-use super::slot::{Slot, take};
+use super::slot::{Room, Slot, take};
 use segno_core::persisted::{LostRange, Position, Redrive, TimerCursor};
 use segno_core::protocol::close::{EpochLimits, Filling, closes};
 use segno_core::protocol::merge::{Head, Pick, pick};
 use segno_core::protocol::time::{END, time_that_reaches};
+use segno_core::protocol::writers::Activity;
 use segno_core::source::{ReadPlan, Source};
 use segno_core::Result;
 use partitions::WAITING_POLL_MAX;
@@ -44,6 +45,10 @@ pub struct TimeRules {
     pub idle_timeout: Option<Duration>,
     /// The watermark goes to the end of time when the input has ended.
     pub ends: bool,
+    /// The writers of a repartition topic announce the watermark; records do not move it.
+    pub announced: bool,
+    /// A stage behind follows this watermark: it is told whether anything may come.
+    pub announces: bool,
 }
 
 /// What bounds an epoch that is read live.
@@ -81,9 +86,13 @@ pub struct Planner {
     watermark: Option<i64>,
     /// The last epoch ended within the instant behind the watermark.
     cursor: Option<TimerCursor>,
+    /// What the last epochs said of the partitions.
+    activity: Activity,
     /// `None`: before the next live epoch.
     partitions_checked: Option<Instant>,
     new_partitions: Vec<(u32, u32)>,
+    /// Partitions of topics that the sources name no longer.
+    left: Vec<(u32, u32)>,
     /// Given up, and in no epoch yet.
     lost: Vec<LostRange>,
     clock: ShardClock,
@@ -113,8 +122,10 @@ impl Planner {
             next_id: 0,
             watermark,
             cursor: position.timer_cursor.clone(),
+            activity: position.activity,
             partitions_checked: None,
             new_partitions: Vec::new(),
+            left: Vec::new(),
             lost: Vec::new(),
             clock: ShardClock::new(watermark),
             waiting_poll: WAITING_POLL_MAX,
@@ -139,6 +150,7 @@ impl Planner {
         Position {
             partitions: self.slots.iter().map(|slot| slot.position.clone()).collect(),
             timer_cursor: self.cursor.clone(),
+            activity: self.activity,
         }
     }
 
@@ -150,14 +162,21 @@ impl Planner {
     pub fn put_back(&mut self, input: EpochInput, position: &Position) {
         self.watermark = input.moves.before();
         self.cursor.clone_from(&position.timer_cursor);
+        self.activity = position.activity;
         self.new_partitions = input.new_partitions;
         self.lost = input.lost;
+    }
+
+    /// Whoever follows is told anew what becomes of the partitions: it may be somebody new.
+    pub fn tell_anew(&mut self) {
+        self.activity = Activity::Active;
     }
 
     /// Puts the planner where `position` says, and forgets what was read ahead. After an epoch that was not committed.
     pub fn rewind(&mut self, position: &Position, watermark: Option<i64>) {
         self.watermark = watermark;
         self.cursor.clone_from(&position.timer_cursor);
+        self.activity = position.activity;
         self.lost.clear();
         for slot in &mut self.slots {
             let Some(to) = position
@@ -237,8 +256,13 @@ impl Planner {
             let heads: Vec<Head> = self.slots.iter().map(|slot| slot.head(self.rules.by_event_time)).collect();
             let decision = pick(&heads, self.rules.by_event_time);
             let ended = self.slots.iter().all(|slot| slot.ended && slot.queue.is_empty());
-            let held = horizon.is_some() && self.rules.by_event_time
-                && matches!(decision, Pick::Take { partition, .. } if matches!(heads[partition], Head::Record(time) if time >= too_far));
+            let held = match (decision, horizon) {
+                (Pick::Take { partition, .. }, Some(limit)) if self.rules.announced => self.slots[partition].is_held(limit),
+                (Pick::Take { partition, .. }, Some(_)) if self.rules.by_event_time => {
+                    matches!(heads[partition], Head::Record(time) if time >= too_far)
+                }
+                _ => false,
+            };
             if let Some(&Live { limits, horizon, timer, stopping }) = live {
                 let filling = Filling {
                     records: builder.records(),
@@ -255,10 +279,13 @@ impl Planner {
                 }
                 if builder.records() == 0 {
                     if filling.stopping {
-                        return Ok(None);
+                        return self.stops();
                     }
                     if ended {
-                        return self.end_of_time(horizon);
+                        return match self.end_of_time(horizon)? {
+                            Some(input) => Ok(Some(input)),
+                            None => self.says_activity(),
+                        };
                     }
                     if held {
                         return self.up_to(horizon, END).map(Some);
@@ -269,17 +296,21 @@ impl Planner {
                         return Ok(Some(input));
                     }
                     self.change_idleness();
+                    if filling.starved && let Some(input) = self.says_activity()? {
+                        return Ok(Some(input));
+                    }
                 }
             }
             match decision {
                 Pick::Take { partition, until, inclusive } => {
                     let cut_at = self.clock.cut_at;
                     started.get_or_insert_with(|| Started::now(if waited { None } else { Some(cut_at) }));
-                    let room = live.map_or((usize::MAX, usize::MAX), |Live { limits, .. }| {
+                    let (records, bytes) = live.map_or((usize::MAX, usize::MAX), |Live { limits, .. }| {
                         (limits.records - builder.records(), limits.bytes.saturating_sub(builder.bytes()))
                     });
                     let (until, inclusive) = if horizon.is_some() && self.rules.by_event_time && until >= too_far { (too_far, false) } else { (until, inclusive) };
-                    take(&mut self.slots[partition], until, inclusive, room, &mut builder)?;
+                    let room = Room { until, inclusive, horizon: horizon.filter(|_| self.rules.announced), records, bytes };
+                    take(&mut self.slots[partition], &room, &mut builder)?;
                 }
                 Pick::Out if live.is_none() => break,
                 Pick::Wait | Pick::Out => {
@@ -305,6 +336,9 @@ impl Planner {
     }
 
     fn finish(&mut self, builder: EpochBuilder, limit: Option<i64>) -> Result<EpochInput> {
+        if builder.records() > 0 {
+            self.activity = Activity::Active;
+        }
         for slot in &mut self.slots {
             if slot.moved {
                 let mark = self.sources[slot.source as usize].mark(slot.in_source, slot.position.offset)?;

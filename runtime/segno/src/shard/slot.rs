@@ -10,7 +10,7 @@ use super::feed::SlotId;
 use segno_core::Result;
 use segno_core::persisted::PartitionPosition;
 use segno_core::protocol::merge::Head;
-use segno_core::source::Chunk;
+use segno_core::source::{Announced, Bad, Chunk};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,6 +19,54 @@ pub(super) struct Loaded {
     pub(super) chunk: Arc<Chunk>,
     pub(super) row: usize,
     pub(super) bad: usize,
+    pub(super) announced: usize,
+}
+
+/// What is next in a chunk.
+enum Item<'a> {
+    Bad(&'a Bad),
+    Announced(&'a Announced),
+    /// Rows up to this one, not included.
+    Rows(usize),
+}
+
+impl Loaded {
+    fn next(&self) -> Option<Item<'_>> {
+        let chunk = &self.chunk;
+        let (bad, announced) = (chunk.bad.get(self.bad), chunk.announced.get(self.announced));
+        let before = |row: u32| row as usize <= self.row;
+        match (bad.filter(|bad| before(bad.before_row)), announced.filter(|announced| before(announced.before_row))) {
+            (Some(bad), Some(announced)) if announced.offset < bad.offset => Some(Item::Announced(announced)),
+            (Some(bad), _) => Some(Item::Bad(bad)),
+            (None, Some(announced)) => Some(Item::Announced(announced)),
+            (None, None) => {
+                let beside = [bad.map(|bad| bad.before_row), announced.map(|announced| announced.before_row)];
+                let end = beside.into_iter().flatten().map(|row| row as usize).fold(chunk.offsets.len(), usize::min);
+                (end > self.row).then_some(Item::Rows(end))
+            }
+        }
+    }
+
+    /// Offset of what is next; the chunk's end behind the last.
+    pub(super) fn offset(&self) -> u64 {
+        match self.next() {
+            Some(Item::Bad(bad)) => bad.offset,
+            Some(Item::Announced(announced)) => announced.offset,
+            Some(Item::Rows(_)) => self.chunk.offsets[self.row],
+            None => self.chunk.end,
+        }
+    }
+}
+
+/// How much may be taken of a partition.
+pub(super) struct Room {
+    /// Records before this event time, or at it, too.
+    pub(super) until: i64,
+    pub(super) inclusive: bool,
+    /// No announcement that brings this watermark or a later one.
+    pub(super) horizon: Option<i64>,
+    pub(super) records: usize,
+    pub(super) bytes: usize,
 }
 
 pub(super) struct Slot {
@@ -78,54 +126,65 @@ impl Slot {
             let over = self.ended || self.reached >= self.bound;
             return if over { Head::Out } else { Head::Waiting };
         };
-        let chunk = &loaded.chunk;
-        if next_offset(chunk, loaded.row, loaded.bad) >= self.bound {
+        if loaded.offset() >= self.bound {
             return Head::Out;
         }
-        let is_bad = chunk.bad.get(loaded.bad).is_some_and(|bad| bad.before_row as usize <= loaded.row);
-        Head::Record(if is_bad || !by_event_time { i64::MIN } else { chunk.times[loaded.row] })
+        match loaded.next() {
+            Some(Item::Rows(_)) if by_event_time => Head::Record(loaded.chunk.times[loaded.row]),
+            _ => Head::Record(i64::MIN),
+        }
+    }
+
+    /// Whether what is next is an announcement that brings this watermark or a later one.
+    pub(super) fn is_held(&self, horizon: i64) -> bool {
+        match self.queue.front().and_then(Loaded::next) {
+            Some(Item::Announced(announced)) => reaches(&self.position, announced, Some(horizon)),
+            _ => false,
+        }
     }
 }
 
-/// Moves records of one slot into the epoch: while they come before `until`, and while there is room.
-pub(super) fn take(
-    slot: &mut Slot,
-    until: i64,
-    inclusive: bool,
-    room: (usize, usize),
-    builder: &mut EpochBuilder,
-) -> Result<()> {
+fn reaches(position: &PartitionPosition, announced: &Announced, horizon: Option<i64>) -> bool {
+    horizon.is_some() && position.writers.watermark_after(announced.announcement) >= horizon
+}
+
+/// Moves what one slot has into the epoch, while there is room.
+pub(super) fn take(slot: &mut Slot, room: &Room, builder: &mut EpochBuilder) -> Result<()> {
     let Some(loaded) = slot.queue.front_mut() else { return Ok(()) };
     let chunk = Arc::clone(&loaded.chunk);
     let bytes_before = builder.bytes();
     let records_before = builder.records();
     loop {
         let taken = builder.records() - records_before;
-        if taken >= room.0.max(1) || builder.bytes() - bytes_before >= room.1.max(1) {
+        if taken >= room.records.max(1) || builder.bytes() - bytes_before >= room.bytes.max(1) || loaded.offset() >= slot.bound {
             break;
         }
-        if let Some(bad) = chunk.bad.get(loaded.bad).filter(|bad| bad.before_row as usize <= loaded.row) {
-            if bad.offset >= slot.bound {
-                break;
+        let mut end = match loaded.next() {
+            None => break,
+            Some(Item::Bad(bad)) => {
+                builder.take_bad(slot.position.source, slot.position.partition, bad);
+                loaded.bad += 1;
+                continue;
             }
-            builder.take_bad(slot.position.source, slot.position.partition, bad);
-            loaded.bad += 1;
-            continue;
-        }
-        let mut end = chunk.offsets.len();
-        if let Some(bad) = chunk.bad.get(loaded.bad) {
-            end = end.min(bad.before_row as usize);
-        }
-        end = end.min(loaded.row.saturating_add(room.0 - taken));
+            Some(Item::Announced(announced)) if reaches(&slot.position, announced, room.horizon) => break,
+            Some(Item::Announced(announced)) => {
+                slot.position.writers.hear(announced.announcement);
+                builder.take_announced(&slot.position, announced.announcement);
+                loaded.announced += 1;
+                continue;
+            }
+            Some(Item::Rows(end)) => end,
+        };
+        end = end.min(loaded.row.saturating_add(room.records - taken));
         if slot.bound != u64::MAX {
             end = end.min(chunk.offsets.partition_point(|&offset| offset < slot.bound));
         }
-        if builder.by_event_time() && until != i64::MAX {
-            let before = |time: i64| if inclusive { time <= until } else { time < until };
+        if builder.by_event_time() && room.until != i64::MAX {
+            let before = |time: i64| if room.inclusive { time <= room.until } else { time < room.until };
             let run = chunk.times[loaded.row..end].iter().position(|&time| !before(time));
             end = run.map_or(end, |length| loaded.row + length);
         }
-        end = builder.bounded_by_bytes(&chunk, loaded.row, end, room.1.saturating_sub(builder.bytes() - bytes_before));
+        end = builder.bounded_by_bytes(&chunk, loaded.row, end, room.bytes.saturating_sub(builder.bytes() - bytes_before));
         if end <= loaded.row {
             break;
         }
@@ -137,22 +196,11 @@ pub(super) fn take(
         loaded.row = end;
     }
     if builder.records() > records_before {
-        slot.position.offset = next_offset(&chunk, loaded.row, loaded.bad).min(slot.bound);
+        slot.position.offset = loaded.offset().min(slot.bound);
         slot.moved = true;
     }
-    if loaded.row == chunk.offsets.len() && loaded.bad == chunk.bad.len() {
+    if loaded.next().is_none() {
         slot.queue.pop_front();
     }
     Ok(())
-}
-
-/// Offset of the next record of a chunk that was consumed up to (row, bad); the chunk's end after the last.
-pub(super) fn next_offset(chunk: &Chunk, row: usize, bad: usize) -> u64 {
-    let good = chunk.offsets.get(row).copied();
-    let bad = chunk.bad.get(bad).map(|bad| bad.offset);
-    match (good, bad) {
-        (Some(good), Some(bad)) => good.min(bad),
-        (Some(one), None) | (None, Some(one)) => one,
-        (None, None) => chunk.end,
-    }
 }

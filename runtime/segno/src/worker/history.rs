@@ -152,7 +152,7 @@ fn plan_base(history: &History, state_dir: &Path, marks: &SinkMarks) -> Result<B
                 digest: &stored.digest,
                 epoch: match &stored.entry.body {
                     JournalBody::Epoch(record) => {
-                        Some(EpochFacts { epoch: record.epoch, rows_out: &record.counts.rows_out })
+                        Some(EpochFacts { epoch: record.epoch, rows_out: &record.counts.rows_out, announced: &record.counts.announced })
                     }
                     _ => None,
                 },

@@ -118,7 +118,13 @@ pub fn open_sink(pipeline: &Pipeline, shard: ShardId, spec: &SinkSpec, schema: &
         }
         SinkKind::Stdout { format } => Box::new(sink::Stdout::new(&spec.name, *format)),
         SinkKind::Blackhole => Box::new(sink::Blackhole::new(&spec.name)),
-        SinkKind::Kafka(kafka) => Box::new(segno_kafka::KafkaSink::open(&spec.name, kafka)?),
+        SinkKind::Kafka(kafka) => {
+            let sink = segno_kafka::KafkaSink::open(&spec.name, kafka)?;
+            Box::new(match shard {
+                ShardId::Single => sink,
+                ShardId::Partition { number, of } => sink.written_by(number, of),
+            })
+        }
         SinkKind::Postgres(postgres) => Box::new(segno_postgres::PostgresSink::open(&spec.name, postgres, schema)?),
     })
 }
@@ -297,6 +303,9 @@ impl Opening<'_> {
         let mut versions = Versions::new(&loaded.engine, objects);
         versions.add(&loaded.plan, Arc::clone(program));
         self.roll_forward(&mut shard, &history, &mut versions)?;
+        if marks.held.iter().any(|(_, held)| *held == Held::Nothing) {
+            shard.planner.tell_anew();
+        }
         for slot in &mut shard.sinks {
             slot.sink.discard_uncommitted()?;
         }

@@ -9,7 +9,7 @@ use super::plan::Plan;
 use crate::shard::plan::TimeRules;
 use segno_core::pipeline::{Pipeline, rooted};
 use segno_core::shard::ShardId;
-use segno_core::source::{KafkaSpec, Partition, PartitionReader, ReadPlan, Source, SourceSpec, TimeColumn, TopicSize};
+use segno_core::source::{FormatSpec, KafkaSpec, Partition, PartitionReader, ReadPlan, Source, SourceSpec, TimeColumn, TopicSize};
 use segno_core::{Code, Error, Result};
 use std::sync::Arc;
 
@@ -37,6 +37,10 @@ impl Source for Rooted {
             }
         }
         Ok(partitions)
+    }
+
+    fn names(&self, partition: &str) -> bool {
+        self.inner.names(partition)
     }
 
     fn topics(&self) -> Result<Vec<TopicSize>> {
@@ -140,7 +144,12 @@ fn reachable(pipeline: &Pipeline, kafka: &KafkaSpec) -> Result<KafkaSpec> {
     })
 }
 
-/// The event-time rules of a plan. Idleness is decided live only, so it comes from the pipeline file.
+/// Whether it is the topic of a repartition step.
+fn is_of_rows(spec: &SourceSpec) -> bool {
+    matches!(spec, SourceSpec::Kafka(kafka) if matches!(kafka.format, FormatSpec::Rows { .. }))
+}
+
+/// The event-time rules of a plan. Idleness, and telling it, are decided live only, so they come from the pipeline file.
 pub fn time_rules(pipeline: &Pipeline, plan: &Plan) -> TimeRules {
     let times = || plan.sources.iter().filter_map(|source| source.time.as_ref());
     TimeRules {
@@ -149,5 +158,7 @@ pub fn time_rules(pipeline: &Pipeline, plan: &Plan) -> TimeRules {
         watermark_delay_us: plan.sources.iter().map(|source| source.watermark_delay_us).max().unwrap_or(0),
         idle_timeout: pipeline.sources.iter().filter_map(|source| source.idle_timeout).min(),
         ends: plan.graph.has_timers(),
+        announced: plan.sources.iter().any(|source| is_of_rows(&source.spec)),
+        announces: pipeline.sinks.iter().any(|sink| sink.kind.announces()),
     }
 }

@@ -1,9 +1,10 @@
 //! The stages of a pipeline: which columns flow from one to the next, and running them beside each other.
 //!
-//! Owns: the columns of repartition topics, which the plugins on both sides decide; what `mask` names; the order in which stages end.
+//! Owns: the columns of repartition topics, which the plugins on both sides decide; whether watermarks are announced in them; what `mask`
+//! names; the order in which stages end.
 //! Does not own: cutting a pipeline file (`segno_core::pipeline`), a stage's shards (`several`), the topics (`segno_kafka`).
 //!
-//! Invariants: a topic holds the columns that somebody behind it reads, and no others. A stage knows nothing of the others
+//! Invariants: a topic holds the columns that somebody behind it reads, and no others, and watermarks where somebody needs them. A stage knows nothing of the others
 //! but its topics. With `until: latest` a stage begins when this process has ended the one in front of it: whoever ends the
 //! last shard of that one finds all of its rows.
 
@@ -15,7 +16,7 @@ use crate::shard::Totals;
 use segno_core::columns::Column;
 use segno_core::pipeline::{list, nearest};
 use segno_core::pipeline::graph::Graph;
-use segno_core::pipeline::{Pipeline, Stage};
+use segno_core::pipeline::{Pipeline, SinkKind, Stage};
 use segno_core::source::{FormatSpec, SourceSpec};
 use segno_core::{Code, Error, Result};
 use segno_kafka::Topic;
@@ -47,9 +48,13 @@ pub fn check(stages: &mut [Pipeline], engine: &Engine) -> Result<Vec<Checked>, V
         let wanted = &graphs[number].source;
         let columns = flowing(&stages[front], &graphs[front], &id).into_iter().map(|column| column.name);
         let columns: Vec<String> = columns.filter(|name| wanted.get(name).is_some()).collect();
+        let follows = follows(&stages[number], &graphs[number]);
         for sink in &mut stages[front].sinks {
             if sink.kind.is_repartition() && sink.name == id {
                 sink.columns = Some(Vec::clone(&columns));
+                if let SinkKind::Kafka(kafka) = &mut sink.kind {
+                    kafka.announces = follows;
+                }
             }
         }
         graphs[front] = admitted[front].graph(&stages[front])?;
@@ -100,6 +105,11 @@ fn hold(stages: &mut [Pipeline], number: usize, graphs: &[Graph]) -> Result<(), 
         kafka.format = FormatSpec::Rows { columns };
     }
     Ok(())
+}
+
+/// Whether a stage, or one behind it, needs to know how far event time is.
+fn follows(stage: &Pipeline, graph: &Graph) -> bool {
+    graph.has_timers() || stage.steps.iter().any(|step| step.ttl.is_some()) || stage.sinks.iter().any(|sink| sink.kind.announces())
 }
 
 /// The columns that a stage writes to the topic of a repartition step.

@@ -225,6 +225,7 @@ impl Reader {
             }),
         };
         Some(SinkKind::Kafka(KafkaSinkSpec {
+            announces: false,
             connection: connection?,
             topic: topic?,
             format: format?,

@@ -301,6 +301,8 @@ fn sink_of(stage: &Stage, kafka: &KafkaOf, from: Upstream) -> SinkSpec {
         key: Some(stage.key.clone()),
         headers: BTreeMap::new(),
         row_bytes_max: Some(ROW_BYTES_DEFAULT),
+        // Known when the steps behind it are.
+        announces: false,
         transaction_timeout: TRANSACTION_TIMEOUT_DEFAULT,
     });
     SinkSpec { name: stage.id.clone(), from, columns: None, kind }
@@ -327,7 +329,8 @@ fn begin(pipeline: &mut Pipeline, stage: Stage, kafka: KafkaOf) {
             check_keys: false,
         }),
         time: has_time.then(|| TimeColumn { name: ROW_TIME.to_owned(), format: None, unit: TimeUnit::Microseconds }),
-        // Several shards write a partition, each in its own order: the largest time seen says nothing about the others.
+        // Several shards write a partition, each in its own order: the largest time seen says nothing about the others. They announce
+        // how far they are.
         watermark_delay: Duration::from_micros(NO_WATERMARK as u64),
         idle_timeout: None,
         columns: Vec::new(),

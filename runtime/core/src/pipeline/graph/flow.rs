@@ -121,14 +121,6 @@ impl<'a> Flow<'a> {
             self.keyed(number);
             self.time_to_live(number);
             self.side_tables(number);
-            if let Some(stage) = self.pipeline.stage.as_ref().filter(|_| description.timers) {
-                self.error(
-                    Code::RepartitionUnfit,
-                    &format!("steps[{number}].plugin"),
-                    format!("the plugin of step \"{}\" sets timers, and there is no watermark behind the repartition step \"{}\"", step.id, stage.id),
-                    "put the step before the repartition; or write the rows to a topic of your own, and read it with another pipeline whose source says time: and watermark_delay:",
-                );
-            }
             if self.wants_time(number) && self.pipeline.sources.iter().any(|source| source.time.is_none()) {
                 self.error(
                     Code::EventTimeMissing,
@@ -214,14 +206,6 @@ impl<'a> Flow<'a> {
         if self.descriptions[number].tables.is_empty() {
             let message = format!("step \"{}\" has a ttl, and its plugin keeps no state", step.id);
             self.error(Code::KeyMissing, &at, message, "remove ttl: there is nothing to forget");
-        } else if let Some(stage) = &self.pipeline.stage {
-            let message = format!("step \"{}\" has a ttl, and there is no watermark behind the repartition step \"{}\"", step.id, stage.id);
-            self.error(
-                Code::RepartitionUnfit,
-                &at,
-                message,
-                "put the step before the repartition; or write the rows to a topic of your own, and read it with another pipeline whose source says time: and watermark_delay:",
-            );
         } else if self.pipeline.sources.iter().any(|source| source.time.is_none()) && !self.wants_time(number) {
             let message = format!("step \"{}\" has a ttl, which counts event time, and the source has none", step.id);
             self.error(Code::EventTimeMissing, &at, message, "say on the source which column holds it: time: column; or time: segno.processing_time");

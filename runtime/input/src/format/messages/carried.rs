@@ -1,4 +1,4 @@
-//! Rows of a repartition topic (`segno_core::columns::carried`) as records.
+//! Rows of a repartition topic (`segno_core::columns::carried`) as records, and what stands between them.
 //!
 //! Owns: which column of a row feeds which field of the plan. Does not own: the bytes.
 //!
@@ -6,7 +6,7 @@
 
 use crate::format::rows::{Fields, Rows as Values};
 use crate::format::value::Value;
-use segno_core::columns::carried::{Carried, Flaw, Reader};
+use segno_core::columns::carried::{Carried, Flaw, Reader, read_announcement};
 use segno_core::columns::{Column, ColumnType};
 use segno_core::pipeline::ROW_TIME;
 use segno_core::{Code, Error, Result};
@@ -39,7 +39,7 @@ impl Rows {
         })
     }
 
-    /// Takes a row, good or bad.
+    /// Takes a row, good or bad, or an announcement.
     pub fn one(&self, bytes: &[u8], offset: u64, values: &mut Values) {
         let mut carried = Vec::with_capacity(self.count);
         let flaw = match self.reader.read(bytes, &mut carried) {
@@ -47,6 +47,9 @@ impl Rows {
                 Ok(()) => return,
                 Err(flaw) => flaw,
             },
+            Err(Flaw::OtherColumns(_)) if let Some(Ok(announcement)) = read_announcement(bytes) => {
+                return values.push_announced(offset, announcement);
+            }
             Err(Flaw::OtherColumns(_)) => {
                 (Code::RowsOfOtherColumns, "the row was written by another version of the pipeline, or by somebody else".to_owned())
             }

@@ -11,6 +11,7 @@ use crate::shard::epoch::RECORD_BYTES_ASSUMED;
 use crate::shard::feed::{CHUNK_BYTES_MORE, CHUNK_LIMIT, SlotId};
 use crate::shard::slot::{Loaded, Slot};
 use segno_core::persisted::{LostRange, PartitionPosition, Position};
+use segno_core::protocol::writers::{Activity, Writers};
 use segno_core::source::Next;
 use segno_core::{Code, Error, Result};
 use std::collections::BTreeMap;
@@ -29,6 +30,10 @@ impl Planner {
             let source = self.sources.get(known.source as usize).ok_or_else(|| {
                 Error::new(Code::Internal, format!("the journal names source {}, which the plan lacks", known.source))
             })?;
+            if !source.names(&known.name) {
+                self.left.push((known.source, known.partition));
+                continue;
+            }
             let partitions = source.partitions()?;
             let Some(found) = partitions.iter().find(|p| p.name == known.name) else {
                 return Err(Error::new(
@@ -55,9 +60,11 @@ impl Planner {
                     continue;
                 }
                 // Its number in the source, so that it is the same whichever shards this process has; another one where a
-                // partition that sorts behind it was known first.
-                let taken = known.clone().any(|slot| slot.position.partition == partition.number);
-                let next = known.map(|slot| slot.position.partition + 1).max().unwrap_or(0);
+                // partition that sorts behind it was known first, or one of a topic that was left had it: dead letters name it.
+                let left = self.left.iter().filter(|left| left.0 == number as u32).map(|left| left.1);
+                let numbers: Vec<u32> = known.map(|slot| slot.position.partition).chain(left).collect();
+                let taken = numbers.contains(&partition.number);
+                let next = numbers.iter().max().map_or(0, |last| last + 1);
                 let position = PartitionPosition {
                     source: number as u32,
                     partition: if taken { next } else { partition.number },
@@ -65,6 +72,7 @@ impl Planner {
                     offset: source.first_offset(partition.number, later)?,
                     mark: String::new(),
                     time_max: None,
+                    writers: Writers::default(),
                 };
                 self.new_partitions.push((position.source, position.partition));
                 self.next_id += 1;
@@ -121,7 +129,8 @@ impl Planner {
     pub fn release(&self, oldest: &Position) {
         for (number, source) in (0..).zip(&self.sources) {
             let of_source = oldest.partitions.iter().filter(|one| one.source == number);
-            let needed: Vec<(u32, u64)> = of_source.map(|one| (one.partition, one.offset)).collect();
+            let read = |name: &str| self.slots.iter().find(|slot| slot.source == number && slot.position.name == name);
+            let needed: Vec<(u32, u64)> = of_source.filter_map(|one| Some((read(&one.name)?.in_source, one.offset))).collect();
             source.release(&needed);
         }
     }
@@ -162,7 +171,7 @@ impl Planner {
         match next? {
             Next::Chunk(chunk) => {
                 slot.reached = chunk.end;
-                if chunk.offsets.is_empty() && chunk.bad.is_empty() {
+                if chunk.offsets.is_empty() && chunk.bad.is_empty() && chunk.announced.is_empty() {
                     // Blank lines, control records: the offset moves on with the next record.
                     return Ok(());
                 }
@@ -170,7 +179,7 @@ impl Planner {
                 let bytes = chunk.raw.as_ref().map_or(chunk.offsets.len() * RECORD_BYTES_ASSUMED, |raw| raw.bytes.len());
                 let is_full = chunk.offsets.len() >= CHUNK_LIMIT.rows;
                 slot.chunk_bytes = if is_full { bytes.max(CHUNK_BYTES_MORE) } else { bytes };
-                slot.queue.push_back(Loaded { chunk: Arc::new(chunk), row: 0, bad: 0 });
+                slot.queue.push_back(Loaded { chunk: Arc::new(chunk), row: 0, bad: 0, announced: 0 });
             }
             Next::Waiting => {
                 // What the journal names was there once; a file that lost it would be waited for in vain.
@@ -212,6 +221,17 @@ impl Planner {
             if self.is_silent(&self.slots[index]) {
                 self.slots[index].idle = true;
             }
+        }
+    }
+
+    /// Whether anything may come. What the writers of a partition have not ended has not ended here.
+    pub(super) fn seen_activity(&self) -> Activity {
+        let has_ended = |slot: &Slot| slot.ended && (!self.rules.announced || slot.position.writers.have_ended());
+        let rests = |slot: &Slot| slot.queue.is_empty() && (slot.idle || has_ended(slot));
+        match self.slots.iter().all(rests) {
+            false => Activity::Active,
+            true if self.slots.iter().all(has_ended) => Activity::Ended,
+            true => Activity::Idle,
         }
     }
 

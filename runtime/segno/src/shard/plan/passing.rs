@@ -8,16 +8,20 @@
 
 use super::Planner;
 use crate::shard::burst::Horizon;
-use crate::shard::epoch::{EpochInput, US_PER_MS};
+use crate::shard::epoch::{EpochBuilder, EpochInput, US_PER_MS};
 use crate::shard::now_ms;
 use segno_core::protocol::clock::LogicalClock;
 use segno_core::protocol::close::EpochLimits;
 use segno_core::protocol::time::END;
+use segno_core::protocol::writers::Activity;
 use segno_core::{Code, Result};
 use std::time::{Duration, Instant};
 
 /// Logical time that is so far ahead of the wall clock is told: clocks that somebody keeps are never so far off.
 const AHEAD_TOLD: Duration = Duration::from_secs(60);
+
+/// So often a stage behind is told how far a clock is, where no record comes.
+const ANNOUNCED_AT_LEAST: Duration = Duration::from_secs(1);
 
 /// How often it is told again.
 const TOLD_AGAIN: Duration = Duration::from_secs(600);
@@ -96,10 +100,36 @@ impl Planner {
 
     /// After the last record of an input that has ended, event time runs out: once, and only where it ever began.
     pub(super) fn end_of_time(&mut self, horizon: &Horizon) -> Result<Option<EpochInput>> {
-        if !self.rules.ends || self.watermark.is_none_or(|watermark| watermark == END) {
+        let over = self.watermark.is_none_or(|watermark| watermark == END);
+        // Another process may still write what this one found the end of.
+        let goes_on = self.rules.announced && !self.slots.iter().all(|slot| slot.position.writers.have_ended());
+        if !self.rules.ends || over || goes_on {
             return Ok(None);
         }
         self.up_to(horizon, END).map(Some)
+    }
+
+    /// An epoch that tells whoever follows this shard's watermark what has become of its partitions, where that is new.
+    pub(super) fn says_activity(&mut self) -> Result<Option<EpochInput>> {
+        match (self.activity, self.seen_activity()) {
+            // It goes on with the next record, and is waited for until then.
+            (Activity::Ended, Activity::Active) => Ok(None),
+            (_, seen) => self.says(seen),
+        }
+    }
+
+    /// Who stops is idle no longer: what comes meanwhile must not be late when somebody goes on.
+    pub(super) fn stops(&mut self) -> Result<Option<EpochInput>> {
+        if self.activity == Activity::Idle { self.says(Activity::Active) } else { Ok(None) }
+    }
+
+    fn says(&mut self, activity: Activity) -> Result<Option<EpochInput>> {
+        if !self.rules.announces || self.activity == activity || self.slots.is_empty() {
+            return Ok(None);
+        }
+        let builder = EpochBuilder::new(&self.plans, self.start(), self.watermark, self.rules);
+        self.activity = activity;
+        self.finish(builder, None).map(Some)
     }
 
     /// An epoch in which time passes, and no record comes.
@@ -124,7 +154,7 @@ impl Planner {
         starved: bool,
     ) -> Result<Option<EpochInput>> {
         let now = self.clock.now_us();
-        if self.watermark.is_none_or(|watermark| now <= watermark) {
+        if self.watermark.map_or(!self.rules.announces, |watermark| now <= watermark) {
             return Ok(None);
         }
         if horizon.limit().is_some_and(|limit| limit <= now) {
@@ -132,7 +162,9 @@ impl Planner {
         }
         // So often as a quiet stream commits, however many timers follow each other.
         let rested = self.clock.cut_at.elapsed() >= limits.delay;
-        if starved && rested && timer.is_some_and(|time| time <= now) {
+        // Whoever follows waits for this clock, too.
+        let awaited = self.rules.announces && self.clock.cut_at.elapsed() >= ANNOUNCED_AT_LEAST;
+        if starved && rested && (awaited || timer.is_some_and(|time| time <= now)) {
             return self.up_to(&Horizon::Free, now).map(Some);
         }
         Ok(None)

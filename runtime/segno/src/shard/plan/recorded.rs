@@ -7,7 +7,7 @@
 
 use super::{PUT_BACK, Planner};
 use crate::shard::epoch::EpochInput;
-use crate::shard::slot::{Slot, next_offset};
+use crate::shard::slot::{Loaded, Slot};
 use segno_core::persisted::{EpochRecord, PartitionPosition, Position};
 use segno_core::{Code, Error, Result};
 
@@ -20,6 +20,7 @@ impl Planner {
         }
         self.clock.follow(record.logical_time_ms);
         self.follow(record)?;
+        self.activity = record.from.activity;
         self.lost.clone_from(&record.facts.lost);
         for slot in &mut self.slots {
             let key = (slot.position.source, slot.position.partition);
@@ -60,9 +61,10 @@ impl Planner {
         self.watermark = input.moves.last();
         self.cursor.clone_from(&record.to.timer_cursor);
         input.to.timer_cursor.clone_from(&record.to.timer_cursor);
+        (self.activity, input.to.activity) = (record.to.activity, record.to.activity);
         for slot in &mut self.slots {
             // Offsets between two records (blank lines) are the same position; chunks decide which of them is named.
-            let next = slot.queue.front().map(|loaded| next_offset(&loaded.chunk, loaded.row, loaded.bad));
+            let next = slot.queue.front().map(Loaded::offset);
             if slot.position.offset <= slot.bound && (slot.ended || next.map_or(slot.reached, |next| next) >= slot.bound) {
                 slot.position.offset = slot.bound;
             }
