@@ -196,7 +196,7 @@ fn a_partition_without_records_holds_no_window_once_it_has_ended_and_a_second_ru
 #[test]
 fn an_idle_partition_holds_no_window_behind_a_repartition_step() {
     let mut flights = Flights::new(72);
-    flights.write_file(&by_origin(), ("", "\n  idle_timeout: 300ms"));
+    flights.write_file(&by_origin(), ("", "\n  idle_timeout: 3s"));
     // The third partition has nothing, and the second ends early: time goes on with the first.
     flights.write(200, PARTITIONS - 1);
     flights.write(200, 1);
@@ -233,7 +233,7 @@ fn a_process_that_ends_before_another_ends_no_window_of_it() {
     let text = std::fs::read_to_string(flights.example.file()).expect("the pipeline file");
     let text = text.replace("${SESSION_TIMEOUT}", "30s").replace("max_timers: 20", "max_timers: 20, max_records: 10");
     std::fs::write(flights.example.file(), text).expect("the pipeline file");
-    flights.write(5_000, PARTITIONS);
+    flights.write(2_500, PARTITIONS);
     let mut first = flights.example.start();
     let mut second = flights.example.start();
     let started = Instant::now();

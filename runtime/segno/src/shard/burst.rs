@@ -110,7 +110,8 @@ impl Bursts {
                     key: hex::encode(&timer.key),
                     timer: timer.number,
                 };
-                Horizon::Within { instant: *first, last }
+                // Timers that were set again below the cursor would end the next epoch where the last one ended, for ever.
+                if cursor == Some(&last) { Horizon::Before(first + 1) } else { Horizon::Within { instant: *first, last } }
             }
             _ => Horizon::Free,
         };

@@ -167,9 +167,12 @@ impl Planner {
         self.lost = input.lost;
     }
 
-    /// Whoever follows is told anew what becomes of the partitions: it may be somebody new.
+    /// Whoever follows is told anew what becomes of the partitions: it may be somebody new. A shard that was idle says by itself
+    /// that it is active again.
     pub fn tell_anew(&mut self) {
-        self.activity = Activity::Active;
+        if self.activity == Activity::Ended {
+            self.activity = Activity::Active;
+        }
     }
 
     /// Puts the planner where `position` says, and forgets what was read ahead. After an epoch that was not committed.
